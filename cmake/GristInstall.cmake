@@ -1,0 +1,24 @@
+# Install and package configuration: find_package(grist) gives grist::core ... grist::generate.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+get_property(libraries GLOBAL PROPERTY GRIST_LIBRARIES)
+install(TARGETS ${libraries} EXPORT grist ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS grist RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(EXPORT grist NAMESPACE grist:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/grist FILE gristTargets.cmake)
+configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/gristConfig.cmake.in" "${PROJECT_BINARY_DIR}/gristConfig.cmake"
+  INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/grist)
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/gristConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
+install(FILES "${PROJECT_BINARY_DIR}/gristConfig.cmake" "${PROJECT_BINARY_DIR}/gristConfigVersion.cmake"
+  DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/grist)
+
+function(grist_print_summary)
+  message(STATUS "grist ${PROJECT_VERSION}")
+  foreach(row IN LISTS GRIST_FOUND_TABLE)
+    if(row)
+      string(REPLACE "|" ";" cells "${row}")
+      list(GET cells 0 name)
+      list(GET cells 1 what)
+      message(STATUS "  ${name}: ${what}")
+    endif()
+  endforeach()
+endfunction()

@@ -1,0 +1,55 @@
+// The Views that layers and collectives take: contiguous, LayoutRight, unmanaged, in the default memory space.
+// Owned memory is a Buffer or comes from a Workspace; neither is passed to a kernel, a View of it is.
+#pragma once
+
+#include <grist/core/dtype.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <cstdint>
+#include <string>
+
+namespace grist {
+
+using Exec = Kokkos::DefaultExecutionSpace;
+using Memory = Exec::memory_space;
+using HostExec = Kokkos::DefaultHostExecutionSpace;
+
+/// Extents and index products are 64 bits wide: tokens x vocabulary passes 2^31.
+using Index = std::int64_t;
+
+template <class Data>
+using View = Kokkos::View<Data, Kokkos::LayoutRight, Memory, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
+template <class T>
+using View1 = View<T*>;
+template <class T>
+using View2 = View<T**>;
+template <class T>
+using View3 = View<T***>;
+
+/// Owned device memory of one type, not initialised.
+template <class T>
+class Buffer {
+public:
+  Buffer() = default;
+  Buffer(const std::string& label, Index size)
+      : memory_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "grist::" + label), static_cast<std::size_t>(size)) {}
+
+  [[nodiscard]] Index size() const { return static_cast<Index>(memory_.extent(0)); }
+  [[nodiscard]] T* data() const { return memory_.data(); }
+  [[nodiscard]] View1<T> view() const { return View1<T>(memory_.data(), memory_.extent(0)); }
+  [[nodiscard]] View2<T> view(Index rows, Index columns) const { return View2<T>(memory_.data(), rows, columns); }
+
+private:
+  Kokkos::View<T*, Kokkos::LayoutRight, Memory> memory_;
+};
+
+/// Kernels take const Views; this spells the conversion once.
+template <class T>
+View1<const T> as_const(View1<T> v) { return v; }
+template <class T>
+View2<const T> as_const(View2<T> v) { return v; }
+template <class T>
+View3<const T> as_const(View3<T> v) { return v; }
+
+}  // namespace grist
