@@ -20,6 +20,9 @@ class MappedFile;
 enum class FileType { f32, f16, bf16, q8_0, q4_0, q4_1, q4_k, q6_k };
 std::string_view name_of(FileType type);
 
+/// "[576, 1536]", for messages.
+std::string text_of(const std::vector<Index>& shape);
+
 /// Where one tensor lies. The shape is in row-major order (GGUF's reversed): a linear weight is [out, in].
 struct TensorInfo {
   std::string name;
@@ -28,8 +31,9 @@ struct TensorInfo {
   std::size_t file = 0;      // index of the mapped file
   std::uint64_t offset = 0;  // of the first byte in it
 
-  [[nodiscard]] Index rows() const;     // all dimensions but the last; a vector is one row
-  [[nodiscard]] Index columns() const;  // the last dimension
+  [[nodiscard]] Index rows() const;           // all dimensions but the last; a vector is one row
+  [[nodiscard]] Index columns() const;        // the last dimension
+  [[nodiscard]] std::uint64_t bytes() const;  // in the file; a shape beyond 64 bits gives more than any file holds
 };
 
 /// A rectangle of a matrix.
@@ -52,12 +56,17 @@ public:
   template <class T>
   void read(const TensorInfo& tensor, const Slice& slice, T* out) const;
 
-  /// Adds a file and says its index; add() checks that the tensor lies inside its file and that its name is new.
+  /// Adds a file and says its index; add() checks that the tensor lies inside its file, that no other tensor lies on
+  /// its bytes, that its rows are whole blocks and that its name is new.
   std::size_t add_file(std::shared_ptr<const MappedFile> file);
   void add(TensorInfo tensor);
 
 private:
-  std::vector<std::shared_ptr<const MappedFile>> files_;
+  struct File {
+    std::shared_ptr<const MappedFile> mapping;
+    std::map<std::uint64_t, std::string> placed;  // tensors by their first byte
+  };
+  std::vector<File> files_;
   std::map<std::string, TensorInfo, std::less<>> tensors_;
 };
 

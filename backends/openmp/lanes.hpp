@@ -1,0 +1,68 @@
+// Sixteen floats that the compiler keeps in vector registers: one of AVX-512's, two of AVX's, four of NEON's or SSE's.
+#pragma once
+
+#include <grist/core/dtype.hpp>
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+namespace grist::openmp {
+
+constexpr int lane_count = 16;
+typedef float Lanes __attribute__((vector_size(4 * lane_count)));
+typedef std::uint32_t LaneBits __attribute__((vector_size(4 * lane_count)));
+typedef std::uint16_t HalfLanes __attribute__((vector_size(2 * lane_count)));
+
+inline Lanes broadcast(float value) { return value - Lanes{}; }
+
+inline Lanes load(const float* from) {
+  Lanes lanes;
+  std::memcpy(&lanes, from, sizeof lanes);
+  return lanes;
+}
+inline Lanes load(const bf16* from) {
+  HalfLanes half;
+  std::memcpy(&half, from, sizeof half);
+  return std::bit_cast<Lanes>(__builtin_convertvector(half, LaneBits) << 16);
+}
+inline void store(float* to, Lanes lanes) { std::memcpy(to, &lanes, sizeof lanes); }
+
+/// The first `count` < 16 values, zeros behind them.
+template <class T>
+Lanes load_some(const T* from, std::int64_t count) {
+  T values[lane_count] = {};
+  std::memcpy(values, from, static_cast<std::size_t>(count) * sizeof(T));
+  return load(values);
+}
+
+/// Sum of the lanes, in a fixed order.
+inline float sum(Lanes lanes) {
+  float value[lane_count];
+  store(value, lanes);
+  for (int width = lane_count / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) value[i] += value[i + width];
+  return value[0];
+}
+
+inline Lanes max(Lanes a, Lanes b) { return a > b ? a : b; }
+
+/// e^x for x <= 0, to 2 units in the last place; 0 below -87. Cephes' expf: 2^n times a polynomial of the rest.
+inline Lanes exp_negative(Lanes x) {
+  const Lanes clamped = max(x, broadcast(-87.0F));
+  const Lanes shifted = clamped * 1.44269504F + 12582912.0F;  // 1.5 * 2^23: rounds to an integer
+  const Lanes n = shifted - 12582912.0F;
+  const Lanes r = clamped - n * 0.693359375F + n * 2.12194440e-4F;
+  Lanes p = broadcast(1.9875691500e-4F);
+  p = p * r + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  p = p * r * r + r + 1.0F;
+  const LaneBits exponent = (std::bit_cast<LaneBits>(shifted) + 127U - 0x4B400000U) << 23;
+  const Lanes result = p * std::bit_cast<Lanes>(exponent);
+  return x < -87.0F ? Lanes{} : result;
+}
+
+}  // namespace grist::openmp

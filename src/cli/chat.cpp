@@ -1,0 +1,91 @@
+// grist chat: a conversation on the terminal that keeps its history and its KV cache.
+#include "model_options.hpp"
+#include "progress.hpp"
+
+#include <grist/generate/generation.hpp>
+#include <grist/io/chat_template.hpp>
+
+#include <unistd.h>
+
+#include <iostream>
+
+namespace grist::cli {
+namespace {
+
+struct Options {
+  ModelOptionsGroup model;
+  std::string system;
+  int context = 0;
+  int max_new_tokens = 512;
+  SamplingOptions sampling;
+};
+
+/// The root's next line, on all ranks; none at the end of input.
+std::optional<std::string> next_line(const Runtime& runtime, bool prompting) {
+  std::string line;
+  Index size = -1;
+  if (runtime.root()) {
+    if (prompting) std::cout << "> " << std::flush;
+    if (std::getline(std::cin, line)) size = static_cast<Index>(line.size());
+  }
+  runtime.world().broadcast(&size, 1, 0);
+  if (size < 0) return std::nullopt;
+  std::vector<int> bytes(static_cast<std::size_t>(size));
+  std::ranges::copy(line, bytes.begin());
+  runtime.world().broadcast(bytes.data(), size, 0);
+  return std::string(bytes.begin(), bytes.end());
+}
+
+void run(Runtime& runtime, const Options& options) {
+  const auto loaded = load_model(runtime, options.model, [&](const ModelSpec& spec, const io::Tokenizer* tokenizer) {
+    options.sampling.check();
+    chat_prompt(tokenizer, {{"user", "?"}});  // throws where the model cannot chat
+    if (options.context > spec.max_positions)
+      throw UsageError("--context {} is more than the model's {}", options.context, spec.max_positions);
+    const int context = options.context > 0 ? options.context : std::min(spec.max_positions, 4096);
+    return ModelLimits{.cache_tokens = context, .batch_tokens = prefill_chunk + few_tokens};
+  });
+  const auto* tokenizer = loaded.tokenizer.get();
+  const auto& spec = loaded.model->spec();
+  const bool terminal = runtime.root() && on_terminal(STDIN_FILENO) && on_terminal(STDOUT_FILENO);
+  if (terminal) std::cout << "/reset forgets the conversation, /exit or Ctrl-D leaves\n";
+  std::vector<io::Message> fresh;
+  if (!options.system.empty()) fresh.push_back({"system", options.system});
+  auto messages = fresh;
+  Conversation conversation;
+  while (const auto line = next_line(runtime, terminal)) {
+    if (*line == "/exit") break;
+    if (*line == "/reset") messages = fresh;
+    if (line->empty() || *line == "/reset") continue;
+    messages.push_back({"user", *line});
+    try {
+      const auto ids = encode_prompt(spec, tokenizer, chat_prompt(tokenizer, messages), false);
+      Generation generation(runtime.exec(), *loaded.model, tokenizer,
+                            {{ids, options.max_new_tokens, options.sampling, {}, end_tokens(spec, tokenizer)}}, &conversation);
+      for (const TokenEvent& event : generation)
+        if (runtime.root()) std::cout << event.text << std::flush;
+      if (runtime.root()) std::cout << std::endl;
+      messages.push_back({"assistant", generation.completions()[0].text});
+    } catch (const InputError& error) {  // every rank sees the same line: invalid UTF-8, or no room left
+      if (!terminal) throw;
+      std::cerr << "grist: " << error.what() << "; /reset begins anew\n";
+      messages.pop_back();
+    }
+  }
+}
+
+}  // namespace
+
+void add_chat(CLI::App& app, Action& action) {
+  auto* verb = app.add_subcommand("chat", "Talk with a chat model; the history and its KV cache are kept");
+  const auto options = std::make_shared<Options>();
+  options->model.add_to(*verb, action);
+  verb->add_option("--system", options->system, "System message");
+  verb->add_option("--context", options->context, "Tokens of history and answers; default: the model's, at most 4096")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--max-new-tokens", options->max_new_tokens, "Tokens of an answer at most")->capture_default_str();
+  add_sampling_options(*verb, options->sampling);
+  verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });
+}
+
+}  // namespace grist::cli

@@ -1,0 +1,96 @@
+// grist info: what this build can do, what this machine is, and what a model would need.
+#include "model_options.hpp"
+#include "version.hpp"
+
+#include <grist/backends/device.hpp>
+#include <grist/generate/generation.hpp>
+
+#include <cstdio>
+
+namespace grist::cli {
+namespace {
+
+struct Options {
+  std::string model;
+  std::string dtype = "auto";
+  int context = 0;
+  int tp = 1, pp = 1;
+};
+
+void row(const char* name, const std::string& value) { std::printf("%-12s %s\n", name, value.c_str()); }
+
+std::string mpi_library() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  std::string line(text, static_cast<std::size_t>(length));
+  line.resize(std::min(line.find('\n'), line.size()));
+  for (auto& c : line)
+    if (c == '\t') c = ' ';
+  return line;
+}
+
+void print_build(const Runtime& runtime) {
+  const auto facts = device_facts();
+  std::string providers;
+  for (const auto name : gemm_providers()) providers += std::format("{}{}", providers.empty() ? "" : ", ", name);
+  row("version", std::format("grist {} ({})", version, commit));
+  row("backend", std::format("Kokkos {}.{}.{} {}", KOKKOS_VERSION / 10000, KOKKOS_VERSION / 100 % 100,
+                             KOKKOS_VERSION % 100, Exec::name()));
+  row("gemm", providers);
+  row("device", facts.name);
+  row("memory", std::format("{}, {} free", human_bytes(facts.memory), human_bytes(facts.available)));
+  row("mpi", mpi_library());
+  row("ranks", std::format("{} with {} threads each", runtime.world().size(), runtime.threads()));
+}
+
+void print_model(const Options& options) {
+  const auto spec = read_spec(options.model);
+  const Layout layout{.pp = options.pp, .tp = options.tp};
+  const DType type = chosen_type(options.dtype, spec);
+  const int context = options.context > 0 ? options.context : spec.max_positions;
+  row("model", options.model);
+  row("family", spec.family);
+  row("parameters", std::format("{} ({:.2f} B)", parameter_count(spec), static_cast<double>(parameter_count(spec)) * 1e-9));
+  row("layers", std::format("{} of hidden {}, intermediate {}", spec.layers, spec.hidden_size, spec.intermediate_size));
+  row("attention", std::format("{} heads of {}, {} KV heads{}", spec.heads, spec.head_dim, spec.kv_heads,
+                               spec.sliding_window > 0 ? std::format(", window {}", spec.sliding_window) : ""));
+  row("vocabulary", std::format("{}, {} embeddings", spec.vocab_size, spec.tied_embeddings ? "tied" : "untied"));
+  row("context", std::format("{} (trained for {})", context, spec.max_positions));
+  std::printf("\nmemory of each rank in %s at %s, one sequence of %d tokens\n", std::string(name_of(type)).c_str(),
+              to_string(layout).c_str(), context);
+  std::printf("%5s %5s %12s %12s %12s %12s\n", "pp", "tp", "weights", "KV cache", "scratch", "sum");
+  const ModelLimits limits{.cache_tokens = context, .batch_tokens = prefill_chunk + few_tokens};
+  for (int p = 0; p < layout.pp; ++p) {
+    for (int t = 0; t < layout.tp; ++t) {
+      const auto plan = memory_plan(spec, layout, p, t, type, limits);
+      std::printf("%5d %5d %12s %12s %12s %12s\n", p, t, human_bytes(plan.parameters).c_str(),
+                  human_bytes(plan.kv_cache).c_str(), human_bytes(plan.workspace).c_str(), human_bytes(plan.total()).c_str());
+    }
+  }
+}
+
+void run(Runtime& runtime, const Options& options) {
+  runtime.together([&] {
+    if (!runtime.root()) return;
+    if (options.model.empty())
+      print_build(runtime);
+    else
+      print_model(options);
+  });
+}
+
+}  // namespace
+
+void add_info(CLI::App& app, Action& action) {
+  auto* verb = app.add_subcommand("info", "What this build and machine can do; with --model what a model needs");
+  const auto options = std::make_shared<Options>();
+  verb->add_option("--model", options->model, "Hugging Face folder, config.json or .gguf file")->type_name("PATH");
+  verb->add_option("--dtype", options->dtype, "For the memory estimate")->check(CLI::IsMember({"auto", "f32", "bf16"}))->capture_default_str();
+  verb->add_option("--context", options->context, "Tokens of the KV cache; default: the model's context")->check(CLI::PositiveNumber);
+  verb->add_option("--tp", options->tp, "Tensor parallel ranks of the estimate")->check(CLI::PositiveNumber)->capture_default_str();
+  verb->add_option("--pp", options->pp, "Pipeline stages of the estimate")->check(CLI::PositiveNumber)->capture_default_str();
+  verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });
+}
+
+}  // namespace grist::cli

@@ -1,0 +1,64 @@
+// grist init: a model with random weights, as a Hugging Face folder.
+#include "model_options.hpp"
+#include "progress.hpp"
+
+#include <grist/model/initialize.hpp>
+
+#include <cstdio>
+#include <filesystem>
+
+namespace grist::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string config, out;
+  std::uint64_t seed = 0;
+};
+
+/// The config as it is, and the tokenizer files that lie beside it.
+void copy_description(const fs::path& config, const fs::path& out) {
+  const auto copy = [&](const fs::path& from, const fs::path& to) {
+    std::error_code error;
+    fs::copy_file(from, to, fs::copy_options::overwrite_existing, error);
+    if (error) throw InputError("{}: cannot be copied to {}: {}", from.string(), to.string(), error.message());
+  };
+  copy(config, out / "config.json");
+  for (const char* name : {"generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+                           "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"}) {
+    if (fs::exists(config.parent_path() / name)) copy(config.parent_path() / name, out / name);
+  }
+}
+
+void run(Runtime& runtime, const Options& options) {
+  runtime.together([&] {
+    if (!runtime.root()) return;
+    const auto spec = read_spec(options.config);
+    const fs::path out = options.out;
+    std::error_code error;
+    fs::create_directories(out, error);
+    if (error) throw InputError("{}: cannot be made: {}", out.string(), error.message());
+    if (fs::exists(out / "model.safetensors"))
+      throw UsageError("{}: already holds a model.safetensors; choose another --out", out.string());
+    ProgressLine line("drawing", true);
+    write_initial_weights(spec, options.seed, out, [&](std::uint64_t done, std::uint64_t total) { line.show(done, total); });
+    copy_description(options.config, out);
+    std::printf("%s: %lld parameters in %s, seed %llu\n", out.c_str(), static_cast<long long>(parameter_count(spec)),
+                std::string(name_of(spec.stored_type)).c_str(), static_cast<unsigned long long>(options.seed));
+  });
+}
+
+}  // namespace
+
+void add_init(CLI::App& app, Action& action) {
+  auto* verb = app.add_subcommand("init", "Make a model with random weights, as a Hugging Face folder");
+  const auto options = std::make_shared<Options>();
+  verb->add_option("--config", options->config, "config.json; tokenizer files beside it are copied")->required()
+      ->check(CLI::ExistingFile)->type_name("FILE");
+  verb->add_option("--out", options->out, "Folder to make")->required()->type_name("DIR");
+  verb->add_option("--seed", options->seed, "The same seed gives the same weights on every machine")->capture_default_str();
+  verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });
+}
+
+}  // namespace grist::cli

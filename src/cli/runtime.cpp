@@ -1,0 +1,91 @@
+#include "runtime.hpp"
+
+#include <grist/backends/threads.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <string>
+
+namespace grist::cli {
+
+Runtime::Runtime(int threads) {
+  // Our own line says what went wrong; MPICH's report of the abort would only repeat that something did.
+  setenv("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1", 0);
+  int provided = 0;
+  MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
+  world_.emplace(MPI_COMM_WORLD);
+  const Communicator node = world_->split_by_node();
+  // Ranks of a node either share one affinity mask or were each given their own by the launcher.
+  const long hash = affinity_hash();
+  const bool shared = node.all_reduce(static_cast<Index>(hash), Reduction::max) == hash &&
+                      node.all_reduce(static_cast<Index>(-hash), Reduction::max) == -hash;
+  const bool all_shared = -node.all_reduce(static_cast<Index>(-int{shared}), Reduction::max) == 1;
+  const int sharers = all_shared ? node.size() : 1;
+  threads_ = threads > 0 ? threads : choose_threads(sharers);
+  Kokkos::initialize(Kokkos::InitializationSettings().set_num_threads(threads_).set_disable_warnings(true));
+  bind_threads(all_shared ? node.rank() : 0, sharers);
+  exec_.emplace();
+}
+
+Runtime::~Runtime() {
+  exec_.reset();
+  world_.reset();
+  Kokkos::finalize();
+  MPI_Finalize();
+}
+
+void Runtime::together(const std::function<void()>& f) const {
+  std::optional<std::string> message;
+  ExitCode code = ExitCode::done;
+  try {
+    f();
+  } catch (const Error& error) {
+    message = error.what();
+    code = error.code();
+  } catch (const std::bad_alloc&) {
+    message = "out of memory";
+    code = ExitCode::out_of_memory;
+  } catch (const std::exception& error) {
+    message = error.what();
+    code = ExitCode::failed;
+  }
+  const int size = world_->size();
+  const int failed_first = size - world_->all_reduce(message ? size - world_->rank() : 0, Reduction::max);
+  if (failed_first == size) return;
+  if (failed_first == world_->rank()) tell(message->c_str());
+  int agreed = static_cast<int>(code);
+  world_->broadcast(&agreed, 1, failed_first);
+  throw ToldError{static_cast<ExitCode>(agreed)};
+}
+
+int launcher_rank() {
+  for (const char* name : {"PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PALS_RANKID"}) {
+    if (const char* value = std::getenv(name)) return std::atoi(value);
+  }
+  return 0;
+}
+
+void tell(const char* message) {
+  std::fprintf(stderr, "grist: error: %s\n", message);
+  std::fflush(stderr);
+}
+
+ExitCode tell_current_exception() {
+  try {
+    throw;
+  } catch (const ToldError& error) {
+    return error.code;
+  } catch (const Error& error) {
+    tell(error.what());
+    return error.code();
+  } catch (const std::bad_alloc&) {
+    tell("out of memory");
+    return ExitCode::out_of_memory;
+  } catch (const std::exception& error) {
+    tell(error.what());
+    return ExitCode::failed;
+  }
+}
+
+}  // namespace grist::cli

@@ -1,0 +1,53 @@
+// MPI and Kokkos for a program: what the library never does by itself.
+#pragma once
+
+#include <grist/comm/communicator.hpp>
+#include <grist/core/errors.hpp>
+
+#include <functional>
+#include <memory>
+#include <optional>
+
+namespace grist::cli {
+
+/// An error that some rank has already told the user of.
+struct ToldError {
+  ExitCode code;
+};
+
+/// Starts MPI (FUNNELED) and Kokkos, with threads and binding so that ranks times threads fit the cores of the node.
+class Runtime {
+public:
+  /// `threads` 0: choose.
+  explicit Runtime(int threads);
+  ~Runtime();
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+
+  [[nodiscard]] const Communicator& world() const { return *world_; }
+  [[nodiscard]] const Exec& exec() const { return *exec_; }
+  /// The rank that talks to the user.
+  [[nodiscard]] bool root() const { return world_->rank() == 0; }
+  [[nodiscard]] int threads() const { return threads_; }
+
+  /// Runs f, which does not communicate, on all ranks. If it throws on any of them, the first of those tells the user, and
+  /// all ranks leave with its exit code.
+  void together(const std::function<void()>& f) const;
+
+private:
+  int threads_ = 1;
+  std::optional<Communicator> world_;
+  std::optional<Exec> exec_;
+};
+
+/// This process' rank by the launcher's environment, before MPI is started; 0 without a launcher.
+int launcher_rank();
+
+/// "grist: error: ..." in one line on stderr.
+void tell(const char* message);
+
+/// The exit code of whatever is being thrown, told to the user: InputError and such in one line, anything else as a
+/// failure. Call in a catch block.
+ExitCode tell_current_exception();
+
+}  // namespace grist::cli

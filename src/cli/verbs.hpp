@@ -1,0 +1,25 @@
+// The verbs of the program. Each adds its subcommand and options, and when chosen leaves in `action` what to run.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <functional>
+
+namespace grist::cli {
+
+class Runtime;
+
+struct Action {
+  std::function<void(Runtime&)> run;  // over MPI and Kokkos
+  std::function<void()> run_alone;    // without either, on one rank
+  int threads = 0;                    // 0: choose
+};
+
+void add_generate(CLI::App& app, Action& action);
+void add_chat(CLI::App& app, Action& action);
+void add_perplexity(CLI::App& app, Action& action);
+void add_tokenize(CLI::App& app, Action& action);
+void add_init(CLI::App& app, Action& action);
+void add_info(CLI::App& app, Action& action);
+
+}  // namespace grist::cli

@@ -1,0 +1,74 @@
+// A communicator of its own over the caller's, with typed collectives on Views.
+#pragma once
+
+#include <grist/core/view.hpp>
+
+#include <mpi.h>
+
+#include <memory>
+
+namespace grist {
+
+enum class Reduction { sum, max };
+
+/// Collectives over a group of ranks. Counts are in elements and 64 bits wide; T is float, double, int, Index, bf16 or
+/// f16 (16-bit sums are rounded after each addition). The execution space instance is fenced before MPI reads a View;
+/// on return the result is there. With one rank nothing is sent. Every MPI status is checked: InternalError.
+/// Thread level: MPI_THREAD_FUNNELED.
+class Communicator {
+public:
+  /// Duplicates `parent`, which stays the caller's. Larger messages than `largest_message` elements go in pieces.
+  explicit Communicator(MPI_Comm parent, Index largest_message = 1 << 30);
+
+  /// Ranks of equal colour, ordered by key.
+  [[nodiscard]] Communicator split(int color, int key) const;
+  /// Ranks that share this rank's memory.
+  [[nodiscard]] Communicator split_by_node() const;
+
+  [[nodiscard]] int rank() const { return rank_; }
+  [[nodiscard]] int size() const { return size_; }
+  [[nodiscard]] MPI_Comm handle() const { return *comm_; }
+
+  void barrier() const;
+
+  /// values [n] = reduction over all ranks of values [n].
+  template <class T>
+  void all_reduce(const Exec& exec, View1<T> values, Reduction reduction = Reduction::sum) const;
+
+  /// all [size * n] = mine [n] of every rank, in the order of ranks.
+  template <class T>
+  void all_gather(const Exec& exec, View1<const T> mine, View1<T> all) const;
+
+  /// mine [n] = piece `rank` of the sum over ranks of all [size * n].
+  template <class T>
+  void reduce_scatter(const Exec& exec, View1<const T> all, View1<T> mine) const;
+
+  /// values [n] = values of rank `root`.
+  template <class T>
+  void broadcast(const Exec& exec, View1<T> values, int root) const;
+
+  template <class T>
+  void send(const Exec& exec, View1<const T> values, int to, int tag = 0) const;
+  template <class T>
+  void recv(const Exec& exec, View1<T> values, int from, int tag = 0) const;
+
+  /// Host values, for control: the same operations on plain memory.
+  template <class T>
+  T all_reduce(T value, Reduction reduction = Reduction::sum) const;
+  template <class T>
+  void broadcast(T* values, Index count, int root) const;
+
+private:
+  Communicator(std::shared_ptr<const MPI_Comm> comm, Index largest_message);
+
+  std::shared_ptr<const MPI_Comm> comm_;  // freed with the last copy
+  int rank_ = 0;
+  int size_ = 1;
+  Index largest_message_;
+};
+
+/// Flattens a contiguous View of any rank, for the collectives.
+template <class T>
+View1<T> flat(View2<T> v) { return View1<T>(v.data(), v.size()); }
+
+}  // namespace grist

@@ -1,0 +1,66 @@
+// Reads config.json key by key and remembers which keys were understood.
+#pragma once
+
+#include <grist/core/errors.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <initializer_list>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+namespace grist {
+
+/// A null value counts as absent. Wrong types and missing keys are InputErrors that name the file and the key.
+class ConfigReader {
+public:
+  explicit ConfigReader(const std::filesystem::path& file);
+  ConfigReader(nlohmann::json object, std::string file);
+
+  template <class T>
+  std::optional<T> find(const std::string& key) {
+    seen_.insert(key);
+    const auto found = object_.find(key);
+    if (found == object_.end() || found->is_null()) return std::nullopt;
+    return convert<T>(key, *found);
+  }
+  template <class T>
+  T get(const std::string& key) {
+    if (auto value = find<T>(key)) return *value;
+    throw InputError("{}: key '{}' is missing", file_, key);
+  }
+  template <class T>
+  T get_or(const std::string& key, T otherwise) {
+    return find<T>(key).value_or(std::move(otherwise));
+  }
+
+  /// An integer that must be at least 1.
+  std::int64_t positive(const std::string& key);
+  /// An object inside, with a reader of its own; empty where absent.
+  std::optional<ConfigReader> object(const std::string& key);
+  /// Keys that say nothing about the mathematics.
+  void ignore(std::initializer_list<std::string_view> keys);
+  /// Throws InputError listing every key that nobody asked for.
+  void finish() const;
+
+  [[nodiscard]] const std::string& file() const { return file_; }
+
+private:
+  template <class T>
+  T convert(const std::string& key, const nlohmann::json& value) const {
+    try {
+      return value.get<T>();
+    } catch (const nlohmann::json::exception&) {
+      throw InputError("{}: key '{}' is {}, another type is expected", file_, key, value.dump());
+    }
+  }
+
+  nlohmann::json object_;
+  std::string file_;
+  std::set<std::string, std::less<>> seen_;
+};
+
+}  // namespace grist

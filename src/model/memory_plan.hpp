@@ -1,0 +1,38 @@
+// How much memory a rank needs, before anything is allocated.
+#pragma once
+
+#include <grist/comm/process_grid.hpp>
+#include <grist/model/sharding.hpp>
+
+#include <cstdint>
+#include <string>
+
+namespace grist {
+
+/// Sizes that a model is built for.
+struct ModelLimits {
+  Index cache_tokens = 0;     // rows of the KV cache: the sum over sequences of their largest lengths
+  Index batch_tokens = 512;   // of one forward pass
+  int batch_sequences = 1;
+  Index logit_rows = 1;       // of one forward pass
+};
+
+/// Bytes of one rank.
+struct MemoryPlan {
+  std::uint64_t parameters = 0;
+  std::uint64_t kv_cache = 0;
+  std::uint64_t workspace = 0;
+  [[nodiscard]] std::uint64_t total() const { return parameters + kv_cache + workspace; }
+};
+
+/// The plan of the rank with coordinates (pp_rank, tp_rank).
+MemoryPlan memory_plan(const ModelSpec& spec, const Layout& layout, int pp_rank, int tp_rank, DType type,
+                       const ModelLimits& limits);
+
+/// Throws MemoryError with the sizes where the `ranks` of this node together need more than it has free.
+void check_memory(const MemoryPlan& plan, std::uint64_t needed_on_node, int ranks);
+
+/// "1.25 GiB"
+std::string human_bytes(std::uint64_t bytes);
+
+}  // namespace grist
