@@ -13,7 +13,7 @@ find_package(CLI11 2.3 REQUIRED)
 find_package(minja REQUIRED)
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
-pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
+find_package(SentencePiece REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 
 set(GRIST_HAVE_ONEDNN OFF)

@@ -7,7 +7,7 @@ trap 'rm -rf "$results"' EXIT
 
 # answer NAME HEADLINE LAUNCHER...: streams the answer, then tells how fast it came.
 answer() {
-  printf '\n== %s\n   $ %s\n\n' "$2" "./run ${*:3} generate ... ${layout[*]}"
+  printf '\n== %s\n   $ %s\n\n' "$2" "./run ${*:3} generate ...${layout[*]:+ ${layout[*]}}"
   if ! "${@:3}" generate "${question[@]}" "${layout[@]}" --json-file "$results/$1" 2>"$results/messages" </dev/null; then
     cat "$results/messages" >&2
     exit 1
