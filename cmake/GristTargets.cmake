@@ -54,6 +54,6 @@ function(grist_test name)
     math(EXPR processors "${ranks} * ${threads}")
     set_tests_properties(${entry} PROPERTIES
       SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT} PROCESSORS ${processors} LABELS "${folder};${ARG_LABELS}"
-      ENVIRONMENT "OMP_NUM_THREADS=${threads};OMP_PROC_BIND=false")
+      ENVIRONMENT "OMP_NUM_THREADS=${threads};OMP_PROC_BIND=false;KOKKOS_DISABLE_WARNINGS=1")
   endforeach()
 endfunction()

@@ -47,9 +47,10 @@ inline float sum(Lanes lanes) {
 
 inline Lanes max(Lanes a, Lanes b) { return a > b ? a : b; }
 
-/// e^x for x <= 0, to 2 units in the last place; 0 below -87. Cephes' expf: 2^n times a polynomial of the rest.
+/// e^x for x <= 0, to 2 units in the last place; 0 below -87; NaN stays NaN. Cephes' expf: 2^n times a polynomial of
+/// the rest.
 inline Lanes exp_negative(Lanes x) {
-  const Lanes clamped = max(x, broadcast(-87.0F));
+  const Lanes clamped = x < -87.0F ? broadcast(-87.0F) : x;
   const Lanes shifted = clamped * 1.44269504F + 12582912.0F;  // 1.5 * 2^23: rounds to an integer
   const Lanes n = shifted - 12582912.0F;
   const Lanes r = clamped - n * 0.693359375F + n * 2.12194440e-4F;

@@ -92,7 +92,7 @@ need() {
 # describe_entering IMAGE FOLDER: the image is the system, read-only; all else is this machine's, at its own paths.
 describe_entering() {
   local image=$1 path name
-  entering=(bwrap --bind "$image" / --dev-bind /dev /dev --proc /proc --ro-bind /sys /sys --bind /run /run
+  entering=(bwrap --die-with-parent --bind "$image" / --dev-bind /dev /dev --proc /proc --ro-bind /sys /sys --bind /run /run
     --bind /var/tmp /var/tmp)
   for path in /*; do
     case $path in

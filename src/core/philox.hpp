@@ -49,9 +49,9 @@ constexpr std::uint64_t hash_name(std::string_view name) {
   return hash;
 }
 
-/// Uniform in (0, 1): never 0, so that its logarithm is finite.
+/// Uniform in (0, 1): never 0, so that its logarithm is finite, and never 1. With 23 bits the sum is exact.
 KOKKOS_INLINE_FUNCTION float uniform(std::uint32_t word) {
-  return (static_cast<float>(word >> 8) + 0.5F) * 0x1p-24F;
+  return (static_cast<float>(word >> 9) + 0.5F) * 0x1p-23F;
 }
 
 /// Standard normal from two words (Box and Muller 1958).

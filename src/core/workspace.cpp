@@ -3,7 +3,8 @@
 #include <grist/core/errors.hpp>
 
 #include <cstdlib>
-#include <limits>
+#include <cstdint>
+#include <string_view>
 
 namespace grist {
 
@@ -20,10 +21,11 @@ void* Workspace::take_bytes(const Exec& exec, std::string_view name, std::size_t
   std::byte* piece = arena_.data() + used_;
   used_ += bytes;
   if (poison_) {
-    View1<float> floats(reinterpret_cast<float*>(piece), bytes / sizeof(float));
+    // All bits set are NaN in every type, of 16 bits too.
+    const View1<std::uint64_t> words(reinterpret_cast<std::uint64_t*>(piece), bytes / sizeof(std::uint64_t));
     Kokkos::parallel_for(
-        "grist::workspace::poison", Kokkos::RangePolicy<Exec>(exec, 0, floats.extent(0)),
-        KOKKOS_LAMBDA(Index i) { floats(i) = std::numeric_limits<float>::quiet_NaN(); });
+        "grist::workspace::poison", Kokkos::RangePolicy<Exec>(exec, 0, words.extent(0)),
+        KOKKOS_LAMBDA(Index i) { words(i) = ~std::uint64_t{0}; });
   }
   return piece;
 }

@@ -10,6 +10,12 @@
 
 namespace grist::io {
 
+/// What a decoder still holds back between two ids.
+struct DecodeState {
+  std::string held;  // bytes of a character, or of a run of bytes, that is not complete
+  int stripped = 0;  // how much was taken off the text's start
+};
+
 /// Text to token ids and back. Immutable after loading.
 class Tokenizer {
 public:
@@ -22,6 +28,10 @@ public:
   /// Text of ids, as the reference implementation gives it. Throws InputError for an id outside the vocabulary.
   [[nodiscard]] virtual std::string decode(std::span<const int> ids, bool skip_special) const = 0;
 
+  /// decode() id by id: the text that `id` completes. What is held back at the end, decode_end gives.
+  [[nodiscard]] virtual std::string decode_next(DecodeState& state, int id, bool skip_special) const = 0;
+  [[nodiscard]] virtual std::string decode_end(DecodeState& state) const = 0;
+
   [[nodiscard]] virtual int vocab_size() const = 0;
   [[nodiscard]] virtual bool is_special(int id) const = 0;
 
@@ -33,7 +43,7 @@ public:
 };
 
 /// Reads the tokenizer of a Hugging Face folder (tokenizer.json, else tokenizer.model; tokenizer_config.json and
-/// chat_template.jinja beside them) or of a GGUF file. Null where the folder holds none. Throws InputError.
+/// chat_template.jinja beside them) or of a GGUF file. Null where there is none. Throws InputError.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model);
 
 /// Decodes a growing sequence piece by piece: the pieces that put() and finish() return, joined, are exactly
@@ -47,8 +57,7 @@ public:
 private:
   const Tokenizer& tokenizer_;
   bool skip_special_;
-  std::vector<int> pending_;  // ids whose text is not out yet, after a few that give the context
-  std::size_t context_ = 0;   // how many of pending_ are context only
+  DecodeState state_;
 };
 
 }  // namespace grist::io

@@ -117,14 +117,12 @@ private:
     const int parts = grid_.layout().tp;
     const Workspace::Scope scope(workspace_);
     host_logits_.resize(static_cast<std::size_t>(count * vocabulary));
-    const auto mine = workspace_.take<float>(exec, "logits", count, columns);
-    local_logits(exec, x, rows, few, mine);
     // Slices may differ in width: every rank sends as much as the widest needs.
     const Index widest = widest_slice();
-    const auto padded = workspace_.take<float>(exec, "padded logits", count * widest);
+    const auto mine = workspace_.take<float>(exec, "logits", count * widest);
     const auto all = workspace_.take<float>(exec, "all logits", parts * count * widest);
-    Kokkos::deep_copy(exec, Kokkos::subview(padded, std::pair(Index{0}, count * columns)), flat(mine));
-    grid_.tp().all_gather(exec, as_const(padded), all);
+    local_logits(exec, x, rows, few, View2<float>(mine.data(), count, columns));
+    grid_.tp().all_gather(exec, as_const(mine), all);
     exec.fence("grist::model: logits for the host");
     const auto host = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, all);
     for (int part = 0; part < parts; ++part) {

@@ -1,5 +1,6 @@
 // The main program of every test, on one rank or many: MPI and Kokkos around GoogleTest. A test fails if it fails on
-// any rank; ranks meet only after all tests ran, never inside a failure. Exit code 77 says that all tests were skipped.
+// any rank, and then ends all ranks: the others may wait for what this one left undone. Exit code 77 says that all tests
+// were skipped.
 #include <Kokkos_Core.hpp>
 #include <gmock/gmock.h>
 #include <mpi.h>
@@ -28,6 +29,16 @@ int main(int argc, char** argv) {
         }
       };
       listeners.Append(new FailurePrinter(rank));
+    }
+    if (ranks > 1) {
+      struct EndAll : testing::EmptyTestEventListener {
+        void OnTestEnd(const testing::TestInfo& test) override {
+          if (!test.result()->Failed()) return;
+          std::fflush(nullptr);
+          MPI_Abort(MPI_COMM_WORLD, 1);
+        }
+      };
+      testing::UnitTest::GetInstance()->listeners().Append(new EndAll);
     }
     code = RUN_ALL_TESTS();
     const auto& test = *testing::UnitTest::GetInstance();

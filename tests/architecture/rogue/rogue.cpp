@@ -1,0 +1,4 @@
+// What check_sources.cmake must find. Never compiled.
+#include <dnnl.hpp>
+#ifdef KOKKOS_ENABLE_CUDA
+#endif

@@ -1,0 +1,126 @@
+// Every GEMM provider of this build against a double product, and its promises: a row's bits do not depend on the other
+// rows, and a shape gives the same bits every time.
+#include <grist/backends/gemm.hpp>
+#include <grist/core/errors.hpp>
+
+#include <backends/product.hpp>
+
+#include <string>
+
+namespace {
+
+using namespace grist;
+using namespace grist::test;
+
+/// The product of the first rows; empty where the provider declines.
+template <class T, class Y>
+std::vector<float> run(Gemm& gemm, const Factors<T>& factors, Index rows) {
+  const auto x = on_device<T>(factors.x), w = on_device<T>(factors.w);
+  const Buffer<Y> y("y", rows * factors.out);
+  const bool done = gemm.multiply(Exec(), View2<const T>(x.data(), rows, factors.in),
+                                  as_const(w.view(factors.out, factors.in)), y.view(rows, factors.out));
+  return done ? on_host(y) : std::vector<float>();
+}
+
+/// A library may lack 16-bit products on this processor, and leave a single row to gemv; the portable product has all.
+template <class T>
+bool may_decline(const Gemm& gemm, Index rows) {
+  return gemm.name() != "portable" && (rows == 1 || !std::is_same_v<T, float>);
+}
+
+template <class Pair>
+struct Providers : testing::Test {
+  /// Calls judge(provider) for each provider of this build.
+  template <class Judge>
+  static void each(Judge judge) {
+    ASSERT_FALSE(gemm_providers().empty());
+    for (const auto name : gemm_providers()) {
+      SCOPED_TRACE(name);
+      judge(*make_gemm(name));
+    }
+  }
+};
+TYPED_TEST_SUITE(Providers, ProductTypes);
+
+TYPED_TEST(Providers, GiveTheProductAtEveryShape) {
+  using Y = TypeParam::Y;
+  this->each([](Gemm& gemm) {
+    for (const Index rows : {1, 2, 3, 5, 17, 64, 129}) {
+      for (const Index in : {1, 5, 32, 129}) {
+        for (const Index out : {1, 2, 3, 17, 64, 129}) {
+          const Factors<typename TypeParam::T> factors(rows, in, out);
+          const auto y = run<typename TypeParam::T, Y>(gemm, factors, rows);
+          SCOPED_TRACE(testing::Message() << rows << " rows, " << in << " in, " << out << " out");
+          if (y.empty())
+            EXPECT_TRUE(may_decline<typename TypeParam::T>(gemm, rows));
+          else
+            EXPECT_LE(worst_error(y, factors.template expected<Y>(rows)), 1);
+        }
+      }
+    }
+  });
+}
+
+TYPED_TEST(Providers, RoundToTheTypeOfTheProductAlone) {
+  using Y = TypeParam::Y;
+  this->each([](Gemm& gemm) {
+    const Factors<typename TypeParam::T> factors(17, 129, 64);
+    const auto y = run<typename TypeParam::T, Y>(gemm, factors, 17);
+    if (y.empty()) return;
+    expect_rounded_to<Y>(y, factors.template expected<Y>(17));
+    if (std::is_same_v<Y, float>) {
+      EXPECT_NE(y, stored<bf16>(y));
+    }
+  });
+}
+
+TYPED_TEST(Providers, GiveARowTheSameBitsAloneAndAmongOthers) {
+  using Y = TypeParam::Y;
+  this->each([](Gemm& gemm) {
+    for (const Index in : {64, 77, 576}) {
+      const Factors<typename TypeParam::T> factors(129, in, 48);
+      const auto all = run<typename TypeParam::T, Y>(gemm, factors, 129);
+      for (const Index rows : {1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 17, 31, 33, 64, 65, 100, 128}) {
+        const auto some = run<typename TypeParam::T, Y>(gemm, factors, rows);
+        EXPECT_TRUE(std::ranges::equal(some, std::span(all).first(some.size()))) << rows << " rows, " << in << " in";
+      }
+    }
+  });
+}
+
+TYPED_TEST(Providers, GiveTheSameBitsTwice) {
+  using Y = TypeParam::Y;
+  this->each([](Gemm& gemm) {
+    const Factors<typename TypeParam::T> factors(33, 129, 65);
+    const auto first = run<typename TypeParam::T, Y>(gemm, factors, 33);
+    const auto fresh = make_gemm(gemm.name());
+    EXPECT_EQ((run<typename TypeParam::T, Y>(gemm, factors, 33)), first);
+    EXPECT_EQ((run<typename TypeParam::T, Y>(*fresh, factors, 33)), first);
+  });
+}
+
+TEST(GemmProviders, AutoIsTheBestAndPortableIsAlwaysThere) {
+  EXPECT_EQ(make_gemm()->name(), gemm_providers().front());
+  EXPECT_EQ(make_gemm("auto")->name(), gemm_providers().front());
+  EXPECT_EQ(gemm_providers().back(), "portable");
+  for (const auto name : gemm_providers()) EXPECT_EQ(make_gemm(name)->name(), name);
+}
+
+TEST(GemmProviders, AnUnknownNameIsRefusedWithThoseThatAreThere) {
+  try {
+    (void)make_gemm("abacus");
+    FAIL() << "no error";
+  } catch (const UsageError& error) {
+    std::string expected = "GEMM provider 'abacus' is not in this build; it has: auto";
+    for (const auto name : gemm_providers()) expected += ", " + std::string(name);
+    EXPECT_EQ(error.what(), expected);
+  }
+}
+
+TEST(GemmProviders, PortableDeclinesTypesThatItDoesNotHave) {
+  const auto x = on_device<f16>(normals("x", 4)), w = on_device<f16>(normals("w", 4));
+  const Buffer<float> y("y", 4);
+  EXPECT_FALSE(make_gemm("portable")->multiply(Exec(), as_const(x.view(2, 2)), as_const(w.view(2, 2)), y.view(2, 2)));
+}
+
+}  // namespace

@@ -1,0 +1,240 @@
+// What cannot be done ends with one line that names the thing, what was expected and what was found, the design's exit
+// code, and no rank left behind.
+#include "program.hpp"
+
+#include "support/golden.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+
+namespace {
+
+using namespace grist::test;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+/// A copy of a tiny model that a test spoils.
+class SpoiltModel : public testing::Test {
+protected:
+  void SetUp() override {
+    std::filesystem::copy(data_file("tiny/llama2"), folder.path(), std::filesystem::copy_options::overwrite_existing);
+    for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
+      permissions(entry.path(), std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
+  }
+
+  void edit_config(const std::function<void(nlohmann::json&)>& edit) const {
+    auto config = nlohmann::json::parse(std::ifstream(folder.file("config.json")));
+    edit(config);
+    folder.write("config.json", config.dump());
+  }
+
+  /// Rewrites the header of model.safetensors; the data stays.
+  void edit_header(const std::function<void(nlohmann::json&)>& edit) const {
+    std::ostringstream whole;
+    whole << std::ifstream(folder.file("model.safetensors"), std::ios::binary).rdbuf();
+    std::string bytes = whole.str();
+    std::uint64_t length = 0;
+    std::copy_n(bytes.data(), sizeof length, reinterpret_cast<char*>(&length));
+    auto header = nlohmann::json::parse(bytes.substr(8, length));
+    edit(header);
+    std::string text = header.dump();
+    const std::uint64_t size = text.size();
+    folder.write("model.safetensors", std::string(reinterpret_cast<const char*>(&size), 8) + text + bytes.substr(8 + length));
+  }
+
+  /// On one rank and on two: the code, one line that says all of `words`, nothing on stdout.
+  void expect_error(int code, const std::vector<std::string>& words, std::vector<std::string> more = {"--prompt-ids", "1,2,3"}) {
+    more.insert(more.begin(), {"generate", "--model", folder.path(), "--max-new-tokens", "3"});
+    for (const int ranks : {1, 2}) {
+      SCOPED_TRACE(std::to_string(ranks) + " ranks");
+      auto arguments = more;
+      if (ranks > 1 && std::ranges::find(more, "--tp") == more.end()) arguments.insert(arguments.end(), {"--tp", "2"});
+      expect_one_line(grist::test::grist(arguments, ranks), code, words);
+    }
+  }
+
+  static void expect_one_line(const Outcome& outcome, int code, const std::vector<std::string>& words) {
+    EXPECT_EQ(outcome.code, code) << outcome.err;
+    EXPECT_THAT(outcome.err, StartsWith("grist: error: "));
+    EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+    for (const auto& word : words) EXPECT_THAT(outcome.err, HasSubstr(word));
+  }
+
+  Folder folder;
+};
+
+TEST_F(SpoiltModel, IsFineUntilItIsSpoilt) {
+  for (const int ranks : {1, 2}) {
+    const auto outcome = grist::test::grist({"generate", "--model", folder.path(), "--prompt-ids", "1,2,3",
+                                             "--max-new-tokens", "3", "--tp", std::to_string(ranks)}, ranks);
+    EXPECT_EQ(outcome.code, 0);
+    EXPECT_EQ(outcome.err, "");
+  }
+}
+
+TEST_F(SpoiltModel, MissingFolder) {
+  std::filesystem::remove_all(folder.path());
+  expect_error(3, {folder.path(), "no such model"});
+}
+
+TEST_F(SpoiltModel, MissingWeights) {
+  std::filesystem::remove(folder.file("model.safetensors"));
+  expect_error(3, {"model.safetensors"});
+}
+
+TEST_F(SpoiltModel, MissingConfig) {
+  std::filesystem::remove(folder.file("config.json"));
+  expect_error(3, {"config.json"});
+}
+
+TEST_F(SpoiltModel, TruncatedWeights) {
+  std::filesystem::resize_file(folder.file("model.safetensors"), 100000);
+  expect_error(3, {"model.safetensors", "100000"});
+}
+
+TEST_F(SpoiltModel, TruncatedGguf) {
+  const auto file = folder.file("model.gguf");
+  std::filesystem::copy(data_file("gguf/llama2.gguf"), file);
+  std::filesystem::permissions(file, std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
+  for (const int size : {0, 3, 20, 4000, 60000}) {
+    std::filesystem::resize_file(file, static_cast<std::uintmax_t>(size));
+    expect_one_line(grist::test::grist({"generate", "--model", file, "--prompt-ids", "1"}), 3, {file});
+    std::filesystem::copy(data_file("gguf/llama2.gguf"), file, std::filesystem::copy_options::overwrite_existing);
+  }
+}
+
+TEST_F(SpoiltModel, WrongShape) {
+  edit_config([](auto& config) { config["intermediate_size"] = config["intermediate_size"].template get<int>() + 16; });
+  expect_error(3, {"model.safetensors", "mlp", "expected [", "found ["});
+}
+
+TEST_F(SpoiltModel, WrongDtype) {
+  edit_header([](auto& header) { header["model.norm.weight"]["dtype"] = "I16"; });
+  expect_error(3, {"model.safetensors", "model.norm.weight", "I16", "F32, F16 or BF16"});
+}
+
+TEST_F(SpoiltModel, MissingTensor) {
+  edit_header([](auto& header) {
+    header["model.norm.bias"] = header["model.norm.weight"];
+    header.erase("model.norm.weight");
+  });
+  expect_error(3, {"model.norm.weight"});
+}
+
+TEST_F(SpoiltModel, TensorThatNobodyKnows) {
+  edit_header([](auto& header) {
+    header["model.layers.0.self_attn.q_norm.weight"] = header["model.norm.weight"];
+    header.erase("model.norm.weight");
+    header["model.norm.weight"] = header["model.layers.0.input_layernorm.weight"];
+    header.erase("model.layers.0.input_layernorm.weight");
+  });
+  expect_error(3, {"model.layers.0"});
+}
+
+TEST_F(SpoiltModel, UnknownArchitecture) {
+  edit_config([](auto& config) { config["architectures"] = {"FalconForCausalLM"}; });
+  expect_error(3, {"config.json", "FalconForCausalLM", "LlamaForCausalLM"});
+}
+
+TEST_F(SpoiltModel, UnknownKeysAreListedTogether) {
+  edit_config([](auto& config) { config["logit_softcapping"] = 30; config["parallel_residual"] = true; });
+  expect_error(3, {"config.json", "logit_softcapping", "parallel_residual"});
+}
+
+TEST_F(SpoiltModel, WrongTypeOfAKey) {
+  edit_config([](auto& config) { config["hidden_size"] = "many"; });
+  expect_error(3, {"config.json", "hidden_size", "many"});
+}
+
+TEST_F(SpoiltModel, ConfigThatIsNoJson) {
+  folder.write("config.json", "{ \"hidden_size\": ");
+  expect_error(3, {"config.json"});
+}
+
+TEST_F(SpoiltModel, TokenIdOutOfRange) { expect_error(3, {"99999", "vocabulary"}, {"--prompt-ids", "1,99999"}); }
+
+TEST_F(SpoiltModel, PromptLongerThanTheContext) {
+  std::string ids = "1";
+  for (int i = 0; i < 5000; ++i) ids += ",5";
+  expect_error(3, {"5001 tokens", "the context is"}, {"--prompt-ids", ids});
+}
+
+TEST_F(SpoiltModel, InvalidUtf8) {
+  const auto file = folder.write("prompt.txt", "good \xff\xfe bad");
+  expect_error(3, {"UTF-8", "5"}, {"--prompt-file", file});
+}
+
+TEST_F(SpoiltModel, MissingPromptFile) { expect_error(3, {"nowhere.txt"}, {"--prompt-file", folder.file("nowhere.txt")}); }
+
+TEST_F(SpoiltModel, LayoutThatHasOtherRanks) { expect_error(2, {"tp=3", "needs 3 ranks"}, {"--prompt-ids", "1", "--tp", "3"}); }
+
+TEST_F(SpoiltModel, LayoutThatTheModelDoesNotAllow) {
+  const auto outcome = grist::test::grist({"generate", "--model", folder.path(), "--prompt-ids", "1", "--pp", "4"}, 4);
+  expect_one_line(outcome, 2, {"4", "layers"});
+}
+
+TEST_F(SpoiltModel, MoreMemoryThanThereIs) {
+  edit_config([](auto& config) { config["max_position_embeddings"] = 2000000000; });
+  expect_error(4, {"does not fit", "GiB"}, {"--prompt-ids", "1", "--max-new-tokens", "1999999000"});
+}
+
+TEST_F(SpoiltModel, ValuesThatAreNotNumbers) {
+  // The last stage alone sees the logits: the other rank waits in a collective and must be freed.
+  std::ostringstream whole;
+  whole << std::ifstream(folder.file("model.safetensors"), std::ios::binary).rdbuf();
+  std::string bytes = whole.str();
+  std::uint64_t length = 0;
+  std::copy_n(bytes.data(), sizeof length, reinterpret_cast<char*>(&length));
+  const auto header = nlohmann::json::parse(bytes.substr(8, length));
+  const auto place = header.at("model.norm.weight").at("data_offsets").get<std::vector<std::size_t>>();
+  std::fill(bytes.begin() + static_cast<std::ptrdiff_t>(8 + length + place[0]),
+            bytes.begin() + static_cast<std::ptrdiff_t>(8 + length + place[1]), '\xff');
+  folder.write("model.safetensors", bytes);
+  for (const int ranks : {1, 2}) {
+    const auto outcome = grist::test::grist({"generate", "--model", folder.path(), "--prompt-ids", "1", "--pp",
+                                             std::to_string(ranks)}, ranks);
+    EXPECT_EQ(outcome.code, 5) << outcome.err;
+    EXPECT_THAT(outcome.err, StartsWith("grist: error: "));
+    EXPECT_THAT(outcome.err, HasSubstr("not finite"));
+  }
+}
+
+TEST_F(SpoiltModel, OneRankThatFailsEndsAll) {
+  const auto outcome = run_command({GRIST_MPIEXEC, "-n", "1", GRIST_PROGRAM, "generate", "--model", folder.path(), "--tp", "2",
+                                    "--prompt-ids", "1", ":", "-n", "1", GRIST_PROGRAM, "generate", "--model",
+                                    folder.file("elsewhere"), "--tp", "2", "--prompt-ids", "1"});
+  expect_one_line(outcome, 3, {"elsewhere", "no such model"});
+}
+
+TEST(Usage, MistypedOptionIsToldWithTheNearest) {
+  const auto outcome = grist::test::grist({"generate", "--model", "x", "--max-new-token", "3"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("unknown option --max-new-token"), HasSubstr("did you mean --max-new-tokens")));
+  EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
+}
+
+TEST(Usage, MistypedVerbIsToldWithTheNearest) {
+  const auto outcome = grist::test::grist({"genrate"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("did you mean generate"));
+}
+
+TEST(Usage, ValuesOutOfRangeAreRefused) {
+  const auto model = data_file("tiny/llama2").string();
+  for (const std::vector<std::string>& bad : std::vector<std::vector<std::string>>{
+           {"--tp", "0"}, {"--dtype", "f64"}, {"--top-p", "2"}, {"--temperature", "-1"}, {"--max-new-tokens", "0"},
+           {"--max-new-tokens", "many"}, {"--prompt-ids", "1;2"}, {"--gemm", "magic"}}) {
+    std::vector<std::string> arguments = {"generate", "--model", model, "--prompt-ids", "1"};
+    arguments.insert(arguments.end(), bad.begin(), bad.end());
+    const auto outcome = grist::test::grist(arguments);
+    EXPECT_EQ(outcome.code, 2) << bad[0] << ": " << outcome.err;
+    EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
+  }
+}
+
+}  // namespace

@@ -1,0 +1,137 @@
+// A real chat model from its GGUF file: token ids, greedy continuations and perplexity, as transformers computes them.
+#include "support/golden.hpp"
+#include "support/layouts.hpp"
+
+#include <grist/generate/evaluate.hpp>
+#include <grist/generate/generation.hpp>
+
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+namespace {
+
+using namespace grist;
+
+std::string read_text(const std::filesystem::path& file) {
+  std::ostringstream text;
+  text << std::ifstream(file, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+/// The first `count` characters of UTF-8 text.
+std::string first_characters(const std::string& text, std::size_t count) {
+  std::size_t end = 0;
+  for (std::size_t seen = 0; end < text.size(); ++end) {
+    if ((static_cast<unsigned char>(text[end]) & 0xC0U) != 0x80U && seen++ == count) break;
+  }
+  return text.substr(0, end);
+}
+
+class SmolLM2 : public testing::Test {
+protected:
+  void SetUp() override {
+    if (!std::filesystem::exists(test::smollm2_file())) GTEST_SKIP() << "no " << test::smollm2_file() << "; `./run test` gets it";
+    files = open_model(test::smollm2_file());
+    tokenizer = io::load_tokenizer(test::smollm2_file());
+    layouts = test::layouts_for(files.spec);
+    if (layouts.empty()) GTEST_SKIP() << "no layout for so many ranks";
+  }
+
+  /// All cases of a reference file, in one batch.
+  void check_continuations(const std::filesystem::path& file) {
+    const auto reference = nlohmann::json::parse(std::ifstream(file));
+    std::vector<Request> requests;
+    for (const auto& c : reference.at("cases")) {
+      const auto prompt = tokenizer->encode(c.at("prompt").get<std::string>(), true);
+      EXPECT_EQ(prompt, c.at("prompt_ids").get<std::vector<int>>());
+      requests.push_back({.prompt = prompt, .max_new_tokens = static_cast<int>(c.at("new_ids").size()), .eos = files.spec.eos});
+    }
+    for (const auto& layout : layouts) {
+      SCOPED_TRACE(to_string(layout));
+      const ProcessGrid grid(MPI_COMM_WORLD, layout);
+      const auto model = make_model(files, grid, {.limits = limits_for(requests, files.spec.max_positions)});
+      Generation generation(exec, *model, tokenizer.get(), requests);
+      generation.run();
+      for (std::size_t i = 0; i < requests.size(); ++i)
+        EXPECT_EQ(generation.completions()[i].ids, reference.at("cases")[i].at("new_ids").get<std::vector<int>>());
+    }
+  }
+
+  /// Perplexity of the first windows of a text within `tolerance` of the reference, at every layout.
+  double check_perplexity(const std::vector<int>& ids, int context, Index windows, double expected, DType type,
+                          double tolerance) {
+    double found = 0;
+    for (const auto& layout : layouts) {
+      SCOPED_TRACE(to_string(layout));
+      const ProcessGrid grid(MPI_COMM_WORLD, layout);
+      const auto model = make_model(files, grid, {.type = type, .limits = limits_for_windows(context)});
+      found = perplexity(exec, *model, ids, context, windows).value();
+      EXPECT_NEAR(found, expected, tolerance * expected);
+    }
+    return found;
+  }
+
+  ModelFiles files;
+  std::unique_ptr<io::Tokenizer> tokenizer;
+  std::vector<Layout> layouts;
+  Exec exec;
+};
+
+TEST_F(SmolLM2, ContinuesGreedilyAsTransformersDoes) { check_continuations(test::data_file("smollm2/golden.json")); }
+
+TEST_F(SmolLM2, ContinuesTheSharedReferenceToo) {
+  const auto file = test::shared_file("smollm2/reference.json");
+  if (!std::filesystem::exists(file)) GTEST_SKIP() << "no " << file;
+  check_continuations(file);
+}
+
+TEST_F(SmolLM2, PerplexityIsThatOfTransformers) {
+  const auto golden = nlohmann::json::parse(std::ifstream(test::data_file("smollm2/golden.json")));
+  const auto& expected = golden.at("perplexity");
+  const auto ids = tokenizer->encode(read_text(test::data_file(expected.at("text"))), true);
+  EXPECT_EQ(ids, golden.at("sample_ids").get<std::vector<int>>());
+  const int context = expected.at("context");
+  const double ppl = expected.at("ppl");
+  const double f32 = check_perplexity(ids, context, 0, ppl, DType::f32, 1e-3);
+  const double bf16 = check_perplexity(ids, context, 0, ppl, DType::bf16, 1e-2);
+  EXPECT_GT(std::abs(bf16 - ppl), 1e-6 * ppl) << "this was not computed in bf16";
+  EXPECT_NE(f32, bf16);
+}
+
+TEST_F(SmolLM2, PerplexityOfWikiTextIsThatOfTransformers) {
+  const auto file = test::shared_file("wikitext2/wiki.test.lf.txt");
+  if (!std::filesystem::exists(file)) GTEST_SKIP() << "no " << file;
+  const auto reference = nlohmann::json::parse(std::ifstream(test::shared_file("smollm2/reference.json"))).at("perplexity");
+  constexpr std::size_t characters = 60000;  // what the reference took
+  const auto ids = tokenizer->encode(first_characters(read_text(file), characters), true);
+  EXPECT_EQ(ids.size(), reference.at("n_ids").get<std::size_t>());
+  const double ppl = reference.at("ppl");
+  check_perplexity(ids, reference.at("context"), reference.at("windows"), ppl, DType::f32, 1e-3);
+  check_perplexity(ids, reference.at("context"), reference.at("windows"), ppl, DType::bf16, 1e-2);
+}
+
+TEST_F(SmolLM2, ALongPromptInABatchGivesWhatItGivesAlone) {
+  const auto text = tokenizer->encode(read_text(test::data_file("text/sample.txt")), true);
+  ASSERT_GT(text.size(), static_cast<std::size_t>(prefill_chunk));
+  std::vector<Request> requests;
+  for (const std::size_t length : {std::size_t{3}, text.size(), std::size_t{40}, std::size_t{1}}) {
+    requests.push_back({.prompt = {text.begin(), text.begin() + static_cast<std::ptrdiff_t>(length)}, .max_new_tokens = 8,
+                        .sampling = {.temperature = 0.8F, .top_p = 0.95F, .seed = 7}});
+  }
+  const auto& layout = layouts.front();
+  const ProcessGrid grid(MPI_COMM_WORLD, layout);
+  for (const DType type : {DType::f32, DType::bf16}) {
+    const auto model = make_model(files, grid, {.type = type, .limits = limits_for(requests, files.spec.max_positions)});
+    Generation together(exec, *model, tokenizer.get(), requests);
+    together.run();
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      Generation alone(exec, *model, tokenizer.get(), {requests[i]});
+      alone.run();
+      EXPECT_EQ(together.completions()[i].ids, alone.completions()[0].ids) << "prompt " << i << " in " << name_of(type);
+      EXPECT_EQ(together.completions()[i].text, alone.completions()[0].text);
+    }
+  }
+}
+
+}  // namespace

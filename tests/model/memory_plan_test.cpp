@@ -1,0 +1,77 @@
+// The memory plan: its parts are what a model of these sizes must need, at any layout.
+#include <grist/core/errors.hpp>
+#include <grist/model/memory_plan.hpp>
+
+#include <gmock/gmock.h>
+
+namespace {
+
+using namespace grist;
+using testing::HasSubstr;
+
+ModelSpec smollm2() {
+  return {.family = "llama", .vocab_size = 49152, .hidden_size = 576, .intermediate_size = 1536, .layers = 30,
+          .heads = 9, .kv_heads = 3, .head_dim = 64, .tied_embeddings = true};
+}
+constexpr std::uint64_t vectors = 61 * 576;  // two norms in each layer and one behind, in float everywhere
+constexpr ModelLimits limits{.cache_tokens = 1000};
+
+TEST(MemoryPlan, OfOneRankHoldsEveryParameterOnceInItsType) {
+  const std::uint64_t matrices = 134515008 - vectors;
+  EXPECT_EQ(memory_plan(smollm2(), {}, 0, 0, DType::f32, limits).parameters, 4 * (matrices + vectors));
+  EXPECT_EQ(memory_plan(smollm2(), {}, 0, 0, DType::bf16, limits).parameters, 2 * matrices + 4 * vectors);
+}
+
+TEST(MemoryPlan, TheKvCacheHasTwoRowsPerTokenLayerAndKvHead) {
+  EXPECT_EQ(memory_plan(smollm2(), {}, 0, 0, DType::bf16, limits).kv_cache, 2ULL * 1000 * 30 * 3 * 64 * 2);
+  EXPECT_EQ(memory_plan(smollm2(), {}, 0, 0, DType::f32, limits).kv_cache, 2ULL * 1000 * 30 * 3 * 64 * 4);
+}
+
+TEST(MemoryPlan, RanksOfTpTogetherHoldTheModelAndEachItsNorms) {
+  std::uint64_t parameters = 0, kv_cache = 0;
+  for (int rank = 0; rank < 3; ++rank) {
+    const auto plan = memory_plan(smollm2(), {.tp = 3}, 0, rank, DType::f32, limits);
+    parameters += plan.parameters;
+    kv_cache += plan.kv_cache;
+  }
+  const auto alone = memory_plan(smollm2(), {}, 0, 0, DType::f32, limits);
+  EXPECT_EQ(parameters, alone.parameters + 2 * 4 * vectors);
+  EXPECT_EQ(kv_cache, alone.kv_cache);
+}
+
+TEST(MemoryPlan, StagesTogetherHoldTheModelAndTheTiedMatrixTwice) {
+  std::uint64_t parameters = 0, kv_cache = 0;
+  for (int stage = 0; stage < 2; ++stage) {
+    const auto plan = memory_plan(smollm2(), {.pp = 2}, stage, 0, DType::f32, limits);
+    parameters += plan.parameters;
+    kv_cache += plan.kv_cache;
+  }
+  const auto alone = memory_plan(smollm2(), {}, 0, 0, DType::f32, limits);
+  EXPECT_EQ(parameters, alone.parameters + 4ULL * 49152 * 576);
+  EXPECT_EQ(kv_cache, alone.kv_cache);
+}
+
+TEST(MemoryPlan, ScratchGrowsWithTheBatchAndNotWithTheCache) {
+  auto more = limits;
+  more.batch_tokens = 4 * limits.batch_tokens;
+  auto longer = limits;
+  longer.cache_tokens = 8000;
+  const auto of = [](const ModelLimits& l) { return memory_plan(smollm2(), {}, 0, 0, DType::f32, l).workspace; };
+  EXPECT_NEAR(static_cast<double>(of(more)), 4.0 * static_cast<double>(of(limits)), 4096);
+  EXPECT_EQ(of(longer), of(limits));
+}
+
+TEST(MemoryPlan, WhatDoesNotFitIsRefusedWithTheSizes) {
+  const MemoryPlan plan{.parameters = 3ULL << 30, .kv_cache = 5ULL << 20, .workspace = 7ULL << 10};
+  EXPECT_EQ(plan.total(), (3ULL << 30) + (5ULL << 20) + (7ULL << 10));
+  EXPECT_NO_THROW(check_memory(plan, 1, 1));
+  try {
+    check_memory(plan, 1ULL << 60, 4);
+    FAIL() << "no error";
+  } catch (const MemoryError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("the 4 ranks of this node need 1073741824.00 GiB (this one 3.00 GiB of "
+                                        "weights, 5.0 MiB of KV cache, 7.0 KiB of scratch)"));
+  }
+}
+
+}  // namespace

@@ -1,0 +1,58 @@
+// What transformers computes with the models under tests/data/tiny (tests/reference/README.md tells the file's form).
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <fstream>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace grist::test {
+
+inline std::filesystem::path data_file(const std::string& name) { return std::filesystem::path(GRIST_TEST_DATA) / name; }
+inline std::filesystem::path shared_file(const std::string& name) { return std::filesystem::path(GRIST_SHARED_DATA) / name; }
+inline std::filesystem::path smollm2_file() {
+  return std::filesystem::path(GRIST_MODELS_DIR) / "SmolLM2-135M-Instruct.Q4_1.gguf";
+}
+
+inline std::vector<float> read_floats(const std::filesystem::path& file) {
+  std::vector<float> values(std::filesystem::file_size(file) / sizeof(float));
+  std::ifstream in(file, std::ios::binary);
+  if (!in.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float))))
+    throw std::runtime_error(file.string() + ": cannot be read");
+  return values;
+}
+
+/// One prompt of a model. Matrices are row-major, a row of logits for each position.
+struct GoldenCase {
+  std::vector<int> ids;
+  std::vector<float> logits;  // [ids, vocabulary]
+  std::vector<int> greedy_ids;
+  std::vector<float> greedy_logits;  // [t, vocabulary]: behind greedy_ids[t]
+};
+
+inline std::vector<GoldenCase> read_golden(const std::string& model) {
+  const auto json = nlohmann::json::parse(std::ifstream(data_file("tiny/" + model + "/golden.json")));
+  const auto floats = read_floats(data_file("tiny/" + model + "/" + json.at("file").get<std::string>()));
+  const auto part = [&](const nlohmann::json& place) {
+    std::size_t size = 1;
+    for (const std::size_t extent : place.at("shape")) size *= extent;
+    const auto begin = floats.begin() + place.at("offset").get<std::ptrdiff_t>();
+    return std::vector<float>(begin, begin + static_cast<std::ptrdiff_t>(size));
+  };
+  std::vector<GoldenCase> cases;
+  for (const auto& c : json.at("cases")) {
+    cases.push_back({c.at("ids"), part(c.at("logits")), c.at("greedy_ids"), part(c.at("greedy_logits"))});
+  }
+  return cases;
+}
+
+/// Row `row` of a matrix with so many columns.
+inline std::span<const float> row_of(std::span<const float> matrix, std::size_t row, std::size_t columns) {
+  return matrix.subspan(row * columns, columns);
+}
+
+}  // namespace grist::test

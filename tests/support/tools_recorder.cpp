@@ -1,0 +1,50 @@
+#include <support/tools_recorder.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <cstdint>
+#include <string_view>
+
+namespace grist::test {
+namespace {
+
+namespace tools = Kokkos::Tools::Experimental;
+
+ToolsRecorder* recorder = nullptr;  // the callbacks are plain functions
+
+void on_kernel(const char* label, std::uint32_t, std::uint64_t*) { recorder->kernels.emplace_back(label); }
+void on_fence(const char* name, std::uint32_t, std::uint64_t*) {
+  const bool of_tools = std::string_view(name).find("Kokkos Profile Tool Fence") != std::string_view::npos;
+  if (!of_tools) recorder->fences.emplace_back(name);  // Kokkos itself fences around each callback
+}
+void on_allocation(Kokkos_Profiling_SpaceHandle, const char* label, const void*, std::uint64_t) {
+  recorder->allocations.emplace_back(label);
+}
+void on_copy(Kokkos_Profiling_SpaceHandle, const char* to, const void*, Kokkos_Profiling_SpaceHandle, const char* from,
+             const void*, std::uint64_t) {
+  recorder->copies.push_back(std::string(to) + " <- " + from);
+}
+
+}  // namespace
+
+ToolsRecorder::ToolsRecorder() {
+  recorder = this;
+  tools::set_begin_parallel_for_callback(on_kernel);
+  tools::set_begin_parallel_reduce_callback(on_kernel);
+  tools::set_begin_parallel_scan_callback(on_kernel);
+  tools::set_begin_fence_callback(on_fence);
+  tools::set_allocate_data_callback(on_allocation);
+  tools::set_begin_deep_copy_callback(on_copy);
+}
+
+ToolsRecorder::~ToolsRecorder() {
+  tools::set_begin_parallel_for_callback(nullptr);
+  tools::set_begin_parallel_reduce_callback(nullptr);
+  tools::set_begin_parallel_scan_callback(nullptr);
+  tools::set_begin_fence_callback(nullptr);
+  tools::set_allocate_data_callback(nullptr);
+  tools::set_begin_deep_copy_callback(nullptr);
+  recorder = nullptr;
+}
+
+}  // namespace grist::test
