@@ -6,6 +6,7 @@
 
 #include <dnnl.hpp>
 
+#include <algorithm>
 #include <map>
 #include <tuple>
 
@@ -28,20 +29,17 @@ public:
   bool multiply(const Exec& exec, ConstMatrix x, ConstMatrix w, Matrix y) override {
     // One row takes another algorithm in the library, with other bits.
     if (x.rows < 2) return false;
+    const auto region = Kokkos::Profiling::ScopedRegion("grist::gemm::onednn");
+    exec.fence("grist::gemm::onednn: runs outside of Kokkos, on its threads");
     try {
-      const Plan* plan = plan_for(x, w, y);
-      if (plan == nullptr) return false;
-      exec.fence("grist::gemm::onednn: runs outside of Kokkos, on its threads");
-      const auto region = Kokkos::Profiling::ScopedRegion("grist::gemm::onednn");
-      plan->matmul.execute(stream_,
-                           {{DNNL_ARG_SRC, {plan->x, engine_, const_cast<void*>(x.data)}},
-                            {DNNL_ARG_WEIGHTS, {plan->w, engine_, const_cast<void*>(w.data)}},
-                            {DNNL_ARG_DST, {plan->y, engine_, y.data}}});
-      stream_.wait();
+      if (const Plan* plan = plan_for(x, w, y)) {
+        execute(*plan, x, w, y);
+        return true;
+      }
+      return x.type == DType::bf16 && w.type == DType::bf16 && multiply_widened(exec, x, w, y);
     } catch (const dnnl::error& error) {
       throw InternalError("oneDNN matmul [{}, {}] x [{}, {}]^T: {}", x.rows, x.columns, w.rows, w.columns, error.what());
     }
-    return true;
   }
 
 private:
@@ -70,10 +68,64 @@ private:
     return plans_.emplace(key, std::move(plan)).first->second.get();
   }
 
+  void execute(const Plan& plan, const ConstMatrix& x, const ConstMatrix& w, const Matrix& y) {
+    plan.matmul.execute(stream_, {{DNNL_ARG_SRC, {plan.x, engine_, const_cast<void*>(x.data)}},
+                                  {DNNL_ARG_WEIGHTS, {plan.w, engine_, const_cast<void*>(w.data)}},
+                                  {DNNL_ARG_DST, {plan.y, engine_, y.data}}});
+    stream_.wait();
+  }
+
+  /// bf16 on a processor without bf16 products: float products of a panel of weight rows at a time.
+  bool multiply_widened(const Exec& exec, const ConstMatrix& x, const ConstMatrix& w, const Matrix& y) {
+    const auto wide_x = View2<float>(room(wide_x_, x.rows * x.columns), x.rows, x.columns);
+    widen(exec, x.data, wide_x);
+    for (Index first = 0; first < w.rows; first += panel_rows) {
+      const Index rows = std::min(panel_rows, w.rows - first);
+      const auto wide_w = View2<float>(room(wide_w_, rows * w.columns), rows, w.columns);
+      const auto wide_y = View2<float>(room(wide_y_, x.rows * rows), x.rows, rows);
+      widen(exec, static_cast<const bf16*>(w.data) + first * w.columns, wide_w);
+      exec.fence("grist::gemm::onednn: runs outside of Kokkos, on its threads");
+      const Plan* plan = plan_for(as_const(wide_x), as_const(wide_w), wide_y);
+      if (plan == nullptr) return false;
+      execute(*plan, as_const(wide_x), as_const(wide_w), wide_y);
+      if (y.type == DType::f32) {
+        place(exec, wide_y, static_cast<float*>(y.data) + first, y.columns);
+      } else {
+        place(exec, wide_y, static_cast<bf16*>(y.data) + first, y.columns);
+      }
+    }
+    return true;
+  }
+
+  static void widen(const Exec& exec, const void* from, View2<float> to) {
+    const View1<float> out(to.data(), to.size());
+    const View1<const bf16> in(static_cast<const bf16*>(from), to.size());
+    Kokkos::parallel_for("grist::gemm::widen", Kokkos::RangePolicy<Exec>(exec, 0, out.size()),
+                         KOKKOS_LAMBDA(Index i) { out(i) = in(i); });
+  }
+
+  /// Copies a panel into the columns of a wider matrix.
+  template <class T>
+  static void place(const Exec& exec, View2<float> panel, T* to, Index to_columns) {
+    const Index columns = panel.extent(1);
+    Kokkos::parallel_for(
+        "grist::gemm::place", Kokkos::RangePolicy<Exec>(exec, 0, panel.extent(0)), KOKKOS_LAMBDA(Index row) {
+          for (Index i = 0; i < columns; ++i) to[row * to_columns + i] = T(panel(row, i));
+        });
+  }
+
+  /// Scratch that grows to what is asked for.
+  static float* room(Buffer<float>& buffer, Index size) {
+    if (buffer.size() < size) buffer = Buffer<float>("gemm scratch", size);
+    return buffer.data();
+  }
+
+  static constexpr Index panel_rows = 512;
   static constexpr std::size_t most_plans = 1024;  // prompts of every length, in a process that lives for days
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream_{engine_};
   std::map<Key, std::unique_ptr<Plan>> plans_;
+  Buffer<float> wide_x_, wide_w_, wide_y_;
 };
 
 }  // namespace

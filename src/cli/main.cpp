@@ -51,10 +51,11 @@ int explain(const CLI::App& app, const CLI::ParseError& error, int argc, char** 
   const auto chosen = app.get_subcommands();
   const CLI::App& level = chosen.empty() ? app : *chosen.front();
   std::string text = error.what();
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+  const bool no_verb = chosen.empty();  // then the first word may be a mistyped one
+  if (no_verb || dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
     for (int i = 1; i < argc; ++i) {
       const std::string word = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
-      if (text.find(word) != std::string::npos && (word.starts_with("--") || chosen.empty())) {
+      if (no_verb || (text.find(word) != std::string::npos && word.starts_with("--"))) {
         text = std::format("unknown {} {}{}", word.starts_with("--") ? "option" : "command", word, nearest(level, word));
         break;
       }

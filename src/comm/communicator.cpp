@@ -3,8 +3,10 @@
 #include <grist/core/errors.hpp>
 
 #include <algorithm>
+#include <array>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 namespace grist {
 namespace {
@@ -125,9 +127,14 @@ Communicator Communicator::split(int color, int key) const {
 }
 
 Communicator Communicator::split_by_node() const {
-  MPI_Comm part = MPI_COMM_NULL;
-  check(MPI_Comm_split_type(*comm_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &part), "MPI_Comm_split_type");
-  return Communicator(own(part), largest_message_);
+  // By name: MPI_COMM_TYPE_SHARED gives each rank a node of its own in some builds of MPICH (Debian's 5.0.2-2).
+  using Name = std::array<char, MPI_MAX_PROCESSOR_NAME>;
+  Name mine{};
+  int length = 0;
+  check(MPI_Get_processor_name(mine.data(), &length), "MPI_Get_processor_name");
+  std::vector<Name> names(static_cast<std::size_t>(size_));
+  check(MPI_Allgather(mine.data(), sizeof mine, MPI_BYTE, names.data(), sizeof mine, MPI_BYTE, *comm_), "MPI_Allgather");
+  return split(static_cast<int>(std::ranges::find(names, mine) - names.begin()), rank_);
 }
 
 void Communicator::barrier() const { check(MPI_Barrier(*comm_), "MPI_Barrier"); }

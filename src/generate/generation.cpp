@@ -173,6 +173,7 @@ void Generation::accept(int index, int id) {
     if (sequence.decoder && !sequence.filter.stopped()) {
       event.text += sequence.filter.put(sequence.decoder->finish());
       event.text += sequence.filter.finish();
+      if (sequence.filter.stopped()) event.finish = Finish::stop;
     }
     free_slots_.push_back(sequence.slot);
     std::erase(running_, index);

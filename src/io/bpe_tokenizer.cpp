@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <numeric>
 #include <queue>
 
@@ -19,9 +20,11 @@ using JsonType = json::value_t;
 constexpr std::string_view gpt2_pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr std::string_view llama3_pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
+    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view qwen2_pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
+    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 struct Merge {
   int rank;
@@ -120,10 +123,10 @@ private:
   /// Whether no piece holds a space mark behind another character: then words can be merged one by one.
   [[nodiscard]] bool never_merges_before_space() const {
     return find(space_mark) >= 0 && std::ranges::none_of(parts_.vocab, [](const auto& entry) {
-      std::string_view piece = entry.first;
-      while (piece.starts_with(space_mark)) piece.remove_prefix(space_mark.size());
-      return piece.find(space_mark) != std::string_view::npos;
-    });
+             std::string_view piece = entry.first;
+             while (piece.starts_with(space_mark)) piece.remove_prefix(space_mark.size());
+             return piece.find(space_mark) != std::string_view::npos;
+           });
   }
 
   [[nodiscard]] std::vector<int> first_ids(std::string_view word) const {
@@ -205,7 +208,9 @@ private:
 
 // ---- tokenizer.json ----
 
-std::string type_of(const json& object, const std::string& where) { return json_field<std::string>(object, "type", where); }
+std::string type_of(const json& object, const std::string& where) {
+  return json_field<std::string>(object, "type", where);
+}
 
 /// Calls f with every element of a Sequence, or with the object itself; with nothing for null.
 template <class F>
@@ -217,7 +222,8 @@ void for_each_step(const json& object, const char* list, const std::string& wher
 
 /// A pattern that is {"String": literal}.
 std::string literal(const json& object, const std::string& where) {
-  return json_field<std::string>(json_member(object, "pattern", JsonType::object, where), "String", where + ": 'pattern'");
+  return json_field<std::string>(json_member(object, "pattern", JsonType::object, where), "String",
+                                 where + ": 'pattern'");
 }
 
 Replace read_replace(const json& step, const std::string& where) {
@@ -239,8 +245,8 @@ std::vector<NormalizerStep> read_normalizer(const json& normalizer, const std::s
     } else if (type == "NFKC" || type == "NFKD") {
       steps.emplace_back(type == "NFKC" ? NormalForm::nfkc : NormalForm::nfkd);
     } else {
-      throw InputError("{}: the type '{}' is not supported (Prepend, Replace, NFC, NFD, NFKC, NFKD, Sequence are)", where,
-                       type);
+      throw InputError("{}: the type '{}' is not supported (Prepend, Replace, NFC, NFD, NFKC, NFKD, Sequence are)",
+                       where, type);
     }
   });
   return steps;
@@ -259,7 +265,9 @@ Split read_split(const json& step, const std::string& where) {
 
 void add_metaspace(std::vector<PreTokenizerStep>& steps, const json& step, const std::string& where) {
   const auto mark = json_field<std::string>(step, "replacement", where);
-  if (mark != space_mark) throw InputError("{}: Metaspace replaces by '{}', supported is '{}'", where, mark, space_mark);
+  if (mark != space_mark) {
+    throw InputError("{}: Metaspace replaces by '{}', supported is '{}'", where, mark, space_mark);
+  }
   const bool old_prefix = json_field_or(step, "add_prefix_space", where, true);
   const auto scheme = json_field_or<std::string>(step, "prepend_scheme", where, old_prefix ? "always" : "never");
   steps.emplace_back(Replace{" ", mark});
@@ -280,16 +288,22 @@ void read_pre_tokenizer(const json& pre_tokenizer, const std::string& where, Bpe
     if (parts.byte_level) throw InputError("{}: {} after ByteLevel is not supported", where, type);
     if (type == "ByteLevel") {
       parts.byte_level = true;
-      if (json_field_or(step, "add_prefix_space", where, true)) steps.emplace_back(Prepend{.text = " ", .unless_there = true});
-      if (json_field_or(step, "use_regex", where, true)) steps.emplace_back(Split{Regex(std::string(gpt2_pattern), where)});
+      if (json_field_or(step, "add_prefix_space", where, true)) {
+        steps.emplace_back(Prepend{.text = " ", .unless_there = true});
+      }
+      if (json_field_or(step, "use_regex", where, true)) {
+        steps.emplace_back(Split{Regex(std::string(gpt2_pattern), where)});
+      }
     } else if (type == "Split") {
       steps.emplace_back(read_split(step, where));
     } else if (type == "Digits") {
-      steps.emplace_back(Split{Regex(json_field_or(step, "individual_digits", where, false) ? R"(\p{N})" : R"(\p{N}+)", where)});
+      steps.emplace_back(
+          Split{Regex(json_field_or(step, "individual_digits", where, false) ? R"(\p{N})" : R"(\p{N}+)", where)});
     } else if (type == "Metaspace") {
       add_metaspace(steps, step, where);
     } else {
-      throw InputError("{}: the type '{}' is not supported (ByteLevel, Split, Digits, Metaspace, Sequence are)", where, type);
+      throw InputError("{}: the type '{}' is not supported (ByteLevel, Split, Digits, Metaspace, Sequence are)", where,
+                       type);
     }
   });
 }
@@ -315,8 +329,10 @@ Decoding read_decoder(const json& decoder, const std::string& where) {
       decoding.strip_count = json_field<int>(step, "start", where);
       if (decoding.strip.empty()) throw InputError("{}: Strip has an empty content", where);
     } else {
-      throw InputError("{}: the type '{}' is not supported here (ByteLevel is, and the sequence Replace, ByteFallback, "
-                       "Fuse, Strip at the start)", where, type);
+      throw InputError(
+          "{}: the type '{}' is not supported here (ByteLevel is, and the sequence Replace, ByteFallback, "
+          "Fuse, Strip at the start)",
+          where, type);
     }
   });
   if (!any) throw InputError("{}: found null, expected ByteLevel or a Sequence", where);
@@ -337,7 +353,8 @@ void read_post_processor(const json& post_processor, const std::string& where, T
         after = true;
         continue;
       }
-      const auto name = json_field<std::string>(json_member(item, "SpecialToken", JsonType::object, where), "id", where);
+      const auto name =
+          json_field<std::string>(json_member(item, "SpecialToken", JsonType::object, where), "id", where);
       const json& token = json_member(special, name.c_str(), JsonType::object, where);
       for (const json& id : json_member(token, "ids", JsonType::array, where)) {
         (after ? parts.suffix : parts.prefix).push_back(json_value<int>(id, where));
@@ -383,8 +400,8 @@ void set_merges(BpeParts& bpe, const std::vector<PiecePair>& merges, const std::
     const auto id = [&](const std::string& piece) {
       const auto found = bpe.vocab.find(piece);
       if (found != bpe.vocab.end()) return found->second;
-      throw InputError("{}: merge {} of '{}' and '{}' needs the piece '{}', which the vocabulary does not have", where, rank,
-                       left, right, piece);
+      throw InputError("{}: merge {} of '{}' and '{}' needs the piece '{}', which the vocabulary does not have", where,
+                       rank, left, right, piece);
     };
     bpe.merges.insert(id(left), id(right), {rank, id(left + right)});
     ++rank;
@@ -444,8 +461,8 @@ const GgufPreTokenizer& gguf_pre_tokenizer(const Gguf& gguf) {
   const auto name = gguf.get_or<std::string>("tokenizer.ggml.pre", "default");
   const auto* const found = std::ranges::find(gguf_pre_tokenizers, name, &GgufPreTokenizer::name);
   if (found != gguf_pre_tokenizers.end()) return *found;
-  throw InputError("{}: tokenizer.ggml.pre is '{}', supported are default, gpt-2, llama-bpe, qwen2 and smollm", gguf.path,
-                   name);
+  throw InputError("{}: tokenizer.ggml.pre is '{}', supported are default, gpt-2, llama-bpe, qwen2 and smollm",
+                   gguf.path, name);
 }
 
 TokenizerParts read_gguf_byte_level(const Gguf& gguf, const GgufPreTokenizer& pre, ScoredVocabulary vocabulary) {
@@ -455,8 +472,7 @@ TokenizerParts read_gguf_byte_level(const Gguf& gguf, const GgufPreTokenizer& pr
     const int id = static_cast<int>(i);
     const PieceKind kind = vocabulary.kinds[i];
     if (kind == PieceKind::control || kind == PieceKind::unknown || kind == PieceKind::user_defined) {
-      parts.added.push_back(
-          {.id = id, .content = vocabulary.pieces[i], .special = kind != PieceKind::user_defined});
+      parts.added.push_back({.id = id, .content = vocabulary.pieces[i], .special = kind != PieceKind::user_defined});
     } else {
       bpe.vocab.emplace(vocabulary.pieces[i], id);
     }
@@ -552,15 +568,25 @@ TokenizerParts make_scored_bpe(ScoredVocabulary vocabulary) {
   for (std::size_t i = 0; i < vocabulary.pieces.size(); ++i) {
     const int id = static_cast<int>(i);
     const std::string& piece = vocabulary.pieces[i];
+    if (std::isnan(vocabulary.scores[i])) {
+      throw InputError("{}: the score of piece {} is not a number", vocabulary.path, i);
+    }
     switch (vocabulary.kinds[i]) {
-      case PieceKind::unknown: bpe.unknown = id; [[fallthrough]];
-      case PieceKind::control: parts.added.push_back({.id = id, .content = piece, .special = true}); break;
+      case PieceKind::unknown:
+        bpe.unknown = id;
+        [[fallthrough]];
+      case PieceKind::control:
+        parts.added.push_back({.id = id, .content = piece, .special = true});
+        break;
       case PieceKind::user_defined:
         parts.added.push_back({.id = id, .content = piece, .normalized = !vocabulary.space_prefix});
         break;
       case PieceKind::normal:
-      case PieceKind::byte: bpe.vocab.emplace(piece, id); break;
-      case PieceKind::unused: break;
+      case PieceKind::byte:
+        if (!piece.empty()) bpe.vocab.emplace(piece, id);
+        break;
+      case PieceKind::unused:
+        break;
     }
   }
   set_merges_by_score(bpe, vocabulary.scores);
@@ -581,6 +607,7 @@ TokenizerParts read_gguf_tokenizer(const Gguf& gguf) {
     throw InputError("{}: tokenizer.ggml.model is '{}', supported are gpt2 and llama", gguf.path, model);
   }
   ScoredVocabulary vocabulary;
+  vocabulary.path = gguf.path;
   vocabulary.pieces = gguf.get<std::vector<std::string>>("tokenizer.ggml.tokens");
   const std::size_t count = vocabulary.pieces.size();
   for (std::size_t i = 0; i < count; ++i) {

@@ -13,6 +13,7 @@ enum class PieceKind : std::int64_t { normal = 1, unknown, control, user_defined
 
 /// A vocabulary of SentencePiece's BPE, by id. `space_prefix`: a space is put before a text.
 struct ScoredVocabulary {
+  std::string path;
   std::vector<std::string> pieces;
   std::vector<double> scores;
   std::vector<PieceKind> kinds;

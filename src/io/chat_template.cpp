@@ -29,10 +29,12 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 
 }  // namespace
 
-std::string apply_chat_template(std::string_view jinja, const std::vector<Message>& messages, bool add_generation_prompt,
-                                std::string_view bos_text, std::string_view eos_text) {
+std::string apply_chat_template(std::string_view jinja, const std::vector<Message>& messages,
+                                bool add_generation_prompt, std::string_view bos_text, std::string_view eos_text) {
   auto conversation = nlohmann::ordered_json::array();
-  for (const Message& message : messages) conversation.push_back({{"role", message.role}, {"content", message.content}});
+  for (const Message& message : messages) {
+    conversation.push_back({{"role", message.role}, {"content", message.content}});
+  }
   nlohmann::ordered_json values{{"messages", std::move(conversation)},
                                 {"add_generation_prompt", add_generation_prompt},
                                 {"bos_token", bos_text},

@@ -33,7 +33,8 @@ T json_value(const nlohmann::json& value, std::string_view where) {
   if constexpr (std::same_as<T, bool>) {
     check(value.is_boolean(), "true or false");
   } else if constexpr (std::integral<T>) {
-    check(value.is_number_integer() && value >= 0 && value <= std::numeric_limits<T>::max(), "an integer that is an id");
+    check(value.is_number_integer() && value >= 0 && value <= std::numeric_limits<T>::max(),
+          "an integer that is an id");
   } else {
     static_assert(std::same_as<T, std::string>);
     check(value.is_string(), "a string");

@@ -82,7 +82,8 @@ std::optional<std::uint8_t> byte_of_piece(std::string_view piece) {
   if (piece.size() != 6 || !piece.starts_with("<0x") || !piece.ends_with('>')) return std::nullopt;
   std::uint8_t byte = 0;
   const char* const end = piece.data() + 5;
-  if (const auto [stop, error] = std::from_chars(piece.data() + 3, end, byte, 16); error != std::errc{} || stop != end) {
+  if (const auto [stop, error] = std::from_chars(piece.data() + 3, end, byte, 16);
+      error != std::errc{} || stop != end) {
     return std::nullopt;
   }
   return byte;
@@ -90,7 +91,9 @@ std::optional<std::uint8_t> byte_of_piece(std::string_view piece) {
 
 AddedToken read_added_token(const nlohmann::json& entry, int id, const std::string& where) {
   AddedToken token{.id = id, .content = json_field<std::string>(entry, "content", where)};
-  if (id >= max_ids) throw InputError("{}: '{}' has the id {}, expected one below {}", where, token.content, id, max_ids);
+  if (id >= max_ids) {
+    throw InputError("{}: '{}' has the id {}, expected one below {}", where, token.content, id, max_ids);
+  }
   token.special = json_field_or(entry, "special", where, false);
   token.single_word = json_field_or(entry, "single_word", where, false);
   token.lstrip = json_field_or(entry, "lstrip", where, false);
@@ -155,8 +158,7 @@ void PieceTokenizer::split(const Matcher& matcher, std::string_view text, OnToke
     std::size_t end = at += found->first.size();
     const std::string_view before = text.substr(0, begin);
     const std::string_view after = text.substr(end);
-    if (token.single_word &&
-        (starts_with_word_.find(last_character(before), 0) || starts_with_word_.find(after, 0))) {
+    if (token.single_word && (starts_with_word_.find(last_character(before), 0) || starts_with_word_.find(after, 0))) {
       continue;
     }
     if (token.lstrip) {

@@ -102,7 +102,9 @@ std::optional<std::pair<std::size_t, std::size_t>> Regex::find(std::string_view 
   const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
                                 PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, memory.data, memory.context);
   if (found == PCRE2_ERROR_NOMATCH) return std::nullopt;
-  if (found < 0) throw InputError("the tokenizer's regular expression fails at byte {}: {}", from, pcre2_message(found));
+  if (found < 0) {
+    throw InputError("the tokenizer's regular expression fails at byte {}: {}", from, pcre2_message(found));
+  }
   const PCRE2_SIZE* const range = pcre2_get_ovector_pointer(memory.data);
   return std::pair(range[0], range[1]);
 }

@@ -29,8 +29,8 @@ private:
   std::shared_ptr<const pcre2_real_code_8> code_;
 };
 
-/// Puts a text in front of what is not empty. `unless_there`: not where it stands there already; `first_only`: not after
-/// an added token.
+/// Puts a text in front of what is not empty. `unless_there`: not where it stands there already; `first_only`: not
+/// after an added token.
 struct Prepend {
   std::string text;
   bool unless_there = false;

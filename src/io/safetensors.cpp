@@ -5,12 +5,20 @@
 
 #include <nlohmann/json.hpp>
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
-#include <fcntl.h>
+#include <cstdio>
+#include <cstring>
+#include <format>
+#include <map>
+#include <memory>
 #include <set>
+#include <string_view>
+#include <system_error>
 #include <tuple>
-#include <unistd.h>
 #include <utility>
 
 namespace grist::io {
@@ -78,7 +86,7 @@ constexpr StoredType stored_types[] = {
 /// A tensor as the header has it, with the offset still counted from the data's start.
 TensorInfo read_tensor(const std::string& name, const json& entry, const std::string& path) {
   const std::string what = "tensor '" + name + "'";
-  if (!entry.is_object()) throw InputError("{}: {} is described by a {}, expected an object", path, what, entry.type_name());
+  if (!entry.is_object()) throw InputError("{}: {} is a JSON {}, expected an object", path, what, entry.type_name());
   const json& dtype = entry_of(entry, "dtype", path, what);
   const auto* const found = std::ranges::find_if(stored_types, [&](const StoredType& t) { return dtype == t.name; });
   if (found == std::end(stored_types)) {
@@ -104,7 +112,8 @@ void add_tensors(Weights& weights, const std::filesystem::path& name) {
   if (size < 8) throw InputError("{}: truncated: expected 8 bytes of header length, the file has {}", path, size);
   const auto header_bytes = load<std::uint64_t>(file->data());
   if (header_bytes > size - 8) {
-    throw InputError("{}: truncated or no safetensors file: a header of {} bytes in a file of {}", path, header_bytes, size);
+    throw InputError("{}: truncated or no safetensors file: a header of {} bytes in a file of {}", path, header_bytes,
+                     size);
   }
   const json header = parse_object(path, "the header", file->data() + 8, header_bytes);
 
@@ -123,8 +132,8 @@ void add_tensors(Weights& weights, const std::filesystem::path& name) {
     }
     end += tensor.bytes();
     if (end > size - data_start) {
-      throw InputError("{}: truncated: tensor '{}' ends at byte {} of the data, the file has {}", path, tensor.name, end,
-                       size - data_start);
+      throw InputError("{}: truncated: tensor '{}' ends at byte {} of the data, the file has {}", path, tensor.name,
+                       end, size - data_start);
     }
     tensor.file = index;
     tensor.offset += data_start;
@@ -141,7 +150,7 @@ std::map<std::string, std::string> read_index(const std::filesystem::path& name)
   const std::string& path = file.path();
   const json index = parse_object(path, "the index", file.data(), file.size());
   const json& map = entry_of(index, "weight_map", path, "the index");
-  if (!map.is_object()) throw InputError("{}: weight_map is a {}, expected an object", path, map.type_name());
+  if (!map.is_object()) throw InputError("{}: weight_map is a JSON {}, expected an object", path, map.type_name());
   std::map<std::string, std::string> shards;
   for (const auto& [tensor, shard] : map.items()) {
     const std::string file_name = shard.is_string() ? shard.get<std::string>() : "";
@@ -156,8 +165,8 @@ std::map<std::string, std::string> read_index(const std::filesystem::path& name)
 }
 
 bool is_there(const std::filesystem::path& file) {
-  std::error_code error;
-  return std::filesystem::exists(std::filesystem::symlink_status(file, error));  // a broken link is there, and fails by name
+  std::error_code error;  // a broken link is there: opening it says which it is
+  return std::filesystem::exists(std::filesystem::symlink_status(file, error));
 }
 
 }  // namespace

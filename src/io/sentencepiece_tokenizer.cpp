@@ -100,6 +100,7 @@ SentencePieceParts read_sentencepiece(const std::filesystem::path& file) {
   const std::string& path = mapped.path();
   Message model({reinterpret_cast<const char*>(mapped.data()), mapped.size()}, path);
   ScoredVocabulary vocabulary;
+  vocabulary.path = path;
   std::uint64_t type = 1;  // what the .proto says of absent fields
   std::uint64_t bos = 1;
   std::uint64_t eos = 2;

@@ -39,7 +39,9 @@ std::string chat_template(const json& config, const std::string& where) {
   if (found == config.end() || found->is_null()) return {};
   if (!found->is_array()) return json_value<std::string>(*found, where + ": 'chat_template'");
   for (const json& entry : *found) {
-    if (json_field<std::string>(entry, "name", where) == "default") return json_field<std::string>(entry, "template", where);
+    if (json_field<std::string>(entry, "name", where) == "default") {
+      return json_field<std::string>(entry, "template", where);
+    }
   }
   return {};
 }
@@ -70,7 +72,9 @@ Companions read_companions(const path& folder) {
   result.chat_template = chat_template(config, where);
   if (config.contains("added_tokens_decoder")) {
     const json& added = json_member(config, "added_tokens_decoder", json::value_t::object, where);
-    for (const auto& [id, entry] : added.items()) result.added.push_back(read_added_token(entry, id_from(id, where), where));
+    for (const auto& [id, entry] : added.items()) {
+      result.added.push_back(read_added_token(entry, id_from(id, where), where));
+    }
   }
 
   const path map_file = folder / "special_tokens_map.json";
@@ -98,8 +102,11 @@ std::unique_ptr<Tokenizer> make_tokenizer(TokenizerParts parts, const Companions
   const auto make_special = [&](int id, const std::string& content) {
     if (id < 0) return;
     const auto known = std::ranges::find(parts.added, id, &AddedToken::id);
-    if (known != parts.added.end()) known->special = true;
-    else parts.added.push_back({.id = id, .content = content, .special = true});
+    if (known != parts.added.end()) {
+      known->special = true;
+    } else {
+      parts.added.push_back({.id = id, .content = content, .special = true});
+    }
   };
   make_special(bos, companions.bos);
   make_special(eos, companions.eos);
@@ -117,8 +124,11 @@ std::unique_ptr<Tokenizer> load_sentencepiece(const path& file, Companions compa
   TokenizerParts& parts = found.parts;
   for (AddedToken& token : companions.added) {
     const auto known = std::ranges::find(parts.added, token.id, &AddedToken::id);
-    if (known == parts.added.end()) parts.added.push_back(std::move(token));
-    else *known = std::move(token);
+    if (known == parts.added.end()) {
+      parts.added.push_back(std::move(token));
+    } else {
+      *known = std::move(token);
+    }
   }
   if (companions.bos.empty()) companions.bos = found.bos;
   if (companions.eos.empty()) companions.eos = found.eos;
@@ -134,7 +144,9 @@ std::unique_ptr<Tokenizer> load_gguf(const path& file) {
   if (!gguf.metadata.contains("tokenizer.ggml.model")) return nullptr;
   TokenizerParts parts = read_gguf_tokenizer(gguf);
   const auto id = [&](std::string_view key) { return gguf_token_id(gguf, key, parts.pieces.size()); };
-  const auto text = [&](int token) { return token < 0 ? std::string() : parts.pieces[static_cast<std::size_t>(token)]; };
+  const auto text = [&](int token) {
+    return token < 0 ? std::string() : parts.pieces[static_cast<std::size_t>(token)];
+  };
   const int eot = id("tokenizer.ggml.eot_token_id");
   const Companions companions{.bos = text(id("tokenizer.ggml.bos_token_id")),
                               .eos = text(id("tokenizer.ggml.eos_token_id")),
@@ -151,7 +163,9 @@ std::unique_ptr<Tokenizer> load_tokenizer(const path& model) {
   if (const path file = model / "tokenizer.json"; exists(file)) {
     return make_tokenizer(read_tokenizer_json(file), read_companions(model));
   }
-  if (const path file = model / "tokenizer.model"; exists(file)) return load_sentencepiece(file, read_companions(model));
+  if (const path file = model / "tokenizer.model"; exists(file)) {
+    return load_sentencepiece(file, read_companions(model));
+  }
   return nullptr;
 }
 

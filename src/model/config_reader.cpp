@@ -8,8 +8,12 @@ namespace {
 nlohmann::json parse(const std::filesystem::path& file) {
   std::ifstream in(file);
   if (!in) throw InputError("{}: cannot be opened; a model folder holds config.json", file.string());
+  const auto check = [&](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) {
+    if (depth > 16) throw InputError("{}: nested deeper than 16", file.string());
+    return true;
+  };
   try {
-    return nlohmann::json::parse(in);
+    return nlohmann::json::parse(in, check);
   } catch (const nlohmann::json::exception& error) {
     throw InputError("{}: not valid JSON: {}", file.string(), error.what());
   }

@@ -90,6 +90,13 @@ TYPED_TEST(Collectives, BroadcastAndARingOfMessages) {
   }
 }
 
+TEST(Node, AllRanksOfThisMachineAreOnOne) {
+  const Communicator world(MPI_COMM_WORLD);
+  const Communicator node = world.split_by_node();
+  EXPECT_EQ(node.size(), world.size());
+  EXPECT_EQ(node.rank(), world.rank());
+}
+
 TEST(CollectiveErrors, AWrongSizeNamesBothCounts) {
   const Communicator comm(MPI_COMM_WORLD);
   const Buffer<float> mine("mine", 2);

@@ -31,10 +31,11 @@ TEST(Philox, StreamsCountWithIndexAndId) {
 TEST(Philox, IsTheSameInAKernel) {
   const PhiloxStream stream{7, hash_name("weight")};
   Kokkos::View<std::uint32_t*> drawn("drawn", 256);
-  Kokkos::parallel_for("grist::test::philox", 64, KOKKOS_LAMBDA(int i) {
-    const PhiloxBlock block = stream.at(static_cast<std::uint64_t>(i));
-    for (int k = 0; k < 4; ++k) drawn(4 * i + k) = block.word[k];
-  });
+  Kokkos::parallel_for(
+      "grist::test::philox", 64, KOKKOS_LAMBDA(int i) {
+        const PhiloxBlock block = stream.at(static_cast<std::uint64_t>(i));
+        for (int k = 0; k < 4; ++k) drawn(4 * i + k) = block.word[k];
+      });
   const auto host = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), drawn);
   std::set<std::uint32_t> different;
   for (int i = 0; i < 256; ++i) {
@@ -90,7 +91,8 @@ TEST(Philox, DrawsUniformAndNormalNumbersOfTheRightMoments) {
 
 TEST(Normal, IsFiniteForEveryExtremeWord) {
   for (const std::uint32_t a : {0U, 1U, 0x7fffffffU, 0xffffffffU}) {
-    for (const std::uint32_t b : {0U, 1U, 0x7fffffffU, 0xffffffffU}) EXPECT_TRUE(std::isfinite(normal(a, b))) << a << " " << b;
+    for (const std::uint32_t b : {0U, 1U, 0x7fffffffU, 0xffffffffU})
+      EXPECT_TRUE(std::isfinite(normal(a, b))) << a << " " << b;
   }
 }
 

@@ -71,8 +71,9 @@ TEST(Workspace, RefusesMoreThanIsLeftAndStaysUsable) {
   Workspace workspace(512);
   const Exec exec;
   workspace.take<float>(exec, "first", 1);
-  EXPECT_THAT([&] { workspace.take<float>(exec, "scores", 65); },
-              testing::ThrowsMessage<MemoryError>(testing::StrEq("workspace: 'scores' wants 512 bytes, 256 of 512 are left")));
+  EXPECT_THAT(
+      [&] { workspace.take<float>(exec, "scores", 65); },
+      testing::ThrowsMessage<MemoryError>(testing::StrEq("workspace: 'scores' wants 512 bytes, 256 of 512 are left")));
   EXPECT_EQ(workspace.used(), 256U);
   EXPECT_NO_THROW(workspace.take<float>(exec, "fits", 64));
   EXPECT_THROW(workspace.take<float>(exec, "full", 1), MemoryError);

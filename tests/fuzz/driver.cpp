@@ -45,11 +45,21 @@ private:
     const std::size_t at = place(bytes);
     const std::size_t length = below(std::min<std::size_t>(bytes.size() - at, 64));
     switch (below(8)) {
-      case 0: if (!bytes.empty()) bytes[at] = static_cast<char>(bytes[at] ^ 1 << below(8)); break;
-      case 1: if (!bytes.empty()) bytes[at] = static_cast<char>(below(256)); break;
-      case 2: bytes.resize(at); break;
-      case 3: bytes.erase(at, length); break;
-      case 4: bytes.insert(at, bytes.substr(at, length)); break;
+      case 0:
+        if (!bytes.empty()) bytes[at] = static_cast<char>(bytes[at] ^ 1 << below(8));
+        break;
+      case 1:
+        if (!bytes.empty()) bytes[at] = static_cast<char>(below(256));
+        break;
+      case 2:
+        bytes.resize(at);
+        break;
+      case 3:
+        bytes.erase(at, length);
+        break;
+      case 4:
+        bytes.insert(at, bytes.substr(at, length));
+        break;
       case 5: {  // the front of one, the end of another
         const std::string& other = seed();
         bytes = bytes.substr(0, at) + other.substr(place(other));
@@ -58,7 +68,8 @@ private:
       case 6: {  // a binary number
         const std::uint64_t value = number();
         const std::size_t width = std::size_t{1} << below(4);
-        for (std::size_t i = 0; i < width && at + i < bytes.size(); ++i) bytes[at + i] = static_cast<char>(value >> 8 * i);
+        for (std::size_t i = 0; i < width && at + i < bytes.size(); ++i)
+          bytes[at + i] = static_cast<char>(value >> 8 * i);
         break;
       }
       case 7: {  // a decimal number

@@ -10,7 +10,8 @@
 
 namespace grist::fuzz {
 
-/// A folder in memory, where the system has one. It goes at the end of the program, and stays with the input after a crash.
+/// A folder in memory, where the system has one. It goes at the end of the program; after a crash it stays, with the
+/// input.
 class InputFolder {
 public:
   InputFolder() {
@@ -28,7 +29,8 @@ public:
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   std::filesystem::path write(const std::string& name, const std::uint8_t* data, std::size_t size) const {
-    std::ofstream(path_ / name, std::ios::binary).write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
+    std::ofstream(path_ / name, std::ios::binary)
+        .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
     return path_ / name;
   }
 

@@ -14,7 +14,9 @@ using test::Refuses;
 
 const std::filesystem::path data = test::data_folder() / "chat";
 
-std::string greet(std::string_view jinja) { return apply_chat_template(jinja, {{"user", "Hello"}}, true, "<s>", "</s>"); }
+std::string greet(std::string_view jinja) {
+  return apply_chat_template(jinja, {{"user", "Hello"}}, true, "<s>", "</s>");
+}
 
 TEST(ChatTemplate, RendersWhatTransformersRenders) {
   const json cases = json::parse(contents_of(data / "golden.json"));
@@ -22,10 +24,13 @@ TEST(ChatTemplate, RendersWhatTransformersRenders) {
   for (const json& golden : cases) {
     std::vector<Message> messages;
     for (const json& message : golden.at("messages")) messages.push_back({message.at("role"), message.at("content")});
-    const auto token = [&](const char* key) { return golden.at(key).is_null() ? std::string() : golden.at(key).get<std::string>(); };
+    const auto token = [&](const char* key) {
+      return golden.at(key).is_null() ? std::string() : golden.at(key).get<std::string>();
+    };
     const std::string jinja = contents_of(data / golden.at("template").get<std::string>());
     const auto render = [&] {
-      return apply_chat_template(jinja, messages, golden.at("add_generation_prompt"), token("bos_token"), token("eos_token"));
+      return apply_chat_template(jinja, messages, golden.at("add_generation_prompt"), token("bos_token"),
+                                 token("eos_token"));
     };
     if (golden.contains("text")) {
       EXPECT_EQ(render(), golden.at("text").get<std::string>()) << golden;

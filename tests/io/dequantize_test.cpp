@@ -88,7 +88,8 @@ TEST(Dequantize, GivesTheSameBitsForASliceThatBeginsInsideABlock) {
         const auto slice = read<float>(gguf.weights, tensor, {1, 2, column, columns});
         for (Index row = 0; row < 2; ++row) {
           const auto* part = whole.data() + (row + 1) * 256 + column;
-          EXPECT_EQ(std::memcmp(slice.data() + row * columns, part, static_cast<std::size_t>(columns) * sizeof(float)), 0)
+          EXPECT_EQ(std::memcmp(slice.data() + row * columns, part, static_cast<std::size_t>(columns) * sizeof(float)),
+                    0)
               << name << " row " << row + 1 << " columns [" << column << ", +" << columns << ")";
         }
       }

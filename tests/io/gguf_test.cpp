@@ -25,13 +25,16 @@ template <class T>
 std::string pair(std::string_view key, Type type, T value) {
   return text(key) + bytes_of(std::uint32_t{type}) + bytes_of(value);
 }
-std::string pair(std::string_view key, std::string_view value) { return text(key) + bytes_of(std::uint32_t{string}) + text(value); }
+std::string pair(std::string_view key, std::string_view value) {
+  return text(key) + bytes_of(std::uint32_t{string}) + text(value);
+}
 
 std::string array_head(std::string_view key, Type type, std::uint64_t count) {
   return text(key) + bytes_of(std::uint32_t{array}) + bytes_of(std::uint32_t{type}) + bytes_of(count);
 }
 
-std::string tensor(std::string_view name, const std::vector<std::uint64_t>& dimensions, std::uint32_t type, std::uint64_t offset) {
+std::string tensor(std::string_view name, const std::vector<std::uint64_t>& dimensions, std::uint32_t type,
+                   std::uint64_t offset) {
   std::string bytes = text(name) + bytes_of(static_cast<std::uint32_t>(dimensions.size()));
   for (const std::uint64_t extent : dimensions) bytes += bytes_of(extent);
   return bytes + bytes_of(type) + bytes_of(offset);
@@ -42,7 +45,8 @@ std::string head(std::uint32_t version, std::uint64_t tensors, std::uint64_t key
 }
 
 /// A file of these keys and tensors, with data of so many bytes.
-std::string gguf(const std::vector<std::string>& keys, const std::vector<std::string>& tensors = {}, std::size_t data_bytes = 0) {
+std::string gguf(const std::vector<std::string>& keys, const std::vector<std::string>& tensors = {},
+                 std::size_t data_bytes = 0) {
   std::string bytes = head(3, tensors.size(), keys.size());
   for (const auto& key : keys) bytes += key;
   for (const auto& one : tensors) bytes += one;
@@ -65,15 +69,15 @@ protected:
 };
 
 TEST_F(GgufTest, WidensMetadataOfEveryType) {
-  const Gguf read = open(gguf({
-      pair("u8", u8, std::uint8_t{255}), pair("i8", i8, std::int8_t{-128}), pair("u16", u16, std::uint16_t{65535}),
-      pair("i16", i16, std::int16_t{-32768}), pair("u32", u32, std::uint32_t{4294967295U}), pair("i32", i32, std::int32_t{-7}),
-      pair("u64", u64, std::uint64_t{1} << 62), pair("i64", i64, std::int64_t{-1}), pair("f32", f32, 0.1F), pair("f64", f64, 0.1),
-      pair("no", boolean, std::uint8_t{0}), pair("yes", boolean, std::uint8_t{1}), pair("text", "a\nb\xff"), pair("none", ""),
-      array_head("bytes", u8, 2) + bytes_of(std::uint8_t{1}) + bytes_of(std::uint8_t{200}),
-      array_head("doubles", f32, 2) + bytes_of(0.5F) + bytes_of(-2.0F),
-      array_head("texts", string, 2) + text("") + text("x"),
-      array_head("nothing", i32, 0)}));
+  const Gguf read = open(gguf({pair("u8", u8, std::uint8_t{255}), pair("i8", i8, std::int8_t{-128}),
+                               pair("u16", u16, std::uint16_t{65535}), pair("i16", i16, std::int16_t{-32768}),
+                               pair("u32", u32, std::uint32_t{4294967295U}), pair("i32", i32, std::int32_t{-7}),
+                               pair("u64", u64, std::uint64_t{1} << 62), pair("i64", i64, std::int64_t{-1}),
+                               pair("f32", f32, 0.1F), pair("f64", f64, 0.1), pair("no", boolean, std::uint8_t{0}),
+                               pair("yes", boolean, std::uint8_t{1}), pair("text", "a\nb\xff"), pair("none", ""),
+                               array_head("bytes", u8, 2) + bytes_of(std::uint8_t{1}) + bytes_of(std::uint8_t{200}),
+                               array_head("doubles", f32, 2) + bytes_of(0.5F) + bytes_of(-2.0F),
+                               array_head("texts", string, 2) + text("") + text("x"), array_head("nothing", i32, 0)}));
   EXPECT_EQ(read.metadata.size(), 18U);
   EXPECT_EQ(read.get<std::int64_t>("u8"), 255);
   EXPECT_EQ(read.get<std::int64_t>("i8"), -128);
@@ -99,8 +103,10 @@ TEST_F(GgufTest, WidensMetadataOfEveryType) {
 TEST_F(GgufTest, NamesTheKeyThatIsMissingOrOfAnotherType) {
   const Gguf read = open(gguf({pair("width", f32, 1.5F), pair("name", "x")}));
   EXPECT_THAT([&] { return read.get<std::int64_t>("height"); }, Refuses({"model.gguf", "key 'height' is missing"}));
-  EXPECT_THAT([&] { return read.get<std::int64_t>("width"); }, Refuses({"model.gguf", "'width' is a float, expected an integer"}));
-  EXPECT_THAT([&] { return read.get_or<double>("name", 1); }, Refuses({"model.gguf", "'name' is a string, expected a float"}));
+  EXPECT_THAT([&] { return read.get<std::int64_t>("width"); },
+              Refuses({"model.gguf", "'width' is a float, expected an integer"}));
+  EXPECT_THAT([&] { return read.get_or<double>("name", 1); },
+              Refuses({"model.gguf", "'name' is a string, expected a float"}));
   EXPECT_EQ(read.get_or<std::int64_t>("height", 9), 9);
   EXPECT_EQ(read.get_or<double>("width", 9), 1.5);
 }
@@ -144,7 +150,8 @@ TEST_F(GgufTest, BelievesNoCount) {
     expect_refused(head(3, count, 0), {"truncated: a tensor's name"});
     expect_refused(head(3, 0, count), {"truncated: a metadata key"});
     expect_refused(head(3, 0, 1) + bytes_of(count), {"truncated: a metadata key"});
-    expect_refused(head(3, 0, 1) + text("k") + bytes_of(std::uint32_t{string}) + bytes_of(count), {"truncated: metadata key 'k'"});
+    expect_refused(head(3, 0, 1) + text("k") + bytes_of(std::uint32_t{string}) + bytes_of(count),
+                   {"truncated: metadata key 'k'"});
     for (const Type type : {u8, u64, string}) {
       expect_refused(head(3, 0, 1) + array_head("k", type, count), {"truncated: metadata key 'k'"});
     }
@@ -156,7 +163,8 @@ TEST_F(GgufTest, NamesBadMetadata) {
   expect_refused(gguf({array_head("k", array, 1)}), {"metadata key 'k'", "value type 9"});
   expect_refused(gguf({pair("k", u64, ~std::uint64_t{0})}), {"metadata key 'k' is 18446744073709551615: too large"});
   expect_refused(gguf({pair("k", "1"), pair("k", "2")}), {"metadata key 'k' appears twice"});
-  expect_refused(gguf({pair("general.alignment", u32, std::uint32_t{0})}), {"general.alignment is 0, expected a power of two"});
+  expect_refused(gguf({pair("general.alignment", u32, std::uint32_t{0})}),
+                 {"general.alignment is 0, expected a power of two"});
   expect_refused(gguf({pair("general.alignment", u32, std::uint32_t{24})}), {"general.alignment is 24"});
   expect_refused(gguf({pair("general.alignment", i32, std::int32_t{-32})}), {"general.alignment is -32"});
   expect_refused(gguf({pair("general.alignment", "32")}), {"'general.alignment' is a string, expected an integer"});
@@ -187,7 +195,8 @@ TEST_F(GgufTest, NamesBadTensors) {
 TEST_F(GgufTest, RefusesAFileCutAnywhere) {
   const std::string good = contents_of(data_folder() / "gguf/types.gguf");
   std::uint64_t end = 0;  // of the last tensor; padding follows, which nobody needs
-  for (const auto& [name, tensor] : open(good).weights.tensors()) end = std::max(end, tensor.offset + tensor.bytes());
+  const Gguf whole = open(good);
+  for (const auto& [name, tensor] : whole.weights.tensors()) end = std::max(end, tensor.offset + tensor.bytes());
   ASSERT_GT(end, 9000U);
   EXPECT_NO_THROW(open(good.substr(0, end)));
   expect_refused(good.substr(0, end - 1), {"q6_k.weight"});

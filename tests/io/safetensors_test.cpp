@@ -1,4 +1,4 @@
-// safetensors: what transformers wrote is read, what is wrong is refused by name, what grist writes appears whole or not.
+// safetensors: what transformers wrote is read, what is wrong is refused by name, what grist writes is whole or absent.
 #include <grist/core/errors.hpp>
 #include <grist/io/safetensors.hpp>
 #include <support/files.hpp>
@@ -103,9 +103,10 @@ TEST(OpenSafetensors, AcceptsWhatTheFormatAllows) {
   };
   EXPECT_THAT(open("{}", 0), IsEmpty());
   EXPECT_THAT(open(R"({"__metadata__":{"format":"pt"}}       )", 0), IsEmpty());
-  const auto tensors = open("{" + entry("second", "F32", "[]", "[8,12]") + "," + entry("none", "F16", "[0,7]", "[8,8]") +
-                                "," + entry("first", "BF16", "[2,1,2]", "[0,8]") + "}",
-                            12);
+  const auto tensors =
+      open("{" + entry("second", "F32", "[]", "[8,12]") + "," + entry("none", "F16", "[0,7]", "[8,8]") + "," +
+               entry("first", "BF16", "[2,1,2]", "[0,8]") + "}",
+           12);
   EXPECT_EQ(tensors.size(), 3U);
   EXPECT_EQ(tensors.at("first").rows(), 2);
   EXPECT_EQ(tensors.at("first").columns(), 2);
@@ -153,7 +154,8 @@ TEST(OpenSafetensors, RefusesABadFileAndNamesFileTensorExpectedAndFound) {
       {safetensors("{" + entry("a", "F32", "[4294967296,4294967296]", "[0,0]") + "}", 0), {"tensor 'a'", "[0, 0]"}},
       {safetensors("{" + entry("a", "F32", "[4]", "[0,16]") + "}", 8), {"truncated", "tensor 'a'", "16", "has 8"}},
       {safetensors("{" + good + "," + entry("b", "F32", "[1]", "[4,8]") + "}", 8), {"tensor 'b'", "overlap"}},
-      {safetensors("{" + good + "," + entry("b", "F32", "[1]", "[12,16]") + "}", 16), {"tensor 'b'", "12", "8", "hole"}},
+      {safetensors("{" + good + "," + entry("b", "F32", "[1]", "[12,16]") + "}", 16),
+       {"tensor 'b'", "12", "8", "hole"}},
       {safetensors("{" + entry("a", "F32", "[1]", "[4,8]") + "}", 8), {"tensor 'a'", "hole"}},
       {safetensors("{" + good + "}", 11), {"3 bytes follow the last tensor"}},
   };
@@ -254,9 +256,10 @@ TEST_F(Sharded, RefuseAMalformedIndex) {
   EXPECT_THAT([&] { open(R"({"weight_map":)"); }, Refuses({"the index is malformed"}));
   EXPECT_THAT([&] { open("[]"); }, Refuses({"the index is not a JSON object"}));
   EXPECT_THAT([&] { open("{}"); }, Refuses({"the index has no 'weight_map'"}));
-  EXPECT_THAT([&] { open(R"({"weight_map":[1]})"); }, Refuses({"weight_map is a array, expected an object"}));
+  EXPECT_THAT([&] { open(R"({"weight_map":[1]})"); }, Refuses({"weight_map is a JSON array, expected an object"}));
   EXPECT_THAT([&] { open(R"({"weight_map":{"a":1}})"); }, Refuses({"tensor 'a' lies in 'number'"}));
-  EXPECT_THAT([&] { open(R"({"weight_map":{"a":"1.safetensors","a":"2.safetensors"}})"); }, Refuses({"the key 'a' twice"}));
+  EXPECT_THAT([&] { open(R"({"weight_map":{"a":"1.safetensors","a":"2.safetensors"}})"); },
+              Refuses({"the key 'a' twice"}));
 }
 
 /// Numbers of which each is different, exact in every type.
@@ -323,8 +326,11 @@ TEST(SafetensorsWriter, SaysThatTheDiskIsFullAndLeavesNothing) {
   if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
   const TemporaryFolder folder;
   std::filesystem::create_symlink("/dev/full", folder / "model.safetensors.partial");
-  EXPECT_THAT([&] { SafetensorsWriter(folder / "model.safetensors", {{"a", DType::f32, {2}}}); },
-              Refuses({"model.safetensors", "cannot be written: No space left on device"}));
+  EXPECT_THAT(
+      [&] {
+        SafetensorsWriter(folder / "model.safetensors", {{"a", DType::f32, {2}}});
+      },
+      Refuses({"model.safetensors", "cannot be written: No space left on device"}));
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 

@@ -32,7 +32,8 @@ std::string streamed(const Tokenizer& tokenizer, const std::vector<int>& ids, bo
   return text + decoder.finish();
 }
 
-void expect_decodes(const Tokenizer& tokenizer, const std::vector<int>& ids, bool skip_special, const std::string& text) {
+void expect_decodes(const Tokenizer& tokenizer, const std::vector<int>& ids, bool skip_special,
+                    const std::string& text) {
   EXPECT_EQ(tokenizer.decode(ids, skip_special), text) << json(ids);
   EXPECT_EQ(streamed(tokenizer, ids, skip_special), text) << json(ids);
 }
@@ -144,7 +145,8 @@ TEST(Tokenizer, OfLlama2sSentencePieceModelGivesTheReferenceIds) {
   for (const json& vector : read_vectors(data / "tokenizers/llama2_vectors.json")) {
     const std::string text = vector.at("text");
     EXPECT_EQ(tokenizer->encode(text, false), vector.at("parsed_ids").get<std::vector<int>>()) << vector;
-    if (vector.at("ids") == vector.at("parsed_ids")) expect_decodes(*tokenizer, vector.at("ids"), false, vector.at("decoded"));
+    if (vector.at("ids") == vector.at("parsed_ids"))
+      expect_decodes(*tokenizer, vector.at("ids"), false, vector.at("decoded"));
   }
   for (const json& vector : read_vectors(folder / "vectors_llama2c.json")) {
     EXPECT_EQ(tokenizer->encode(vector.at("text").get<std::string>(), true),
@@ -191,7 +193,8 @@ TEST(Tokenizer, GivesRandomUnicodeBack) {
 TEST(Tokenizer, EndsOnLongWordsAndLongRuns) {
   for (const std::string name : {"gpt2", "llama3", "qwen2", "smollm", "llama2", "mistral"}) {
     const auto tokenizer = load_tokenizer(data / "tokenizers" / name);
-    for (const std::string unit : {"a", "the", " ", "\n", " \n", "<", "1", "\xE2\x96\x81", "\xC3\xA9", "e\xCC\x81", "\xF0\x9F\x98\x80", "<left"}) {
+    for (const std::string unit : {"a", "the", " ", "\n", " \n", "<", "1", "\xE2\x96\x81", "\xC3\xA9", "e\xCC\x81",
+                                   "\xF0\x9F\x98\x80", "<left"}) {
       std::string text;
       while (text.size() < 100'000) text += unit;
       EXPECT_FALSE(tokenizer->encode(text, false).empty()) << name;

@@ -5,7 +5,9 @@
 #include <grist/io/weights.hpp>
 #include <support/files.hpp>
 
+#include <algorithm>
 #include <bit>
+#include <limits>
 
 namespace {
 
@@ -54,7 +56,8 @@ std::vector<T> read(const Weights& weights, const Slice& slice) {
 /// Equal bits: NaN equals itself, 0 does not equal -0.
 template <class T>
 bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+  const auto equal = [](T x, T y) { return std::memcmp(&x, &y, sizeof(T)) == 0; };
+  return std::ranges::equal(a, b, equal);
 }
 
 template <class Stored, class Read>
@@ -75,20 +78,28 @@ void expect_slices(Index rows, Index columns, const std::vector<Slice>& slices) 
       }
     }
     EXPECT_TRUE(same_bits(read<Read>(weights, slice), expected))
-        << "rows [" << slice.row << ", +" << slice.rows << ") columns [" << slice.column << ", +" << slice.columns << ")";
+        << "rows [" << slice.row << ", +" << slice.rows << ") columns [" << slice.column << ", +" << slice.columns
+        << ")";
   }
 }
 
 template <class Types>
 class Slices : public testing::Test {};
-using AllPairs = testing::Types<std::pair<float, float>, std::pair<float, bf16>, std::pair<float, f16>, std::pair<bf16, float>,
-                                std::pair<bf16, bf16>, std::pair<bf16, f16>, std::pair<f16, float>, std::pair<f16, bf16>,
-                                std::pair<f16, f16>>;
+using AllPairs = testing::Types<std::pair<float, float>, std::pair<float, bf16>, std::pair<float, f16>,
+                                std::pair<bf16, float>, std::pair<bf16, bf16>, std::pair<bf16, f16>,
+                                std::pair<f16, float>, std::pair<f16, bf16>, std::pair<f16, f16>>;
 TYPED_TEST_SUITE(Slices, AllPairs);
 
 TYPED_TEST(Slices, EqualTheSamePartOfTheWhole) {
-  expect_slices<typename TypeParam::first_type, typename TypeParam::second_type>(
-      7, 11, {{0, 7, 0, 11}, {0, 1, 0, 1}, {6, 1, 10, 1}, {2, 3, 4, 5}, {0, 7, 3, 1}, {3, 1, 0, 11}, {7, 0, 0, 11}, {0, 7, 11, 0}});
+  expect_slices<typename TypeParam::first_type, typename TypeParam::second_type>(7, 11,
+                                                                                 {{0, 7, 0, 11},
+                                                                                  {0, 1, 0, 1},
+                                                                                  {6, 1, 10, 1},
+                                                                                  {2, 3, 4, 5},
+                                                                                  {0, 7, 3, 1},
+                                                                                  {3, 1, 0, 11},
+                                                                                  {7, 0, 0, 11},
+                                                                                  {0, 7, 11, 0}});
 }
 
 TYPED_TEST(Slices, EqualThePartWhenReadByAllThreads) {
@@ -102,18 +113,21 @@ TEST(WeightsRead, RefusesWhatIsOutsideTheShape) {
   const Weights weights = io::open_safetensors(folder.path());
   constexpr Index most = std::numeric_limits<Index>::max();
   std::vector<float> out(15);
-  for (const Slice& slice : {Slice{0, 4, 0, 5}, Slice{0, 3, 0, 6}, Slice{3, 1, 0, 1}, Slice{-1, 1, 0, 1}, Slice{0, -1, 0, 1},
-                             Slice{0, 1, -1, 1}, Slice{0, 1, 0, -1}, Slice{1, most, 0, 1}, Slice{0, 1, 1, most},
-                             Slice{most, most, most, most}}) {
-    EXPECT_THAT([&] { weights.read(*weights.find("matrix"), slice, out.data()); },
-                Refuses({"model.safetensors", "tensor 'matrix' of shape [3, 5] has no rows [" + std::to_string(slice.row)}));
+  for (const Slice& slice : {Slice{0, 4, 0, 5}, Slice{0, 3, 0, 6}, Slice{3, 1, 0, 1}, Slice{-1, 1, 0, 1},
+                             Slice{0, -1, 0, 1}, Slice{0, 1, -1, 1}, Slice{0, 1, 0, -1}, Slice{1, most, 0, 1},
+                             Slice{0, 1, 1, most}, Slice{most, most, most, most}}) {
+    EXPECT_THAT(
+        [&] { weights.read(*weights.find("matrix"), slice, out.data()); },
+        Refuses({"model.safetensors", "tensor 'matrix' of shape [3, 5] has no rows [" + std::to_string(slice.row)}));
   }
 }
 
 TEST(WeightsFind, IsNullForAnUnknownName) { EXPECT_EQ(Weights().find("nobody"), nullptr); }
 
 TEST(TensorInfo, CountsRowsColumnsAndBytes) {
-  const auto bytes = [](FileType type, std::vector<Index> shape) { return TensorInfo{"t", type, std::move(shape)}.bytes(); };
+  const auto bytes = [](FileType type, std::vector<Index> shape) {
+    return TensorInfo{"t", type, std::move(shape)}.bytes();
+  };
   EXPECT_EQ(bytes(FileType::f32, {}), 4U);
   EXPECT_EQ(bytes(FileType::bf16, {3}), 6U);
   EXPECT_EQ(bytes(FileType::f16, {2, 3, 4}), 48U);
@@ -157,7 +171,8 @@ TEST(WeightsAdd, RefusesTensorsThatCannotBe) {
 
 TEST(MappedFile, SaysWhyAFileCannotBeRead) {
   const TemporaryFolder folder;
-  EXPECT_THAT([&] { io::MappedFile(folder / "absent"); }, Refuses({"absent: cannot be opened: No such file or directory"}));
+  EXPECT_THAT([&] { io::MappedFile(folder / "absent"); },
+              Refuses({"absent: cannot be opened: No such file or directory"}));
   EXPECT_THAT([&] { io::MappedFile(folder.path()); }, Refuses({folder.path().string() + ": is not a regular file"}));
 }
 

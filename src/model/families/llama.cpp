@@ -15,6 +15,11 @@ std::vector<int> one_or_more(ConfigReader& config, const std::string& key) {
   return value->is_array() ? config.get<std::vector<int>>(key) : std::vector<int>{config.get<int>(key)};
 }
 
+void check_heads(const ModelSpec& spec, const std::string& file) {
+  if (spec.kv_heads < 1 || spec.head_dim < 2 || spec.head_dim > 65536)
+    throw InputError("{}: {} KV heads of dimension {}: expected 1 or more, of 2 to 65536", file, spec.kv_heads, spec.head_dim);
+}
+
 ModelSpec from_config(ConfigReader& config) {
   ModelSpec spec;
   const bool mistral = config.get_or<std::string>("model_type", "llama") == "mistral";
@@ -28,6 +33,7 @@ ModelSpec from_config(ConfigReader& config) {
   spec.max_positions = config.get_or<int>("max_position_embeddings", 2048);
   spec.sliding_window = mistral ? config.get_or<int>("sliding_window", 0) : 0;
   spec.rms_norm_eps = config.get_or<float>("rms_norm_eps", 1e-6F);
+  check_heads(spec, config.file());
   spec.inverse_frequencies = rope_frequencies(config, spec.head_dim);
   spec.tied_embeddings = config.get_or<bool>("tie_word_embeddings", false);
   spec.qkv_bias = spec.o_bias = config.get_or<bool>("attention_bias", false);
@@ -65,6 +71,7 @@ ModelSpec from_gguf(const io::Gguf& gguf) {
   spec.max_positions = static_cast<int>(integer("llama.context_length"));
   spec.sliding_window = static_cast<int>(gguf.get_or<std::int64_t>("llama.attention.sliding_window", 0));
   spec.rms_norm_eps = static_cast<float>(gguf.get<double>("llama.attention.layer_norm_rms_epsilon"));
+  check_heads(spec, gguf.path);
   spec.inverse_frequencies = rope_frequencies(gguf, "llama", spec.head_dim);
   spec.tied_embeddings = gguf.weights.find("output.weight") == nullptr;
   spec.qkv_bias = gguf.weights.find("blk.0.attn_q.bias") != nullptr;

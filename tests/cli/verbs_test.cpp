@@ -1,0 +1,141 @@
+// Each verb does what its help says, alone and over MPI, and says nothing else.
+#include "program.hpp"
+
+#include "support/golden.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <sstream>
+#include <thread>
+
+namespace {
+
+using namespace grist::test;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+std::string tiny(const std::string& name) { return data_file("tiny/" + name).string(); }
+
+/// Runs and expects success without a word on stderr.
+std::string quiet(const std::vector<std::string>& arguments, int ranks = 1, const std::string& input = "") {
+  const auto outcome = grist::test::grist(arguments, ranks, input);
+  EXPECT_EQ(outcome.code, 0) << arguments[0];
+  EXPECT_EQ(outcome.err, "") << arguments[0];
+  return outcome.out;
+}
+
+TEST(Help, TeachesEveryVerb) {
+  EXPECT_THAT(quiet({"--help"}), AllOf(HasSubstr("generate"), HasSubstr("Exit codes")));
+  EXPECT_THAT(quiet({"--version"}), StartsWith("grist 0."));
+  for (const std::string verb : {"generate", "chat", "perplexity", "tokenize", "init", "info"})
+    EXPECT_THAT(quiet({verb, "--help"}), HasSubstr("--help")) << verb;
+  EXPECT_THAT(quiet({"generate", "--help"}, 2), HasSubstr("--temperature"));
+}
+
+TEST(Generate, GivesTheGoldenTokensAtEveryLayout) {
+  const auto golden = read_golden("llama2")[1];
+  std::string prompt;
+  for (const int id : golden.ids) prompt += (prompt.empty() ? "" : ",") + std::to_string(id);
+  for (const auto& [tp, pp] : std::vector<std::pair<int, int>>{{1, 1}, {2, 1}, {1, 2}}) {
+    const auto out = quiet({"generate", "--model", tiny("llama2"), "--prompt-ids", prompt, "--max-new-tokens", "12", "--json",
+                            "--dtype", "f32", "--tp", std::to_string(tp), "--pp", std::to_string(pp)}, tp * pp);
+    const auto json = nlohmann::json::parse(out);
+    EXPECT_EQ(json.at("prompt_ids").get<std::vector<int>>(), golden.ids);
+    EXPECT_EQ(json.at("new_ids").get<std::vector<int>>(), golden.greedy_ids);
+    EXPECT_EQ(json.at("finish"), "length");
+    EXPECT_TRUE(json.at("timings").contains("decode_tokens_per_second"));
+  }
+}
+
+TEST(Generate, AnEmptyPromptIsBosAlone) {
+  const auto out = quiet({"generate", "--model", tiny("llama2"), "--prompt", "", "--max-new-tokens", "2", "--json"});
+  EXPECT_EQ(nlohmann::json::parse(out).at("prompt_ids"), nlohmann::json::array({1}));
+}
+
+TEST(Generate, SeveralPromptsGiveALineEach) {
+  const auto out = quiet({"generate", "--model", tiny("llama31"), "--prompt", "ab", "--prompt", "the cat sat", "--max-new-tokens",
+                          "3", "--json"});
+  EXPECT_EQ(std::ranges::count(out, '\n'), 2);
+}
+
+TEST(Generate, TheSameSeedGivesTheSameTextAtAnyLayout) {
+  const std::vector<std::string> arguments = {"generate", "--model", tiny("llama2"), "--prompt", "hello", "--dtype", "f32",
+                                              "--temperature", "0.9", "--top-k", "50", "--max-new-tokens", "16"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), arguments.begin(), arguments.end());
+    return more;
+  };
+  const auto one = quiet(with({"--seed", "5"}));
+  EXPECT_EQ(one, quiet(with({"--seed", "5"})));
+  EXPECT_EQ(one, quiet(with({"--seed", "5", "--tp", "2"}), 2));
+  EXPECT_NE(one, quiet(with({"--seed", "6"})));
+}
+
+TEST(Generate, PutsTheSameLinesInAFile) {
+  const Folder folder;
+  const auto text = quiet({"generate", "--model", tiny("llama2"), "--prompt", "hello", "--max-new-tokens", "4", "--json-file",
+                           folder.file("lines")});
+  const auto json = nlohmann::json::parse(std::ifstream(folder.file("lines")));
+  EXPECT_EQ(json.at("text").get<std::string>() + "\n", text);
+}
+
+TEST(Tokenize, GivesIdsAndTheTextBack) {
+  const auto ids = quiet({"tokenize", "--model", tiny("llama2"), "--text", "hello world", "--no-special", "--json"});
+  std::string list;
+  for (const int id : nlohmann::json::parse(ids).get<std::vector<int>>()) list += (list.empty() ? "" : ",") + std::to_string(id);
+  EXPECT_EQ(quiet({"tokenize", "--model", tiny("llama2"), "--ids", list}), "hello world\n");
+}
+
+TEST(Init, MakesAModelThatRunsTheSameWhoeverMakesIt) {
+  const Folder folder;
+  const auto config = std::string(GRIST_SOURCE_DIR) + "/examples/tiny_llama/config.json";
+  const auto make = [&](const std::string& name, std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"init", "--config", config, "--out", folder.file(name)});
+    const auto outcome = grist::test::grist(more);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    std::ostringstream bytes;
+    bytes << std::ifstream(folder.file(name) + "/model.safetensors", std::ios::binary).rdbuf();
+    return bytes.str();
+  };
+  const auto first = make("a");
+  EXPECT_FALSE(first.empty());
+  EXPECT_EQ(first, make("b"));
+  EXPECT_NE(first, make("c", {"--seed", "1"}));
+  EXPECT_EQ(quiet({"generate", "--model", folder.file("a"), "--prompt-ids", "1,2", "--max-new-tokens", "5", "--json"}).empty(), false);
+}
+
+TEST(Perplexity, OfARandomModelIsNearItsVocabulary) {
+  const auto out = quiet({"perplexity", "--model", tiny("llama2"), "--file", data_file("text/sample.txt").string(), "--context",
+                          "64", "--windows", "4"});
+  EXPECT_THAT(out, HasSubstr("perplexity"));
+}
+
+TEST(Info, TellsOfBuildAndModel) {
+  EXPECT_THAT(quiet({"info"}), AllOf(HasSubstr("version"), HasSubstr("gemm"), HasSubstr("mpi"), HasSubstr("threads")));
+  EXPECT_THAT(quiet({"info", "--model", tiny("llama2")}), AllOf(HasSubstr("llama"), HasSubstr("parameters"), HasSubstr("KV cache")));
+}
+
+TEST(Info, RanksTimesThreadsFitTheCores) {
+  const auto cores = std::thread::hardware_concurrency();
+  const auto out = quiet({"info"}, 2);
+  const auto at = out.find("2 with ");
+  ASSERT_NE(at, std::string::npos) << out;
+  EXPECT_LE(2 * std::stoi(out.substr(at + 7)), std::max(2U, cores));
+}
+
+TEST(Chat, KeepsItsHistory) {
+  if (!std::filesystem::exists(smollm2_file())) GTEST_SKIP() << "no " << smollm2_file();
+  const std::vector<std::string> arguments = {"chat", "--model", smollm2_file().string(), "--max-new-tokens", "24", "--dtype", "f32"};
+  const auto two = quiet(arguments, 1, "My name is Ada.\nWhat is my name?\n");
+  EXPECT_THAT(two, HasSubstr("Ada"));
+  // After /reset nothing of it is known: the answer is that of a new conversation.
+  const auto fresh = quiet(arguments, 1, "What is my name?\n");
+  const auto reset = quiet(arguments, 1, "My name is Ada.\n/reset\nWhat is my name?\n");
+  EXPECT_TRUE(reset.ends_with(fresh));
+  EXPECT_FALSE(two.ends_with(fresh));
+}
+
+}  // namespace
