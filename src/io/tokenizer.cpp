@@ -22,7 +22,7 @@ struct Companions {
   std::string chat_template;
   bool add_bos = true;
   bool add_eos = false;
-  std::vector<AddedToken> added;
+  std::vector<AddedToken> added{};
 };
 
 /// A special token is written as a string or as {"content": ...}; null where there is none.

@@ -1,0 +1,184 @@
+// How near a model comes to what the machine can do: decode against the read bandwidth, prefill against the GEMM provider's
+// rate on the model's own matrices, all in one process and one run. Medians of several rounds.
+#include <grist/backends/gemm.hpp>
+#include <grist/backends/threads.hpp>
+#include <grist/comm/process_grid.hpp>
+#include <grist/generate/generation.hpp>
+#include <grist/model/kv_cache.hpp>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+
+namespace {
+
+using namespace grist;
+
+template <class F>
+double seconds(const Exec& exec, F&& f) {
+  const auto start = std::chrono::steady_clock::now();
+  f();
+  exec.fence("grist::benchmark");
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+double median(std::vector<double> values) {
+  std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2));
+  return values[values.size() / 2];
+}
+
+/// Bytes per second of a sum over an array that no cache holds.
+class ReadBandwidth {
+public:
+  explicit ReadBandwidth(const Exec& exec) : exec_(exec) { Kokkos::deep_copy(exec_, array_.view(), 1); }
+  double measure() {
+    const auto view = array_.view();
+    Index sum = 0;
+    const double time = seconds(exec_, [&] {
+      Kokkos::parallel_reduce(
+          "grist::benchmark::read", Kokkos::RangePolicy<Exec>(exec_, 0, view.size()),
+          KOKKOS_LAMBDA(Index i, Index& partial) { partial += view(i); }, sum);
+    });
+    if (sum != array_.size()) std::abort();
+    return static_cast<double>(array_.size()) * sizeof(Index) / time;
+  }
+
+private:
+  const Exec& exec_;
+  Buffer<Index> array_{"array", Index{1} << 27};  // 1 GiB
+};
+
+/// Products of a block's matrices, as a prefill of `tokens` does them, without all else.
+template <class T>
+class BlockGemm {
+public:
+  BlockGemm(const Exec& exec, const ModelSpec& spec, Index tokens) : exec_(exec), tokens_(tokens) {
+    const Index q = Index{spec.heads} * spec.head_dim, kv = Index{spec.kv_heads} * spec.head_dim;
+    shapes_ = {{q + 2 * kv, spec.hidden_size}, {spec.hidden_size, q},
+               {2 * spec.intermediate_size, spec.hidden_size}, {spec.hidden_size, spec.intermediate_size}};
+    Index most_in = 0, most_out = 0, weights = 0;
+    for (const auto& [out, in] : shapes_) {
+      most_in = std::max(most_in, in);
+      most_out = std::max(most_out, out);
+      weights += out * in;
+      flops_ += 2.0 * static_cast<double>(out * in * tokens);
+    }
+    x_ = random("x", most_in * tokens);
+    w_ = random("w", weights);
+    y_ = Buffer<T>("y", most_out * tokens);
+  }
+  /// FLOP per second.
+  double measure() {
+    return flops_ / seconds(exec_, [&] {
+             Index offset = 0;
+             for (const auto& [out, in] : shapes_) {
+               const View2<const T> x(x_.data(), tokens_, in), w(w_.data() + offset, out, in);
+               if (!gemm_->multiply(exec_, x, w, View2<T>(y_.data(), tokens_, out))) std::abort();
+               offset += out * in;
+             }
+           });
+  }
+  [[nodiscard]] double flops() const { return flops_; }
+
+private:
+  Buffer<T> random(const char* name, Index size) {
+    const Buffer<T> buffer(name, size);
+    const auto view = buffer.view();
+    Kokkos::parallel_for("grist::benchmark::fill", Kokkos::RangePolicy<Exec>(exec_, 0, size),
+                         KOKKOS_LAMBDA(Index i) { view(i) = T(static_cast<float>(i % 1021) / 1021.0F - 0.5F); });
+    return buffer;
+  }
+
+  const Exec& exec_;
+  Index tokens_;
+  std::vector<std::pair<Index, Index>> shapes_;
+  double flops_ = 0;
+  std::unique_ptr<Gemm> gemm_ = make_gemm();
+  Buffer<T> x_, w_, y_;
+};
+
+template <class T>
+nlohmann::ordered_json measure(const std::string& path, int prompt, int rounds, int tokens) {
+  const Exec exec;
+  const auto files = open_model(path);
+  const auto& spec = files.spec;
+  const ProcessGrid grid(MPI_COMM_WORLD, {});
+  const auto model = make_model(files, grid, {.type = dtype_of<T>,
+                                              .limits = {.cache_tokens = prompt + rounds * tokens + 1,
+                                                         .batch_tokens = std::max<Index>(prompt, 8)}});
+  ReadBandwidth bandwidth(exec);
+  BlockGemm<T> gemm(exec, spec, prompt);
+  std::vector<int> ids(static_cast<std::size_t>(prompt));
+  for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int>(i * 37 % static_cast<std::size_t>(spec.vocab_size));
+
+  std::vector<double> bandwidths, gemm_rates, prefills, decodes;
+  int position = prompt;
+  for (int round = 0; round <= rounds; ++round) {  // the first one warms up
+    const double bytes_per_second = bandwidth.measure(), rate = gemm.measure();
+    const BatchItem whole{ids, 0, 0};
+    const double prefill = seconds(exec, [&] { model->forward(exec, {&whole, 1}); });
+    const double decode = seconds(exec, [&] {
+      for (int t = 0; t < tokens; ++t) {
+        const BatchItem one{std::span(ids).first(1), round == 0 ? prompt : position++, 0};
+        model->forward(exec, {&one, 1});
+      }
+    });
+    if (round == 0) continue;
+    bandwidths.push_back(bytes_per_second);
+    gemm_rates.push_back(rate);
+    prefills.push_back(prefill);
+    decodes.push_back(decode / tokens);
+  }
+  // A decoded token reads every matrix but the embedding's (one row of it), and the keys and values of its past.
+  const double matrices = static_cast<double>(parameter_count(spec) - (spec.tied_embeddings ? 0 : spec.vocab_size * spec.hidden_size));
+  const double past = prompt + rounds * tokens / 2.0;
+  const double bytes = matrices * sizeof(T) + past * static_cast<double>(KvCache<T>::bytes_per_token(spec.layers, spec.kv_heads, spec.head_dim));
+  const double read = median(bandwidths), rate = median(gemm_rates), prefill = median(prefills), decode = median(decodes);
+  const double prefill_rate = gemm.flops() * spec.layers / prefill;
+  return {{"model", path},
+          {"dtype", name_of(dtype_of<T>)},
+          {"threads", Exec().concurrency()},
+          {"read_gb_per_second", read * 1e-9},
+          {"gemm", make_gemm()->name()},
+          {"gemm_gflops", rate * 1e-9},
+          {"prompt_tokens", prompt},
+          {"prefill_tokens_per_second", prompt / prefill},
+          {"prefill_gflops", prefill_rate * 1e-9},
+          {"prefill_fraction_of_gemm", prefill_rate / rate},
+          {"decode_tokens_per_second", 1 / decode},
+          {"decode_gb_per_second", bytes / decode * 1e-9},
+          {"decode_fraction_of_read", bytes / decode / read}};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Measures decode and prefill of a model as fractions of this machine's read bandwidth and GEMM rate.\n"
+               "  grist init --config benchmarks/models/llama_1b.json --out /tmp/llama_1b && grist_limits --model /tmp/llama_1b");
+  std::string model, dtype = "bf16";
+  int prompt = 512, rounds = 5, tokens = 16;
+  app.add_option("--model", model, "Hugging Face folder or .gguf file")->required();
+  app.add_option("--dtype", dtype)->check(CLI::IsMember({"f32", "bf16"}))->capture_default_str();
+  app.add_option("--prompt", prompt, "Tokens of the prefill")->check(CLI::Range(2, 65536))->capture_default_str();
+  app.add_option("--rounds", rounds, "Rounds, of which the medians count")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--tokens", tokens, "Tokens decoded in a round")->check(CLI::PositiveNumber)->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  MPI_Init(&argc, &argv);
+  int code = 0;
+  {
+    const Kokkos::ScopeGuard kokkos(Kokkos::InitializationSettings().set_num_threads(choose_threads(1)).set_disable_warnings(true));
+    bind_threads(0, 1);
+    try {
+      std::cout << (dtype == "f32" ? measure<float>(model, prompt, rounds, tokens)
+                                   : measure<bf16>(model, prompt, rounds, tokens)).dump(2) << '\n';
+    } catch (const Error& error) {
+      std::cerr << "grist_limits: error: " << error.what() << '\n';
+      code = static_cast<int>(error.code());
+    }
+  }
+  MPI_Finalize();
+  return code;
+}
