@@ -4,9 +4,13 @@ find_path(SentencePiece_INCLUDE_DIR sentencepiece_processor.h)
 find_library(SentencePiece_LIBRARY sentencepiece)
 mark_as_advanced(SentencePiece_INCLUDE_DIR SentencePiece_LIBRARY)
 include(FindPackageHandleStandardArgs)
+find_package(absl CONFIG QUIET)  # whose Status its calls return, where it does not bring its own
 find_package_handle_standard_args(SentencePiece REQUIRED_VARS SentencePiece_LIBRARY SentencePiece_INCLUDE_DIR)
 if(SentencePiece_FOUND AND NOT TARGET SentencePiece::SentencePiece)
   add_library(SentencePiece::SentencePiece UNKNOWN IMPORTED)
   set_target_properties(SentencePiece::SentencePiece PROPERTIES
     IMPORTED_LOCATION "${SentencePiece_LIBRARY}" INTERFACE_INCLUDE_DIRECTORIES "${SentencePiece_INCLUDE_DIR}")
+  if(absl_FOUND)
+    set_property(TARGET SentencePiece::SentencePiece PROPERTY INTERFACE_LINK_LIBRARIES absl::status)
+  endif()
 endif()

@@ -14,6 +14,7 @@ find_package(minja REQUIRED)
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(SentencePiece REQUIRED)
+find_package(Unistring REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 
 set(GRIST_HAVE_ONEDNN OFF)

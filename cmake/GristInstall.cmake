@@ -9,7 +9,7 @@ configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/gristConfig.cmake.in"
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/grist)
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/gristConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES "${PROJECT_BINARY_DIR}/gristConfig.cmake" "${PROJECT_BINARY_DIR}/gristConfigVersion.cmake"
-  "${PROJECT_SOURCE_DIR}/cmake/FindSentencePiece.cmake"
+  "${PROJECT_SOURCE_DIR}/cmake/FindSentencePiece.cmake" "${PROJECT_SOURCE_DIR}/cmake/FindUnistring.cmake"
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/grist)
 
 function(grist_print_summary)

@@ -592,10 +592,7 @@ TokenizerParts make_scored_bpe(ScoredVocabulary vocabulary) {
   set_merges_by_score(bpe, vocabulary.scores);
   if (vocabulary.space_prefix) parts.normalizer.emplace_back(Prepend{std::string(space_mark)});
   parts.normalizer.emplace_back(Replace{" ", std::string(space_mark)});
-  parts.decoding = {.replace = {{std::string(space_mark), " "}},
-                    .byte_fallback = true,
-                    .strip = " ",
-                    .strip_count = vocabulary.space_prefix ? 1 : 0};
+  parts.decoding = sentencepiece_decoding(vocabulary.space_prefix);
   parts.pieces = std::move(vocabulary.pieces);
   parts.model = std::make_unique<BpeModel>(std::move(bpe));
   return parts;

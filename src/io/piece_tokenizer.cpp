@@ -102,6 +102,13 @@ AddedToken read_added_token(const nlohmann::json& entry, int id, const std::stri
   return token;
 }
 
+Decoding sentencepiece_decoding(bool space_prefix) {
+  return {.replace = {{std::string(space_mark), " "}},
+          .byte_fallback = true,
+          .strip = " ",
+          .strip_count = space_prefix ? 1 : 0};
+}
+
 PieceTokenizer::PieceTokenizer(TokenizerParts parts)
     : normalizer_(std::move(parts.normalizer)),
       model_(std::move(parts.model)),

@@ -58,6 +58,9 @@ struct Decoding {
   int strip_count = 0;           // ... is taken off the whole text's start, this often at most
 };
 
+/// SentencePiece's: the marks are spaces, <0x0A> is a byte; the space put before a text is taken off again.
+Decoding sentencepiece_decoding(bool space_prefix);
+
 struct TokenizerParts {
   std::vector<std::string> pieces;  // by id, as the file writes them
   std::vector<AddedToken> added;
