@@ -26,7 +26,8 @@ endif()
 # Warnings, machine flags and sanitizers, on our own code only.
 add_library(grist_flags INTERFACE)
 target_compile_options(grist_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
-  -Wno-missing-field-initializers -Wno-psabi)  # designated initializers leave members to their defaults on purpose; no object file crosses compilers
+  -Wno-missing-field-initializers  # designated initializers leave members to their defaults on purpose
+  -Wno-psabi)                      # no object file crosses compilers
 if(GRIST_NATIVE)
   target_compile_options(grist_flags INTERFACE -march=native)
 endif()
