@@ -47,13 +47,14 @@ void run(Runtime& runtime, const Options& options) {
   });
   const auto* tokenizer = loaded.tokenizer.get();
   const auto& spec = loaded.model->spec();
-  const bool terminal = runtime.root() && on_terminal(STDIN_FILENO) && on_terminal(STDOUT_FILENO);
-  if (terminal) std::cout << "/reset forgets the conversation, /exit or Ctrl-D leaves\n";
+  int terminal = on_terminal(STDIN_FILENO) && on_terminal(STDOUT_FILENO) ? 1 : 0;
+  runtime.world().broadcast(&terminal, 1, 0);  // the root's; the others see none
+  if (terminal != 0 && runtime.root()) std::cout << "/reset forgets the conversation, /exit or Ctrl-D leaves\n";
   std::vector<io::Message> fresh;
   if (!options.system.empty()) fresh.push_back({"system", options.system});
   auto messages = fresh;
   Conversation conversation;
-  while (const auto line = next_line(runtime, terminal)) {
+  while (const auto line = next_line(runtime, terminal != 0)) {
     if (*line == "/exit") break;
     if (*line == "/reset") messages = fresh;
     if (line->empty() || *line == "/reset") continue;
@@ -67,8 +68,8 @@ void run(Runtime& runtime, const Options& options) {
       if (runtime.root()) std::cout << std::endl;
       messages.push_back({"assistant", generation.completions()[0].text});
     } catch (const InputError& error) {  // every rank sees the same line: invalid UTF-8, or no room left
-      if (!terminal) throw;
-      std::cerr << "grist: " << error.what() << "; /reset begins anew\n";
+      if (terminal == 0) throw;
+      if (runtime.root()) std::cerr << "grist: " << error.what() << "; /reset begins anew\n";
       messages.pop_back();
     }
   }

@@ -126,7 +126,10 @@ void run(Runtime& runtime, const Options& options) {
     if (runtime.root() && !options.json) print_event(event, generation->completions());
   if (!runtime.root()) return;
   if (options.json) write_json(std::cout, requests, generation->completions());
-  if (json_file.is_open()) write_json(json_file, requests, generation->completions());
+  if (json_file.is_open()) {
+    write_json(json_file, requests, generation->completions());
+    if (!json_file) throw InternalError("{}: cannot be written", options.json_file);
+  }
   if (on_terminal(STDERR_FILENO)) print_timings(requests, generation->completions());
 }
 

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <format>
+#include <iostream>
 #include <numeric>
 #include <string>
 #include <thread>
@@ -63,8 +64,15 @@ int explain(const CLI::App& app, const CLI::ParseError& error, int argc, char** 
   }
   std::replace(text.begin(), text.end(), '\n', ' ');
   grist::cli::tell(std::format("{} (see `grist {}{}--help`)", text, chosen.empty() ? "" : level.get_name(),
-                               chosen.empty() ? "" : " ").c_str());
+                               chosen.empty() ? "" : " "));
   return static_cast<int>(ExitCode::wrong_usage);
+}
+
+/// What was printed has arrived: a full disk is not a success.
+void check_stdout() {
+  std::cout.flush();
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout)
+    throw grist::InternalError("stdout: not all could be written; is the disk full?");
 }
 
 int run(const grist::cli::Action& action) {
@@ -72,6 +80,7 @@ int run(const grist::cli::Action& action) {
     if (grist::cli::launcher_rank() != 0) return 0;
     try {
       action.run_alone();
+      check_stdout();
       return 0;
     } catch (...) {
       return static_cast<int>(grist::cli::tell_current_exception());
@@ -80,6 +89,7 @@ int run(const grist::cli::Action& action) {
   grist::cli::Runtime runtime(action.threads);
   try {
     action.run(runtime);
+    check_stdout();
     return 0;
   } catch (const grist::cli::ToldError& error) {
     return static_cast<int>(error.code);  // all ranks leave together

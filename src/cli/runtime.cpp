@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <format>
 #include <new>
 #include <string>
 
@@ -53,7 +54,7 @@ void Runtime::together(const std::function<void()>& f) const {
   const int size = world_->size();
   const int failed_first = size - world_->all_reduce(message ? size - world_->rank() : 0, Reduction::max);
   if (failed_first == size) return;
-  if (failed_first == world_->rank()) tell(message->c_str());
+  if (failed_first == world_->rank()) tell(*message);
   int agreed = static_cast<int>(code);
   world_->broadcast(&agreed, 1, failed_first);
   throw ToldError{static_cast<ExitCode>(agreed)};
@@ -66,8 +67,14 @@ int launcher_rank() {
   return 0;
 }
 
-void tell(const char* message) {
-  std::fprintf(stderr, "grist: error: %s\n", message);
+void tell(std::string_view message) {
+  std::string line = "grist: error: ";
+  for (const char c : message) {  // a name in a broken file may hold anything
+    const auto byte = static_cast<unsigned char>(c);
+    line += byte >= ' ' && byte != 0x7F ? std::string(1, c) : std::format("\\x{:02x}", byte);
+  }
+  line += '\n';
+  std::fputs(line.c_str(), stderr);  // in one piece, where several ranks speak
   std::fflush(stderr);
 }
 

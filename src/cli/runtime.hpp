@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 namespace grist::cli {
 
@@ -44,7 +45,7 @@ private:
 int launcher_rank();
 
 /// "grist: error: ..." in one line on stderr.
-void tell(const char* message);
+void tell(std::string_view message);
 
 /// The exit code of whatever is being thrown, told to the user: InputError and such in one line, anything else as a
 /// failure. Call in a catch block.

@@ -1,9 +1,10 @@
 #include <grist/io/tokenizer.hpp>
 
 #include <grist/core/errors.hpp>
-#include <grist/io/bpe_tokenizer.hpp>
+#include <grist/io/gguf_tokenizer.hpp>
 #include <grist/io/json_fields.hpp>
 #include <grist/io/sentencepiece_tokenizer.hpp>
+#include <grist/io/tokenizer_json.hpp>
 
 #include <algorithm>
 #include <charconv>

@@ -2,14 +2,14 @@
 // code, and no rank left behind.
 #include "program.hpp"
 
-#include "support/golden.hpp"
+#include "support/files.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <functional>
-#include <sstream>
 
 namespace {
 
@@ -28,23 +28,21 @@ protected:
   }
 
   void edit_config(const std::function<void(nlohmann::json&)>& edit) const {
-    auto config = nlohmann::json::parse(std::ifstream(folder.file("config.json")));
+    auto config = nlohmann::json::parse(contents_of(folder / "config.json"));
     edit(config);
     folder.write("config.json", config.dump());
   }
 
   /// Rewrites the header of model.safetensors; the data stays.
   void edit_header(const std::function<void(nlohmann::json&)>& edit) const {
-    std::ostringstream whole;
-    whole << std::ifstream(folder.file("model.safetensors"), std::ios::binary).rdbuf();
-    std::string bytes = whole.str();
+    const std::string bytes = contents_of(folder / "model.safetensors");
     std::uint64_t length = 0;
     std::copy_n(bytes.data(), sizeof length, reinterpret_cast<char*>(&length));
     auto header = nlohmann::json::parse(bytes.substr(8, length));
     edit(header);
     std::string text = header.dump();
     const std::uint64_t size = text.size();
-    folder.write("model.safetensors", std::string(reinterpret_cast<const char*>(&size), 8) + text + bytes.substr(8 + length));
+    folder.write("model.safetensors", bytes_of(size) + text + bytes.substr(8 + length));
   }
 
   /// On one rank and on two: the code, one line that says all of `words`, nothing on stdout.
@@ -63,10 +61,11 @@ protected:
     EXPECT_THAT(outcome.err, StartsWith("grist: error: "));
     EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
     EXPECT_EQ(outcome.out, "");
+    EXPECT_TRUE(outcome.all_gone);
     for (const auto& word : words) EXPECT_THAT(outcome.err, HasSubstr(word));
   }
 
-  Folder folder;
+  TemporaryFolder folder;
 };
 
 TEST_F(SpoiltModel, IsFineUntilItIsSpoilt) {
@@ -80,26 +79,26 @@ TEST_F(SpoiltModel, IsFineUntilItIsSpoilt) {
 
 TEST_F(SpoiltModel, MissingFolder) {
   std::filesystem::remove_all(folder.path());
-  expect_error(3, {folder.path(), "no such model"});
+  expect_error(3, {folder.path().string(), "no such model"});
 }
 
 TEST_F(SpoiltModel, MissingWeights) {
-  std::filesystem::remove(folder.file("model.safetensors"));
+  std::filesystem::remove(folder / "model.safetensors");
   expect_error(3, {"model.safetensors"});
 }
 
 TEST_F(SpoiltModel, MissingConfig) {
-  std::filesystem::remove(folder.file("config.json"));
+  std::filesystem::remove(folder / "config.json");
   expect_error(3, {"config.json"});
 }
 
 TEST_F(SpoiltModel, TruncatedWeights) {
-  std::filesystem::resize_file(folder.file("model.safetensors"), 100000);
+  std::filesystem::resize_file(folder / "model.safetensors", 100000);
   expect_error(3, {"model.safetensors", "truncated", "the file has 96944"});
 }
 
 TEST_F(SpoiltModel, TruncatedGguf) {
-  const auto file = folder.file("model.gguf");
+  const auto file = folder / "model.gguf";
   std::filesystem::copy(data_file("gguf/llama2.gguf"), file);
   std::filesystem::permissions(file, std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
   for (const int size : {0, 3, 20, 4000, 60000}) {
@@ -125,6 +124,11 @@ TEST_F(SpoiltModel, MissingTensor) {
     header.erase("model.norm.weight");
   });
   expect_error(3, {"model.norm.weight"});
+}
+
+TEST_F(SpoiltModel, NameWithANewlineStaysInOneLine) {
+  edit_config([](auto& config) { config["logit\n\x1b[31msoftcapping"] = 30; });
+  expect_error(3, {R"(logit\x0a\x1b[31msoftcapping)"});
 }
 
 TEST_F(SpoiltModel, TensorThatNobodyKnows) {
@@ -170,7 +174,7 @@ TEST_F(SpoiltModel, InvalidUtf8) {
   expect_error(3, {"UTF-8", "5"}, {"--prompt-file", file});
 }
 
-TEST_F(SpoiltModel, MissingPromptFile) { expect_error(3, {"nowhere.txt"}, {"--prompt-file", folder.file("nowhere.txt")}); }
+TEST_F(SpoiltModel, MissingPromptFile) { expect_error(3, {"nowhere.txt"}, {"--prompt-file", folder / "nowhere.txt"}); }
 
 TEST_F(SpoiltModel, LayoutThatHasOtherRanks) { expect_error(2, {"tp=3", "needs 3 ranks"}, {"--prompt-ids", "1", "--tp", "3"}); }
 
@@ -186,9 +190,7 @@ TEST_F(SpoiltModel, MoreMemoryThanThereIs) {
 
 TEST_F(SpoiltModel, ValuesThatAreNotNumbers) {
   // The last stage alone sees the logits: the other rank waits in a collective and must be freed.
-  std::ostringstream whole;
-  whole << std::ifstream(folder.file("model.safetensors"), std::ios::binary).rdbuf();
-  std::string bytes = whole.str();
+  std::string bytes = contents_of(folder / "model.safetensors");
   std::uint64_t length = 0;
   std::copy_n(bytes.data(), sizeof length, reinterpret_cast<char*>(&length));
   const auto header = nlohmann::json::parse(bytes.substr(8, length));
@@ -208,7 +210,7 @@ TEST_F(SpoiltModel, ValuesThatAreNotNumbers) {
 TEST_F(SpoiltModel, OneRankThatFailsEndsAll) {
   const auto outcome = run_command({GRIST_MPIEXEC, "-n", "1", GRIST_PROGRAM, "generate", "--model", folder.path(), "--tp", "2",
                                     "--prompt-ids", "1", ":", "-n", "1", GRIST_PROGRAM, "generate", "--model",
-                                    folder.file("elsewhere"), "--tp", "2", "--prompt-ids", "1"});
+                                    folder / "elsewhere", "--tp", "2", "--prompt-ids", "1"});
   expect_one_line(outcome, 3, {"elsewhere", "no such model"});
 }
 

@@ -1,5 +1,7 @@
 #include "program.hpp"
 
+#include "support/files.hpp"
+
 #include <gmock/gmock.h>
 
 #include <fcntl.h>
@@ -8,20 +10,11 @@
 
 #include <chrono>
 #include <csignal>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <stdexcept>
 #include <thread>
 
 namespace grist::test {
 namespace {
-
-std::string read_file(const std::string& file) {
-  std::ostringstream text;
-  text << std::ifstream(file, std::ios::binary).rdbuf();
-  return text.str();
-}
 
 void redirect(const std::string& file, int flags, int descriptor) {
   const int opened = open(file.c_str(), flags, 0600);
@@ -43,11 +36,31 @@ int wait_for(pid_t child, int seconds) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/// Whether a process is left that `mark` was given to in its environment.
+bool any_left(const std::string& mark) {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", std::filesystem::directory_options::skip_permission_denied)) {
+    std::ifstream environment(entry.path() / "environ", std::ios::binary);  // of a process that has just ended: empty
+    const std::string all{std::istreambuf_iterator<char>(environment), {}};
+    if (all.find(mark) != std::string::npos) return true;
+  }
+  return false;
+}
+
+bool all_gone_soon(const std::string& mark) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  while (any_left(mark)) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return true;
+}
+
 }  // namespace
 
 Outcome run_command(const std::vector<std::string>& words, const std::string& input, int seconds) {
-  const Folder folder;
-  const std::string in = folder.write("in", input), out = folder.file("out"), err = folder.file("err");
+  const TemporaryFolder folder;
+  const std::string in = folder.write("in", input), out = folder / "out", err = folder / "err";
+  const std::string mark = "GRIST_TEST_RUN=" + folder.path().string();
   std::vector<char*> argv;
   for (const auto& word : words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
@@ -55,6 +68,7 @@ Outcome run_command(const std::vector<std::string>& words, const std::string& in
   if (child < 0) throw std::runtime_error("fork failed");
   if (child == 0) {
     setpgid(0, 0);  // so that all it starts can be killed together
+    putenv(const_cast<char*>(mark.c_str()));
     redirect(in, O_RDONLY, 0);
     redirect(out, O_WRONLY | O_CREAT, 1);
     redirect(err, O_WRONLY | O_CREAT, 2);
@@ -63,8 +77,9 @@ Outcome run_command(const std::vector<std::string>& words, const std::string& in
   }
   Outcome outcome;
   outcome.code = wait_for(child, seconds);
-  outcome.out = read_file(out);
-  outcome.err = read_file(err);
+  outcome.all_gone = all_gone_soon(mark);
+  outcome.out = contents_of(out);
+  outcome.err = contents_of(err);
   return outcome;
 }
 
@@ -74,21 +89,6 @@ Outcome grist(const std::vector<std::string>& arguments, int ranks, const std::s
   words.emplace_back(GRIST_PROGRAM);
   words.insert(words.end(), arguments.begin(), arguments.end());
   return run_command(words, input);
-}
-
-Folder::Folder() {
-  path_ = testing::TempDir() + "/grist_cli_XXXXXX";
-  if (mkdtemp(path_.data()) == nullptr) throw std::runtime_error("no temporary folder");
-}
-
-Folder::~Folder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
-std::string Folder::write(const std::string& name, const std::string& text) const {
-  std::ofstream(file(name), std::ios::binary) << text;
-  return file(name);
 }
 
 }  // namespace grist::test

@@ -75,11 +75,24 @@ TEST(Generate, TheSameSeedGivesTheSameTextAtAnyLayout) {
 }
 
 TEST(Generate, PutsTheSameLinesInAFile) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const auto text = quiet({"generate", "--model", tiny("llama2"), "--prompt", "hello", "--max-new-tokens", "4", "--json-file",
-                           folder.file("lines")});
-  const auto json = nlohmann::json::parse(std::ifstream(folder.file("lines")));
+                           folder / "lines"});
+  const auto json = nlohmann::json::parse(contents_of(folder / "lines"));
   EXPECT_EQ(json.at("text").get<std::string>() + "\n", text);
+}
+
+TEST(Generate, FailsWhereItsOutputCannotBeWritten) {
+  const std::vector<std::string> generate = {GRIST_PROGRAM, "generate", "--model", tiny("llama2"), "--prompt", "hello",
+                                             "--max-new-tokens", "4"};
+  std::string command = "exec";
+  for (const auto& word : generate) command += " '" + word + "'";
+  const auto full = run_command({"sh", "-c", command + " >/dev/full"});
+  EXPECT_EQ(full.code, 1);
+  EXPECT_THAT(full.err, StartsWith("grist: error: stdout: not all could be written"));
+  const auto file = run_command({"sh", "-c", command + " --json-file /dev/full"});
+  EXPECT_EQ(file.code, 1);
+  EXPECT_THAT(file.err, StartsWith("grist: error: /dev/full: cannot be written"));
 }
 
 TEST(Tokenize, GivesIdsAndTheTextBack) {
@@ -90,21 +103,19 @@ TEST(Tokenize, GivesIdsAndTheTextBack) {
 }
 
 TEST(Init, MakesAModelThatRunsTheSameWhoeverMakesIt) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const auto config = std::string(GRIST_SOURCE_DIR) + "/examples/tiny_llama/config.json";
   const auto make = [&](const std::string& name, std::vector<std::string> more = {}) {
-    more.insert(more.begin(), {"init", "--config", config, "--out", folder.file(name)});
+    more.insert(more.begin(), {"init", "--config", config, "--out", folder / name});
     const auto outcome = grist::test::grist(more);
     EXPECT_EQ(outcome.code, 0) << outcome.err;
-    std::ostringstream bytes;
-    bytes << std::ifstream(folder.file(name) + "/model.safetensors", std::ios::binary).rdbuf();
-    return bytes.str();
+    return contents_of(folder / name / "model.safetensors");
   };
   const auto first = make("a");
   EXPECT_FALSE(first.empty());
   EXPECT_EQ(first, make("b"));
   EXPECT_NE(first, make("c", {"--seed", "1"}));
-  EXPECT_EQ(quiet({"generate", "--model", folder.file("a"), "--prompt-ids", "1,2", "--max-new-tokens", "5", "--json"}).empty(), false);
+  EXPECT_EQ(quiet({"generate", "--model", folder / "a", "--prompt-ids", "1,2", "--max-new-tokens", "5", "--json"}).empty(), false);
 }
 
 TEST(Perplexity, OfARandomModelIsNearItsVocabulary) {

@@ -1,23 +1,16 @@
 // A real chat model from its GGUF file: token ids, greedy continuations and perplexity, as transformers computes them.
-#include "support/golden.hpp"
+#include "support/files.hpp"
 #include "support/layouts.hpp"
 
 #include <grist/generate/evaluate.hpp>
 #include <grist/generate/generation.hpp>
 
 #include <gtest/gtest.h>
-
-#include <sstream>
+#include <nlohmann/json.hpp>
 
 namespace {
 
 using namespace grist;
-
-std::string read_text(const std::filesystem::path& file) {
-  std::ostringstream text;
-  text << std::ifstream(file, std::ios::binary).rdbuf();
-  return text.str();
-}
 
 /// The first `count` characters of UTF-8 text.
 std::string first_characters(const std::string& text, std::size_t count) {
@@ -32,19 +25,20 @@ std::string first_characters(const std::string& text, std::size_t count) {
 #define ONE_RANK_IS_ENOUGH() \
   if (layouts.front().ranks() > 1) GTEST_SKIP() << "one rank tests this"
 
-class SmolLM2 : public testing::Test {
+/// Once from its GGUF file, once from the folder that transformers saved of it.
+class SmolLM2 : public testing::TestWithParam<std::filesystem::path> {
 protected:
   void SetUp() override {
-    if (!std::filesystem::exists(test::smollm2_file())) GTEST_SKIP() << "no " << test::smollm2_file() << "; `./run test` gets it";
-    files = open_model(test::smollm2_file());
-    tokenizer = io::load_tokenizer(test::smollm2_file());
+    if (!std::filesystem::exists(GetParam())) GTEST_SKIP() << "no " << GetParam();
+    files = open_model(GetParam());
+    tokenizer = io::load_tokenizer(GetParam());
     layouts = test::layouts_for(files.spec);
     if (layouts.empty()) GTEST_SKIP() << "no layout for so many ranks";
   }
 
   /// All cases of a reference file, in one batch.
   void check_continuations(const std::filesystem::path& file) {
-    const auto reference = nlohmann::json::parse(std::ifstream(file));
+    const auto reference = nlohmann::json::parse(test::contents_of(file));
     std::vector<Request> requests;
     for (const auto& c : reference.at("cases")) {
       const auto prompt = tokenizer->encode(c.at("prompt").get<std::string>(), true);
@@ -82,19 +76,19 @@ protected:
   Exec exec;
 };
 
-TEST_F(SmolLM2, ContinuesGreedilyAsTransformersDoes) { check_continuations(test::data_file("smollm2/golden.json")); }
+TEST_P(SmolLM2, ContinuesGreedilyAsTransformersDoes) { check_continuations(test::data_file("smollm2/golden.json")); }
 
-TEST_F(SmolLM2, ContinuesTheSharedReferenceToo) {
+TEST_P(SmolLM2, ContinuesTheSharedReferenceToo) {
   ONE_RANK_IS_ENOUGH();
   const auto file = test::shared_file("smollm2/reference.json");
   if (!std::filesystem::exists(file)) GTEST_SKIP() << "no " << file;
   check_continuations(file);
 }
 
-TEST_F(SmolLM2, PerplexityIsThatOfTransformers) {
-  const auto golden = nlohmann::json::parse(std::ifstream(test::data_file("smollm2/golden.json")));
+TEST_P(SmolLM2, PerplexityIsThatOfTransformers) {
+  const auto golden = nlohmann::json::parse(test::contents_of(test::data_file("smollm2/golden.json")));
   const auto& expected = golden.at("perplexity");
-  const auto ids = tokenizer->encode(read_text(test::data_file(expected.at("text"))), true);
+  const auto ids = tokenizer->encode(test::contents_of(test::data_file(expected.at("text").get<std::string>())), true);
   EXPECT_EQ(ids, golden.at("sample_ids").get<std::vector<int>>());
   const int context = expected.at("context");
   const double ppl = expected.at("ppl");
@@ -105,22 +99,22 @@ TEST_F(SmolLM2, PerplexityIsThatOfTransformers) {
   EXPECT_NE(f32, bf16);
 }
 
-TEST_F(SmolLM2, PerplexityOfWikiTextIsThatOfTransformers) {
+TEST_P(SmolLM2, PerplexityOfWikiTextIsThatOfTransformers) {
   ONE_RANK_IS_ENOUGH();
   const auto file = test::shared_file("wikitext2/wiki.test.lf.txt");
   if (!std::filesystem::exists(file)) GTEST_SKIP() << "no " << file;
-  const auto reference = nlohmann::json::parse(std::ifstream(test::shared_file("smollm2/reference.json"))).at("perplexity");
+  const auto reference = nlohmann::json::parse(test::contents_of(test::shared_file("smollm2/reference.json"))).at("perplexity");
   constexpr std::size_t characters = 60000;  // what the reference took
-  const auto ids = tokenizer->encode(first_characters(read_text(file), characters), true);
+  const auto ids = tokenizer->encode(first_characters(test::contents_of(file), characters), true);
   EXPECT_EQ(ids.size(), reference.at("n_ids").get<std::size_t>());
   const double ppl = reference.at("ppl");
   check_perplexity(ids, reference.at("context"), reference.at("windows"), ppl, DType::f32, 1e-3);
   check_perplexity(ids, reference.at("context"), reference.at("windows"), ppl, DType::bf16, 1e-2);
 }
 
-TEST_F(SmolLM2, ALongPromptInABatchGivesWhatItGivesAlone) {
+TEST_P(SmolLM2, ALongPromptInABatchGivesWhatItGivesAlone) {
   ONE_RANK_IS_ENOUGH();
-  auto text = tokenizer->encode(read_text(test::data_file("text/sample.txt")), true);
+  auto text = tokenizer->encode(test::contents_of(test::data_file("text/sample.txt")), true);
   text.resize(prefill_chunk + 90);  // two pieces
   std::vector<Request> requests;
   for (const std::size_t length : {std::size_t{3}, text.size(), std::size_t{40}, std::size_t{1}}) {
@@ -141,5 +135,9 @@ TEST_F(SmolLM2, ALongPromptInABatchGivesWhatItGivesAlone) {
     }
   }
 }
+
+// `./run test` gets the file, tests/reference/smollm2_folder.py makes the folder.
+INSTANTIATE_TEST_SUITE_P(, SmolLM2, testing::Values(test::smollm2_file(), test::smollm2_folder()),
+                         [](const auto& test) { return test.index == 0 ? "Gguf" : "Folder"; });
 
 }  // namespace

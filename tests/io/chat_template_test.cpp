@@ -2,6 +2,7 @@
 #include <grist/core/errors.hpp>
 #include <grist/io/chat_template.hpp>
 #include <support/files.hpp>
+#include <support/refuses.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -12,7 +13,7 @@ using nlohmann::json;
 using test::contents_of;
 using test::Refuses;
 
-const std::filesystem::path data = test::data_folder() / "chat";
+const std::filesystem::path data = test::data_file("chat");
 
 std::string greet(std::string_view jinja) {
   return apply_chat_template(jinja, {{"user", "Hello"}}, true, "<s>", "</s>");

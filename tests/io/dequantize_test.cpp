@@ -16,7 +16,7 @@ using io::FileType;
 using io::Slice;
 using io::TensorInfo;
 using test::bytes_of;
-using test::data_folder;
+using test::data_file;
 
 struct Golden {
   std::string name;
@@ -27,7 +27,7 @@ struct Golden {
 };
 
 std::vector<Golden> golden() {
-  const auto folder = data_folder() / "gguf";
+  const auto folder = data_file("gguf");
   const auto values = test::floats_of(folder / "types.f32");
   std::vector<Golden> tensors;
   const auto list = nlohmann::json::parse(test::contents_of(folder / "types.json"));
@@ -54,7 +54,7 @@ float allowed(const std::string& type, float largest) {
 }
 
 TEST(Dequantize, GivesTheValuesOfGgufPyForEveryType) {
-  const io::Gguf gguf = io::open_gguf(data_folder() / "gguf/types.gguf");
+  const io::Gguf gguf = io::open_gguf(data_file("gguf/types.gguf"));
   const auto expected = golden();
   ASSERT_EQ(expected.size(), 8U);
   EXPECT_EQ(gguf.weights.tensors().size(), expected.size());
@@ -79,7 +79,7 @@ TEST(Dequantize, GivesTheValuesOfGgufPyForEveryType) {
 }
 
 TEST(Dequantize, GivesTheSameBitsForASliceThatBeginsInsideABlock) {
-  const io::Gguf gguf = io::open_gguf(data_folder() / "gguf/types.gguf");
+  const io::Gguf gguf = io::open_gguf(data_file("gguf/types.gguf"));
   for (const auto& [name, tensor] : gguf.weights.tensors()) {
     const auto whole = read<float>(gguf.weights, tensor, {0, 3, 0, 256});
     for (Index column = 0; column < 256; column += 5) {
@@ -98,7 +98,7 @@ TEST(Dequantize, GivesTheSameBitsForASliceThatBeginsInsideABlock) {
 }
 
 TEST(Dequantize, RoundsOnceToTheTypeThatIsAskedFor) {
-  const io::Gguf gguf = io::open_gguf(data_folder() / "gguf/types.gguf");
+  const io::Gguf gguf = io::open_gguf(data_file("gguf/types.gguf"));
   for (const auto& [name, tensor] : gguf.weights.tensors()) {
     const auto floats = read<float>(gguf.weights, tensor, {0, 3, 0, 256});
     const auto bf16s = read<bf16>(gguf.weights, tensor, {0, 3, 0, 256});

@@ -2,6 +2,7 @@
 #include <grist/core/errors.hpp>
 #include <grist/io/gguf.hpp>
 #include <support/files.hpp>
+#include <support/refuses.hpp>
 
 #include <algorithm>
 
@@ -12,7 +13,7 @@ using io::Gguf;
 using io::open_gguf;
 using test::bytes_of;
 using test::contents_of;
-using test::data_folder;
+using test::data_file;
 using test::Refuses;
 using test::TemporaryFolder;
 using test::write_file;
@@ -127,10 +128,10 @@ TEST_F(GgufTest, AlignsTheDataAsTheFileSays) {
 }
 
 TEST_F(GgufTest, ReadsWholeModels) {
-  const Gguf read = open_gguf(data_folder() / "gguf/llama2.gguf");
+  const Gguf read = open_gguf(data_file("gguf/llama2.gguf"));
   EXPECT_EQ(read.get<std::string>("general.architecture"), "llama");
   EXPECT_NE(read.weights.find("token_embd.weight"), nullptr);
-  EXPECT_FALSE(open_gguf(data_folder() / "gguf/llama31.gguf").weights.tensors().empty());
+  EXPECT_FALSE(open_gguf(data_file("gguf/llama31.gguf")).weights.tensors().empty());
 }
 
 TEST_F(GgufTest, RefusesAnotherFormatOrVersion) {
@@ -193,7 +194,7 @@ TEST_F(GgufTest, NamesBadTensors) {
 }
 
 TEST_F(GgufTest, RefusesAFileCutAnywhere) {
-  const std::string good = contents_of(data_folder() / "gguf/types.gguf");
+  const std::string good = contents_of(data_file("gguf/types.gguf"));
   std::uint64_t end = 0;  // of the last tensor; padding follows, which nobody needs
   const Gguf whole = open(good);
   for (const auto& [name, tensor] : whole.weights.tensors()) end = std::max(end, tensor.offset + tensor.bytes());

@@ -2,6 +2,7 @@
 #include <grist/core/errors.hpp>
 #include <grist/io/safetensors.hpp>
 #include <support/files.hpp>
+#include <support/refuses.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -17,7 +18,7 @@ using io::TensorInfo;
 using io::Weights;
 using test::bytes_of;
 using test::contents_of;
-using test::data_folder;
+using test::data_file;
 using test::Refuses;
 using test::TemporaryFolder;
 using test::write_file;
@@ -74,13 +75,13 @@ void expect_bit_for_bit(const std::filesystem::path& folder) {
 }
 
 TEST(OpenSafetensors, ReadsEveryTensorOfAModelBitForBit) {
-  expect_bit_for_bit<float>(data_folder() / "tiny/llama_bias");
-  expect_bit_for_bit<f16>(data_folder() / "tiny/llama2");
-  expect_bit_for_bit<bf16>(data_folder() / "tiny/mistral");
+  expect_bit_for_bit<float>(data_file("tiny/llama_bias"));
+  expect_bit_for_bit<f16>(data_file("tiny/llama2"));
+  expect_bit_for_bit<bf16>(data_file("tiny/mistral"));
 }
 
 TEST(OpenSafetensors, FindsEveryTensorInTheShardThatTheIndexNames) {
-  const auto folder = data_folder() / "tiny/llama_bias_sharded";
+  const auto folder = data_file("tiny/llama_bias_sharded");
   const Weights weights = open_safetensors(folder);
   const auto index = nlohmann::json::parse(contents_of(folder / "model.safetensors.index.json"));
   EXPECT_EQ(weights.tensors().size(), index["weight_map"].size());
@@ -178,7 +179,7 @@ TEST(OpenSafetensors, RefusesAHeaderBeyondTheLimitOfTheFormat) {
 
 TEST(OpenSafetensors, RefusesAFileCutAnywhere) {
   const TemporaryFolder folder;
-  const std::string good = contents_of(data_folder() / "tiny/llama_bias_sharded/model-00005-of-00005.safetensors");
+  const std::string good = contents_of(data_file("tiny/llama_bias_sharded/model-00005-of-00005.safetensors"));
   write_file(folder / "model.safetensors", good);
   EXPECT_NO_THROW(open_safetensors(folder.path()));
   for (std::size_t size = 0; size < good.size(); size += 13) {

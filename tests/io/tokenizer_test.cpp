@@ -2,7 +2,9 @@
 #include <grist/core/errors.hpp>
 #include <grist/io/tokenizer.hpp>
 #include <support/files.hpp>
-#include <support/golden.hpp>
+#include <support/refuses.hpp>
+
+#include <nlohmann/json.hpp>
 
 #include <random>
 
@@ -15,7 +17,7 @@ using test::contents_of;
 using test::Refuses;
 using testing::HasSubstr;
 
-const path data = test::data_folder();
+const path data = GRIST_TEST_DATA;
 const path shared = GRIST_SHARED_DATA;
 const path smollm2 = test::smollm2_file();
 

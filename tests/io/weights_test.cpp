@@ -4,6 +4,7 @@
 #include <grist/io/safetensors.hpp>
 #include <grist/io/weights.hpp>
 #include <support/files.hpp>
+#include <support/refuses.hpp>
 
 #include <algorithm>
 #include <bit>

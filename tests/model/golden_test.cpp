@@ -54,7 +54,9 @@ protected:
 
   /// A model that says bf16 and computed in f32 would be as near as rounding weights and activations never is.
   void TearDown() override {
-    if (compared && GetParam().type == DType::bf16) EXPECT_GT(worst, 1e-3) << "this was not computed in bf16";
+    if (compared && GetParam().type == DType::bf16) {
+      EXPECT_GT(worst, 1e-3) << "this was not computed in bf16";
+    }
   }
 
   ModelFiles files;
@@ -166,7 +168,7 @@ TEST(Stories260K, TheFirst64RowsOfLogitsAgree) {
   std::ifstream tokens(folder / "ref_greedy_tokens.txt");
   std::vector<int> ids(64);
   for (auto& id : ids) tokens >> id;
-  const auto expected = test::read_floats(folder / "ref_logits_first64.f32");
+  const auto expected = test::floats_of(folder / "ref_logits_first64.f32");
   const Exec exec;
   const auto layouts = test::layouts_for(files.spec);
   if (layouts.empty()) GTEST_SKIP() << "no layout for so many ranks";

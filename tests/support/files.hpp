@@ -1,9 +1,7 @@
-// Files for tests: a folder that goes away, whole files as bytes, and what a refusal must look like.
+// Files for tests: where they lie, whole files as bytes, and a folder that goes away.
 #pragma once
 
-#include <grist/core/errors.hpp>
-
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -16,7 +14,13 @@
 
 namespace grist::test {
 
-inline std::filesystem::path data_folder() { return GRIST_TEST_DATA; }
+inline std::filesystem::path data_file(std::string_view name) { return std::filesystem::path(GRIST_TEST_DATA) / name; }
+/// Larger data that a test skips where it is absent.
+inline std::filesystem::path shared_file(std::string_view name) { return std::filesystem::path(GRIST_SHARED_DATA) / name; }
+inline std::filesystem::path smollm2_file() {
+  return std::filesystem::path(GRIST_MODELS_DIR) / "SmolLM2-135M-Instruct.Q4_1.gguf";
+}
+inline std::filesystem::path smollm2_folder() { return std::filesystem::path(GRIST_MODELS_DIR) / "SmolLM2-135M-Instruct"; }
 
 inline std::string contents_of(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
@@ -60,17 +64,14 @@ public:
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   [[nodiscard]] std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
+  /// Writes a file and returns where it lies.
+  std::filesystem::path write(std::string_view name, std::string_view bytes) const {
+    write_file(path_ / name, bytes);
+    return path_ / name;
+  }
 
 private:
   std::filesystem::path path_;
 };
-
-/// Matches a call that throws an Error of one line that holds all these words.
-template <class Exception = InputError>
-auto Refuses(const std::vector<std::string>& words) {
-  std::vector<testing::Matcher<std::string>> parts = {testing::Not(testing::HasSubstr("\n"))};
-  for (const std::string& word : words) parts.emplace_back(testing::HasSubstr(word));
-  return testing::ThrowsMessage<Exception>(testing::AllOfArray(parts));
-}
 
 }  // namespace grist::test

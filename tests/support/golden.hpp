@@ -1,30 +1,15 @@
 // What transformers computes with the models under tests/data/tiny (tests/reference/README.md tells the file's form).
 #pragma once
 
+#include "files.hpp"
+
 #include <nlohmann/json.hpp>
 
-#include <filesystem>
-#include <fstream>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 namespace grist::test {
-
-inline std::filesystem::path data_file(const std::string& name) { return std::filesystem::path(GRIST_TEST_DATA) / name; }
-inline std::filesystem::path shared_file(const std::string& name) { return std::filesystem::path(GRIST_SHARED_DATA) / name; }
-inline std::filesystem::path smollm2_file() {
-  return std::filesystem::path(GRIST_MODELS_DIR) / "SmolLM2-135M-Instruct.Q4_1.gguf";
-}
-
-inline std::vector<float> read_floats(const std::filesystem::path& file) {
-  std::vector<float> values(std::filesystem::file_size(file) / sizeof(float));
-  std::ifstream in(file, std::ios::binary);
-  if (!in.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float))))
-    throw std::runtime_error(file.string() + ": cannot be read");
-  return values;
-}
 
 /// One prompt of a model. Matrices are row-major, a row of logits for each position.
 struct GoldenCase {
@@ -35,8 +20,8 @@ struct GoldenCase {
 };
 
 inline std::vector<GoldenCase> read_golden(const std::string& model) {
-  const auto json = nlohmann::json::parse(std::ifstream(data_file("tiny/" + model + "/golden.json")));
-  const auto floats = read_floats(data_file("tiny/" + model + "/" + json.at("file").get<std::string>()));
+  const auto json = nlohmann::json::parse(contents_of(data_file("tiny/" + model + "/golden.json")));
+  const auto floats = floats_of(data_file("tiny/" + model + "/" + json.at("file").get<std::string>()));
   const auto part = [&](const nlohmann::json& place) {
     std::size_t size = 1;
     for (const std::size_t extent : place.at("shape")) size *= extent;
