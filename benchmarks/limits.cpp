@@ -25,6 +25,12 @@ double seconds(const Exec& exec, F&& f) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+template <class T>
+void fill(const Exec& exec, View1<T> values) {
+  Kokkos::parallel_for("grist::benchmark::fill", Kokkos::RangePolicy<Exec>(exec, 0, values.extent(0)),
+                       KOKKOS_LAMBDA(Index i) { values(i) = T(static_cast<float>(i % 1021) / 1021.0F - 0.5F); });
+}
+
 double median(std::vector<double> values) {
   std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2));
   return values[values.size() / 2];
@@ -93,9 +99,7 @@ public:
 private:
   Buffer<T> random(const char* name, Index size) {
     const Buffer<T> buffer(name, size);
-    const auto view = buffer.view();
-    Kokkos::parallel_for("grist::benchmark::fill", Kokkos::RangePolicy<Exec>(exec_, 0, size),
-                         KOKKOS_LAMBDA(Index i) { view(i) = T(static_cast<float>(i % 1021) / 1021.0F - 0.5F); });
+    fill(exec_, buffer.view());
     return buffer;
   }
 

@@ -14,26 +14,41 @@
 namespace grist {
 namespace {
 
-cpu_set_t affinity() {
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  sched_getaffinity(0, sizeof mask, &mask);
-  return mask;
+/// The logical processors that this process may run on.
+std::vector<int> processors() {
+  std::vector<int> list;
+  for (int most = CPU_SETSIZE; most <= 1 << 20; most *= 2) {  // the kernel refuses a mask that is too small
+    cpu_set_t* mask = CPU_ALLOC(static_cast<std::size_t>(most));
+    const std::size_t bytes = CPU_ALLOC_SIZE(static_cast<std::size_t>(most));
+    const bool known = sched_getaffinity(0, bytes, mask) == 0;
+    for (int cpu = 0; known && cpu < most; ++cpu)
+      if (CPU_ISSET_S(static_cast<std::size_t>(cpu), bytes, mask)) list.push_back(cpu);
+    CPU_FREE(mask);
+    if (known) break;
+  }
+  return list;
 }
 
-/// One logical processor of each physical core in the mask.
+/// One logical processor of each physical core among them.
 std::vector<int> cores() {
-  const cpu_set_t mask = affinity();
   std::vector<int> first_of_core;
   std::set<std::string> seen;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &mask)) continue;
+  for (const int cpu : processors()) {
     std::ifstream file(std::format("/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list", cpu));
     std::string siblings;
     if (!std::getline(file, siblings)) siblings = std::to_string(cpu);
     if (seen.insert(siblings).second) first_of_core.push_back(cpu);
   }
   return first_of_core;
+}
+
+void run_on(int cpu) {
+  const auto count = static_cast<std::size_t>(cpu) + 1;
+  cpu_set_t* mask = CPU_ALLOC(count);
+  CPU_ZERO_S(CPU_ALLOC_SIZE(count), mask);
+  CPU_SET_S(static_cast<std::size_t>(cpu), CPU_ALLOC_SIZE(count), mask);
+  sched_setaffinity(0, CPU_ALLOC_SIZE(count), mask);
+  CPU_FREE(mask);
 }
 
 /// Processors that the control group grants; `otherwise` where it sets no limit.
@@ -58,20 +73,14 @@ void bind_threads(int index, int sharers) {
   if (std::getenv("OMP_PROC_BIND") != nullptr || std::getenv("OMP_PLACES") != nullptr) return;
   const auto mine = cores();
   const int threads = omp_get_max_threads();
-  if (static_cast<std::size_t>(threads) * static_cast<std::size_t>(sharers) > mine.size()) return;
+  if (static_cast<std::size_t>(threads) != mine.size() / static_cast<std::size_t>(sharers)) return;
 #pragma omp parallel num_threads(threads)
-  {
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(mine[static_cast<std::size_t>(index * threads + omp_get_thread_num())], &one);
-    sched_setaffinity(0, sizeof one, &one);
-  }
+  run_on(mine[static_cast<std::size_t>(index * threads + omp_get_thread_num())]);
 }
 
-long affinity_hash() {
-  const cpu_set_t mask = affinity();
-  long hash = 1;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) hash = hash * 31 % 1000003 + CPU_ISSET(cpu, &mask);
+int affinity_hash() {
+  int hash = 1;
+  for (const int cpu : processors()) hash = (hash * 31 + cpu) % 1000003;
   return hash;
 }
 

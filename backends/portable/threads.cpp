@@ -5,6 +5,6 @@ namespace grist {
 
 int choose_threads(int) { return 1; }
 void bind_threads(int, int) {}
-long affinity_hash() { return 0; }
+int affinity_hash() { return 0; }
 
 }  // namespace grist

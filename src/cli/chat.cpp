@@ -23,17 +23,25 @@ struct Options {
 /// The root's next line, on all ranks; none at the end of input.
 std::optional<std::string> next_line(const Runtime& runtime, bool prompting) {
   std::string line;
-  Index size = -1;
+  std::vector<int> bytes;
+  int more = 0;
   if (runtime.root()) {
     if (prompting) std::cout << "> " << std::flush;
-    if (std::getline(std::cin, line)) size = static_cast<Index>(line.size());
+    more = std::getline(std::cin, line) ? 1 : 0;
+    bytes.assign(line.begin(), line.end());
   }
-  runtime.world().broadcast(&size, 1, 0);
-  if (size < 0) return std::nullopt;
-  std::vector<int> bytes(static_cast<std::size_t>(size));
-  std::ranges::copy(line, bytes.begin());
-  runtime.world().broadcast(bytes.data(), size, 0);
+  runtime.world().broadcast(&more, 1, 0);
+  runtime.share(bytes);
+  if (more == 0) return std::nullopt;
   return std::string(bytes.begin(), bytes.end());
+}
+
+/// The root's token ids of a conversation, on all ranks: a template may write the time into it.
+std::vector<int> shared_prompt(const Runtime& runtime, const ModelSpec& spec, const io::Tokenizer* tokenizer,
+                               const std::vector<io::Message>& messages) {
+  auto ids = encode_prompt(spec, tokenizer, chat_prompt(tokenizer, messages), false);
+  runtime.share(ids);
+  return ids;
 }
 
 void run(Runtime& runtime, const Options& options) {
@@ -60,9 +68,9 @@ void run(Runtime& runtime, const Options& options) {
     if (line->empty() || *line == "/reset") continue;
     messages.push_back({"user", *line});
     try {
-      const auto ids = encode_prompt(spec, tokenizer, chat_prompt(tokenizer, messages), false);
+      check_utf8(*line, "stdin");
       Generation generation(runtime.exec(), *loaded.model, tokenizer,
-                            {{ids, options.max_new_tokens, options.sampling, {}, end_tokens(spec, tokenizer)}}, &conversation);
+                            {{shared_prompt(runtime, spec, tokenizer, messages), options.max_new_tokens, options.sampling, {}, end_tokens(spec, tokenizer)}}, &conversation);
       for (const TokenEvent& event : generation)
         if (runtime.root()) std::cout << event.text << std::flush;
       if (runtime.root()) std::cout << std::endl;
@@ -83,7 +91,7 @@ void add_chat(CLI::App& app, Action& action) {
   options->model.add_to(*verb, action);
   verb->add_option("--system", options->system, "System message");
   verb->add_option("--context", options->context, "Tokens of history and answers; default: the model's, at most 4096")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1 << 30));
   verb->add_option("--max-new-tokens", options->max_new_tokens, "Tokens of an answer at most")->capture_default_str();
   add_sampling_options(*verb, options->sampling);
   verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });

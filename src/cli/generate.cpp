@@ -27,22 +27,6 @@ struct Options {
   std::string json_file;
 };
 
-std::vector<int> parse_ids(const std::string& text) {
-  std::vector<int> ids;
-  std::istringstream in(text);
-  std::string word;
-  while (std::getline(in >> std::ws, word, ',')) {
-    std::size_t used = 0;
-    try {
-      ids.push_back(std::stoi(word, &used));
-    } catch (const std::exception&) {
-    }
-    if (used == 0 || word.find_first_not_of(" \t\n", used) != std::string::npos)
-      throw UsageError("--prompt-ids: '{}' is not a token id; ids are separated by commas", word);
-  }
-  return ids;
-}
-
 std::vector<int> encode_chat(const ModelSpec& spec, const io::Tokenizer* tokenizer, const std::string& system,
                              const std::string& text) {
   std::vector<io::Message> messages;
@@ -51,16 +35,28 @@ std::vector<int> encode_chat(const ModelSpec& spec, const io::Tokenizer* tokeniz
   return encode_prompt(spec, tokenizer, chat_prompt(tokenizer, messages), false);
 }
 
-std::vector<Request> requests_of(const Options& options, const ModelSpec& spec, const io::Tokenizer* tokenizer) {
+std::vector<std::vector<int>> prompts_of(const Options& options, const ModelSpec& spec, const io::Tokenizer* tokenizer) {
+  std::vector<std::vector<int>> prompts;
+  for (const auto& text : options.prompts) check_utf8(text, "--prompt");
+  for (const auto& text : options.chats) check_utf8(text, "--chat");
+  check_utf8(options.system, "--system");
+  if (!options.system.empty() && options.chats.empty()) throw UsageError("--system goes with --chat");
+  for (const auto& text : options.prompts) prompts.push_back(encode_prompt(spec, tokenizer, text, true));
+  for (const auto& file : options.prompt_files) prompts.push_back(encode_prompt(spec, tokenizer, read_text(file), true));
+  for (const auto& text : options.chats) prompts.push_back(encode_chat(spec, tokenizer, options.system, text));
+  for (const auto& text : options.prompt_ids) {
+    const auto ids = parse_ids(text, "--prompt-ids");
+    prompts.push_back(ids.empty() ? encode_prompt(spec, tokenizer, "", true) : ids);
+  }
+  if (prompts.empty()) throw UsageError("give a prompt: --prompt TEXT, --prompt-file FILE, --chat TEXT or --prompt-ids IDS");
+  return prompts;
+}
+
+std::vector<Request> requests_of(const Options& options, const ModelSpec& spec, const io::Tokenizer* tokenizer,
+                                 const std::vector<std::vector<int>>& prompts) {
   std::vector<Request> requests;
-  const auto add = [&](std::vector<int> prompt) {
-    requests.push_back({std::move(prompt), options.max_new_tokens, options.sampling, options.stop, end_tokens(spec, tokenizer)});
-  };
-  for (const auto& text : options.prompts) add(encode_prompt(spec, tokenizer, text, true));
-  for (const auto& file : options.prompt_files) add(encode_prompt(spec, tokenizer, read_text(file), true));
-  for (const auto& text : options.chats) add(encode_chat(spec, tokenizer, options.system, text));
-  for (const auto& ids : options.prompt_ids) add(parse_ids(ids));
-  if (requests.empty()) throw UsageError("give a prompt: --prompt TEXT, --prompt-file FILE, --chat TEXT or --prompt-ids IDS");
+  for (const auto& prompt : prompts)
+    requests.push_back({prompt, options.max_new_tokens, options.sampling, options.stop, end_tokens(spec, tokenizer)});
   return requests;
 }
 
@@ -110,16 +106,19 @@ void print_timings(const std::vector<Request>& requests, const std::vector<Compl
 }
 
 void run(Runtime& runtime, const Options& options) {
-  std::vector<Request> requests;
+  std::vector<std::vector<int>> prompts(options.prompts.size() + options.prompt_files.size() + options.chats.size() +
+                                        options.prompt_ids.size());
   std::ofstream json_file;
   const auto loaded = load_model(runtime, options.model, [&](const ModelSpec& spec, const io::Tokenizer* tokenizer) {
-    requests = requests_of(options, spec, tokenizer);
-    if (!options.json_file.empty() && runtime.root()) {
+    prompts = prompts_of(options, spec, tokenizer);
+    if (!options.json_file.empty()) {
       json_file.open(options.json_file);
       if (!json_file) throw InputError("{}: cannot be written", options.json_file);
     }
-    return limits_for(requests, spec.max_positions);
+    return limits_for(requests_of(options, spec, tokenizer, prompts), spec.max_positions);
   });
+  for (auto& prompt : prompts) runtime.share(prompt);
+  const auto requests = requests_of(options, loaded.model->spec(), loaded.tokenizer.get(), prompts);
   std::optional<Generation> generation;
   runtime.together([&] { generation.emplace(runtime.exec(), *loaded.model, loaded.tokenizer.get(), requests); });
   for (const TokenEvent& event : *generation)

@@ -49,6 +49,10 @@ void print_model(const Options& options) {
   const Layout layout{.pp = options.pp, .tp = options.tp};
   const DType type = chosen_type(options.dtype, spec);
   const int context = options.context > 0 ? options.context : spec.max_positions;
+  const ModelLimits limits{.cache_tokens = context, .batch_tokens = prefill_chunk + few_tokens};
+  std::vector<MemoryPlan> plans;  // first of all: a layout that cannot be prints nothing
+  for (int p = 0; p < layout.pp; ++p)
+    for (int t = 0; t < layout.tp; ++t) plans.push_back(memory_plan(spec, layout, p, t, type, limits));
   row("model", options.model);
   row("family", spec.family);
   row("parameters", std::format("{} ({:.2f} B)", parameter_count(spec), static_cast<double>(parameter_count(spec)) * 1e-9));
@@ -60,13 +64,11 @@ void print_model(const Options& options) {
   std::printf("\nmemory of each rank in %s at %s, one sequence of %d tokens\n", std::string(name_of(type)).c_str(),
               to_string(layout).c_str(), context);
   std::printf("%5s %5s %12s %12s %12s %12s\n", "pp", "tp", "weights", "KV cache", "scratch", "sum");
-  const ModelLimits limits{.cache_tokens = context, .batch_tokens = prefill_chunk + few_tokens};
-  for (int p = 0; p < layout.pp; ++p) {
-    for (int t = 0; t < layout.tp; ++t) {
-      const auto plan = memory_plan(spec, layout, p, t, type, limits);
-      std::printf("%5d %5d %12s %12s %12s %12s\n", p, t, human_bytes(plan.parameters).c_str(),
-                  human_bytes(plan.kv_cache).c_str(), human_bytes(plan.workspace).c_str(), human_bytes(plan.total()).c_str());
-    }
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const auto& plan = plans[i];
+    std::printf("%5d %5d %12s %12s %12s %12s\n", static_cast<int>(i) / layout.tp, static_cast<int>(i) % layout.tp,
+                human_bytes(plan.parameters).c_str(), human_bytes(plan.kv_cache).c_str(),
+                human_bytes(plan.workspace).c_str(), human_bytes(plan.total()).c_str());
   }
 }
 
@@ -87,9 +89,9 @@ void add_info(CLI::App& app, Action& action) {
   const auto options = std::make_shared<Options>();
   verb->add_option("--model", options->model, "Hugging Face folder, config.json or .gguf file")->type_name("PATH");
   verb->add_option("--dtype", options->dtype, "For the memory estimate")->check(CLI::IsMember({"auto", "f32", "bf16"}))->capture_default_str();
-  verb->add_option("--context", options->context, "Tokens of the KV cache; default: the model's context")->check(CLI::PositiveNumber);
-  verb->add_option("--tp", options->tp, "Tensor parallel ranks of the estimate")->check(CLI::PositiveNumber)->capture_default_str();
-  verb->add_option("--pp", options->pp, "Pipeline stages of the estimate")->check(CLI::PositiveNumber)->capture_default_str();
+  verb->add_option("--context", options->context, "Tokens of the KV cache; default: the model's context")->check(CLI::Range(1, 1 << 30));
+  verb->add_option("--tp", options->tp, "Tensor parallel ranks of the estimate")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  verb->add_option("--pp", options->pp, "Pipeline stages of the estimate")->check(CLI::Range(1, 1 << 20))->capture_default_str();
   verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });
 }
 

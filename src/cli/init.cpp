@@ -57,7 +57,7 @@ void add_init(CLI::App& app, Action& action) {
   verb->add_option("--config", options->config, "config.json; tokenizer files beside it are copied")->required()
       ->check(CLI::ExistingFile)->type_name("FILE");
   verb->add_option("--out", options->out, "Folder to make")->required()->type_name("DIR");
-  verb->add_option("--seed", options->seed, "The same seed gives the same weights on every machine")->capture_default_str();
+  verb->add_option("--seed", options->seed, "The same seed gives the same weights at any number of ranks and threads")->capture_default_str();
   verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });
 }
 

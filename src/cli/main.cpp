@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <format>
 #include <iostream>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -86,18 +88,23 @@ int run(const grist::cli::Action& action) {
       return static_cast<int>(grist::cli::tell_current_exception());
     }
   }
-  grist::cli::Runtime runtime(action.threads);
+  std::optional<grist::cli::Runtime> runtime;
   try {
-    action.run(runtime);
+    runtime.emplace(action.threads);
+    action.run(*runtime);
     check_stdout();
     return 0;
   } catch (const grist::cli::ToldError& error) {
     return static_cast<int>(error.code);  // all ranks leave together
   } catch (...) {
     // The other ranks may be waiting in a collective. Where all of them fail, the first one speaks for all.
-    if (!runtime.root()) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    if (runtime && !runtime->root()) std::this_thread::sleep_for(std::chrono::milliseconds(300));
     const auto code = static_cast<int>(grist::cli::tell_current_exception());
-    if (runtime.world().size() > 1) MPI_Abort(MPI_COMM_WORLD, code);
+    if (runtime && runtime->world().size() > 1) {
+      // Our line is said; MPI's own report of the abort would only repeat that something went wrong.
+      if (std::freopen("/dev/null", "w", stderr) != nullptr) MPI_Abort(MPI_COMM_WORLD, code);
+      std::_Exit(code);
+    }
     return code;
   }
 }
@@ -110,8 +117,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::format("grist {} ({})", grist::version, grist::commit));
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::simple);
-  app.footer("Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input file, 4 out of memory, 5 numerical failure,\n"
-             "75 stopped by a signal or the wall time with a checkpoint written.");
+  app.footer("Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input file, 4 out of memory, 5 numerical failure.");
   grist::cli::Action action;
   grist::cli::add_generate(app, action);
   grist::cli::add_chat(app, action);

@@ -2,7 +2,12 @@
 
 #include "progress.hpp"
 
+#include <grist/io/utf8.hpp>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -12,11 +17,11 @@ void ModelOptionsGroup::add_to(CLI::App& app, Action& action) {
   app.add_option("--model", model, "Hugging Face folder or .gguf file")->required()->type_name("PATH");
   app.add_option("--dtype", dtype, "Weights, activations and KV cache; auto: f32 where the files hold it, else bf16")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}))->capture_default_str();
-  app.add_option("--tp", tp, "Ranks that share each layer (tensor parallel)")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--pp", pp, "Ranks that share the layers (pipeline parallel)")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--tp", tp, "Ranks that share each layer (tensor parallel)")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  app.add_option("--pp", pp, "Ranks that share the layers (pipeline parallel)")->check(CLI::Range(1, 1 << 20))->capture_default_str();
   app.add_option("--gemm", gemm, "Matrix product of many tokens; `grist info` lists them")->type_name("NAME")->capture_default_str();
   app.add_option("--threads", action.threads, "Threads of each rank; without it ranks times threads fit the cores")
-      ->check(CLI::PositiveNumber)->envname("OMP_NUM_THREADS");
+      ->check(CLI::Range(1, 1024))->envname("OMP_NUM_THREADS");
 }
 
 DType chosen_type(const std::string& option, const ModelSpec& spec) {
@@ -32,18 +37,18 @@ LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
   ModelOptions settings;
   MemoryPlan memory;
   runtime.together([&] {
-    if (layout.ranks() != runtime.world().size())
-      throw UsageError("layout {} needs {} ranks, {} were started; start them with `mpirun -n {}`", to_string(layout),
-                       layout.ranks(), runtime.world().size(), layout.ranks());
+    layout.expect_ranks(runtime.world().size());
     files = open_model(options.model);
     loaded.tokenizer = io::load_tokenizer(options.model);
-    if (loaded.tokenizer && loaded.tokenizer->vocab_size() > files.spec.vocab_size)
-      throw InputError("{}: the tokenizer has {} tokens, the model's vocabulary {}", options.model,
-                       loaded.tokenizer->vocab_size(), files.spec.vocab_size);
     settings.type = chosen_type(options.dtype, files.spec);
     settings.gemm = options.gemm;
     make_gemm(options.gemm);
-    settings.limits = plan(files.spec, loaded.tokenizer.get());
+    if (runtime.root()) settings.limits = plan(files.spec, loaded.tokenizer.get());
+  });
+  ModelLimits& limits = settings.limits;
+  for (Index* limit : {&limits.cache_tokens, &limits.batch_tokens, &limits.logit_rows}) runtime.world().broadcast(limit, 1, 0);
+  runtime.world().broadcast(&limits.batch_sequences, 1, 0);
+  runtime.together([&] {
     const int rank = runtime.world().rank();
     memory = memory_plan(files.spec, layout, rank / layout.tp, rank % layout.tp, settings.type, settings.limits);
   });
@@ -88,14 +93,37 @@ void add_sampling_options(CLI::App& app, SamplingOptions& sampling) {
   app.add_option("--top-p", sampling.top_p, "Choose among the fewest tokens that together reach P")->capture_default_str();
   app.add_option("--min-p", sampling.min_p, "Choose among tokens of at least P times the highest probability")->capture_default_str();
   app.add_option("--repetition-penalty", sampling.repetition_penalty, "Above 1: tokens seen become less likely")->capture_default_str();
-  app.add_option("--seed", sampling.seed, "The same seed gives the same text, at any layout")->capture_default_str();
+  app.add_option("--seed", sampling.seed, "The same seed gives the same text; in f32 at any layout")->capture_default_str();
+}
+
+std::vector<int> parse_ids(const std::string& text, const char* option) {
+  std::vector<int> ids;
+  std::istringstream in(text);
+  std::string word;
+  while (std::getline(in >> std::ws, word, ',')) {
+    std::size_t used = 0;
+    try {
+      ids.push_back(std::stoi(word, &used));
+    } catch (const std::exception&) {
+    }
+    if (used == 0 || word.find_first_not_of(" \t\n", used) != std::string::npos)
+      throw UsageError("{}: '{}' is not a token id; ids are separated by commas", option, word);
+  }
+  return ids;
+}
+
+void check_utf8(const std::string& text, const std::string& where) {
+  if (const auto at = io::find_invalid_utf8(text))
+    throw InputError("{}: not UTF-8: byte {:#04x} at offset {}", where, static_cast<unsigned char>(text[*at]), *at);
 }
 
 std::string read_text(const std::string& file) {
   std::ifstream in(file, std::ios::binary);
   std::ostringstream text;
-  if (!in || !(text << in.rdbuf() || in.peek() == std::ifstream::traits_type::eof()))
-    throw InputError("{}: cannot be read", file);
+  if (std::filesystem::is_directory(file)) throw InputError("{}: is a folder, expected a file with text", file);
+  if (!in) throw InputError("{}: cannot be opened: {}", file, std::strerror(errno));
+  if (!(text << in.rdbuf() || in.peek() == std::ifstream::traits_type::eof())) throw InputError("{}: cannot be read", file);
+  check_utf8(text.str(), file);
   return text.str();
 }
 

@@ -36,8 +36,8 @@ struct LoadedModel {
   std::unique_ptr<Model> model;
 };
 
-/// Opens, checks that layout and memory do, loads. `plan` sees spec and tokenizer, does not communicate, and says for which
-/// sizes the model is to be built.
+/// Opens, checks that layout and memory do, loads. `plan` runs on the root alone, which alone reads prompts and texts: it
+/// sees spec and tokenizer and says for which sizes the model is to be built.
 LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
                        const std::function<ModelLimits(const ModelSpec&, const io::Tokenizer*)>& plan);
 
@@ -54,7 +54,13 @@ std::string chat_prompt(const io::Tokenizer* tokenizer, const std::vector<io::Me
 /// Options of sampling.
 void add_sampling_options(CLI::App& app, SamplingOptions& sampling);
 
-/// A whole file. Throws InputError where it cannot be read.
+/// "1,15043,3186". Throws UsageError naming the option.
+std::vector<int> parse_ids(const std::string& text, const char* option);
+
+/// Throws InputError with `where` in front for a text that is not UTF-8.
+void check_utf8(const std::string& text, const std::string& where);
+
+/// A whole file of UTF-8. Throws InputError where it cannot be read or is something else.
 std::string read_text(const std::string& file);
 
 }  // namespace grist::cli

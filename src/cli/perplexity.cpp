@@ -25,6 +25,7 @@ void run(Runtime& runtime, const Options& options) {
       throw UsageError("--context {} is more than the model's {}", options.context, spec.max_positions);
     return limits_for_windows(options.context);
   });
+  runtime.share(ids);
   ProgressLine line("scoring", runtime.root());
   const auto result = perplexity(runtime.exec(), *loaded.model, ids, options.context, options.windows,
                                  [&](const Perplexity& so_far, Index windows) {
@@ -44,7 +45,7 @@ void add_perplexity(CLI::App& app, Action& action) {
   options->model.add_to(*verb, action);
   verb->add_option("--file", options->file, "The text")->required()->type_name("FILE");
   verb->add_option("--context", options->context, "Tokens of a window; windows do not overlap")->check(CLI::Range(2, 1 << 30))->capture_default_str();
-  verb->add_option("--windows", options->windows, "Score the first N windows only; 0: all")->check(CLI::NonNegativeNumber)->capture_default_str();
+  verb->add_option("--windows", options->windows, "Score the first N windows only; 0: all")->check(CLI::Range(0, 1 << 30))->capture_default_str();
   verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });
 }
 

@@ -11,21 +11,16 @@
 namespace grist::cli {
 
 Runtime::Runtime(int threads) {
-  // Our own line says what went wrong; MPICH's report of the abort would only repeat that something did.
-  setenv("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1", 0);
   int provided = 0;
-  MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
+  if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS || provided < MPI_THREAD_FUNNELED)
+    throw InternalError("this MPI gives no MPI_THREAD_FUNNELED");
   world_.emplace(MPI_COMM_WORLD);
   const Communicator node = world_->split_by_node();
-  // Ranks of a node either share one affinity mask or were each given their own by the launcher.
-  const long hash = affinity_hash();
-  const bool shared = node.all_reduce(static_cast<Index>(hash), Reduction::max) == hash &&
-                      node.all_reduce(static_cast<Index>(-hash), Reduction::max) == -hash;
-  const bool all_shared = -node.all_reduce(static_cast<Index>(-int{shared}), Reduction::max) == 1;
-  const int sharers = all_shared ? node.size() : 1;
-  threads_ = threads > 0 ? threads : choose_threads(sharers);
+  // Ranks of a node that may run on the same processors share them; a launcher may also have given each its own.
+  const Communicator sharers = node.split(affinity_hash(), node.rank());
+  threads_ = threads > 0 ? threads : choose_threads(sharers.size());
   Kokkos::initialize(Kokkos::InitializationSettings().set_num_threads(threads_).set_disable_warnings(true));
-  bind_threads(all_shared ? node.rank() : 0, sharers);
+  bind_threads(sharers.rank(), sharers.size());
   exec_.emplace();
 }
 
@@ -58,6 +53,13 @@ void Runtime::together(const std::function<void()>& f) const {
   int agreed = static_cast<int>(code);
   world_->broadcast(&agreed, 1, failed_first);
   throw ToldError{static_cast<ExitCode>(agreed)};
+}
+
+void Runtime::share(std::vector<int>& values) const {
+  Index size = std::ssize(values);
+  world_->broadcast(&size, 1, 0);
+  values.resize(static_cast<std::size_t>(size));
+  world_->broadcast(values.data(), size, 0);
 }
 
 int launcher_rank() {

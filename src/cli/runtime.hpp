@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 namespace grist::cli {
 
@@ -34,6 +35,9 @@ public:
   /// Runs f, which does not communicate, on all ranks. If it throws on any of them, the first of those tells the user, and
   /// all ranks leave with its exit code.
   void together(const std::function<void()>& f) const;
+
+  /// The root's numbers, on all ranks.
+  void share(std::vector<int>& values) const;
 
 private:
   int threads_ = 1;

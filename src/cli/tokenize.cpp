@@ -9,8 +9,7 @@ namespace grist::cli {
 namespace {
 
 struct Options {
-  std::string model, text, file;
-  std::vector<int> ids;
+  std::string model, text, file, ids;
   bool no_special = false;
   bool json = false;
 };
@@ -19,9 +18,10 @@ void run(const Options& options, bool decode, bool from_file) {
   const auto tokenizer = io::load_tokenizer(options.model);
   if (!tokenizer) throw InputError("{}: no tokenizer there (tokenizer.json, tokenizer.model or a .gguf file)", options.model);
   if (decode) {
-    std::cout << tokenizer->decode(options.ids, false) << '\n';
+    std::cout << tokenizer->decode(parse_ids(options.ids, "--ids"), false) << '\n';
     return;
   }
+  check_utf8(options.text, "--text");
   const auto ids = tokenizer->encode(from_file ? read_text(options.file) : options.text, !options.no_special);
   if (options.json) {
     std::cout << nlohmann::json(ids).dump() << '\n';
@@ -40,7 +40,7 @@ void add_tokenize(CLI::App& app, Action& action) {
   auto* input = verb->add_option_group("input");
   input->add_option("--text", options->text, "The text");
   auto* file = input->add_option("--file", options->file, "A file with the text")->type_name("FILE");
-  auto* ids = input->add_option("--ids", options->ids, "Token ids to decode")->delimiter(',')->type_name("IDS");
+  auto* ids = input->add_option("--ids", options->ids, "Token ids to decode")->type_name("IDS");
   input->require_option(1);
   verb->add_flag("--no-special", options->no_special, "Do not add what the model puts around a text (BOS)");
   verb->add_flag("--json", options->json, "Ids as a JSON array");

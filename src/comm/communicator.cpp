@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <fstream>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -20,7 +21,7 @@ void check(int status, const char* call) {
 }
 
 std::shared_ptr<const MPI_Comm> own(MPI_Comm comm) {
-  MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+  check(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   return {new MPI_Comm(comm), [](MPI_Comm* c) {
             int finalized = 0;
             MPI_Finalized(&finalized);
@@ -79,6 +80,17 @@ void in_pieces(Index total, Index largest, F&& f) {
   for (Index first = 0; first < total; first += largest) f(first, static_cast<int>(std::min(largest, total - first)));
 }
 
+/// sum [count] = parts [ranks, stride], from the first rank to the last.
+template <class T>
+void sum_parts(const T* parts, int ranks, Index stride, Index count, T* sum) {
+  using Wide = std::conditional_t<sizeof(T) == 2, float, T>;
+  for (Index i = 0; i < count; ++i) {
+    Wide total = static_cast<Wide>(parts[i]);
+    for (int rank = 1; rank < ranks; ++rank) total += static_cast<Wide>(parts[rank * stride + i]);
+    sum[i] = T(total);
+  }
+}
+
 /// Host memory that MPI may read: the View's own, or a copy where the device's memory is out of MPI's reach.
 template <class T>
 class HostImage {
@@ -108,13 +120,14 @@ void expect(bool holds, const char* call, Index found, Index expected) {
 
 }  // namespace
 
-Communicator::Communicator(MPI_Comm parent, Index largest_message) : largest_message_(largest_message) {
+Communicator::Communicator(MPI_Comm parent, int largest_message) : largest_message_(largest_message) {
+  expect(largest_message > 0, "Communicator: largest_message", largest_message, 1);
   MPI_Comm copy = MPI_COMM_NULL;
   check(MPI_Comm_dup(parent, &copy), "MPI_Comm_dup");
   *this = Communicator(own(copy), largest_message);
 }
 
-Communicator::Communicator(std::shared_ptr<const MPI_Comm> comm, Index largest_message)
+Communicator::Communicator(std::shared_ptr<const MPI_Comm> comm, int largest_message)
     : comm_(std::move(comm)), largest_message_(largest_message) {
   check(MPI_Comm_rank(*comm_, &rank_), "MPI_Comm_rank");
   check(MPI_Comm_size(*comm_, &size_), "MPI_Comm_size");
@@ -127,11 +140,13 @@ Communicator Communicator::split(int color, int key) const {
 }
 
 Communicator Communicator::split_by_node() const {
-  // By name: MPI_COMM_TYPE_SHARED gives each rank a node of its own in some builds of MPICH (Debian's 5.0.2-2).
-  using Name = std::array<char, MPI_MAX_PROCESSOR_NAME>;
+  // By name: MPI_COMM_TYPE_SHARED gives each rank a node of its own in some builds of MPICH (Debian's 5.0.2-2). Two
+  // machines may share a name, but not the identity that Linux draws at each boot.
+  using Name = std::array<char, MPI_MAX_PROCESSOR_NAME + 64>;
   Name mine{};
   int length = 0;
   check(MPI_Get_processor_name(mine.data(), &length), "MPI_Get_processor_name");
+  std::ifstream("/proc/sys/kernel/random/boot_id").getline(mine.data() + length, 64);
   std::vector<Name> names(static_cast<std::size_t>(size_));
   check(MPI_Allgather(mine.data(), sizeof mine, MPI_BYTE, names.data(), sizeof mine, MPI_BYTE, *comm_), "MPI_Allgather");
   return split(static_cast<int>(std::ranges::find(names, mine) - names.begin()), rank_);
@@ -139,13 +154,37 @@ Communicator Communicator::split_by_node() const {
 
 void Communicator::barrier() const { check(MPI_Barrier(*comm_), "MPI_Barrier"); }
 
+/// A small message is gathered by all and summed by each; of a large one every rank sums its share.
+template <class T>
+void Communicator::sum_in_order(T* data, int count) const {
+  constexpr Index small = 1 << 14;  // elements that a rank receives at most where all gather all
+  const bool gathers = Index{count} * size_ <= small;
+  const Index share = gathers ? count : (Index{count} + size_ - 1) / size_;
+  const auto n = static_cast<int>(share);
+  std::vector<T> parts(static_cast<std::size_t>(share * size_));
+  if (gathers) {
+    check(MPI_Allgather(data, n, datatype<T>(), parts.data(), n, datatype<T>(), *comm_), "MPI_Allgather");
+    sum_parts(parts.data(), size_, share, count, data);
+    return;
+  }
+  std::vector<T> whole(data, data + count);
+  whole.resize(parts.size());
+  check(MPI_Alltoall(whole.data(), n, datatype<T>(), parts.data(), n, datatype<T>(), *comm_), "MPI_Alltoall");
+  sum_parts(parts.data(), size_, share, share, parts.data());
+  check(MPI_Allgather(parts.data(), n, datatype<T>(), whole.data(), n, datatype<T>(), *comm_), "MPI_Allgather");
+  std::copy_n(whole.data(), count, data);
+}
+
 template <class T>
 void Communicator::all_reduce(const Exec& exec, View1<T> values, Reduction reduction) const {
   if (size_ == 1) return;
   HostImage<T> image(exec, values);
   T* data = image.load();
   const Operation<T> operation(reduction);
-  in_pieces(static_cast<Index>(values.size()), largest_message_, [&](Index first, int count) {
+  // Of two ranks a sum has one order; integers and maxima have the same bits in any.
+  const bool ordered = size_ > 2 && reduction == Reduction::sum && !std::is_integral_v<T>;
+  in_pieces(static_cast<Index>(values.size()), ordered ? largest_message_ / size_ + 1 : largest_message_, [&](Index first, int count) {
+    if (ordered) return sum_in_order(data + first, count);
     check(MPI_Allreduce(MPI_IN_PLACE, data + first, count, datatype<T>(), operation, *comm_), "MPI_Allreduce");
   });
   image.store();
@@ -226,6 +265,11 @@ void Communicator::recv(const Exec& exec, View1<T> values, int from, int tag) co
 
 template <class T>
 T Communicator::all_reduce(T value, Reduction reduction) const {
+  if (size_ == 1) return value;
+  if (size_ > 2 && reduction == Reduction::sum && !std::is_integral_v<T>) {
+    sum_in_order(&value, 1);
+    return value;
+  }
   check(MPI_Allreduce(MPI_IN_PLACE, &value, 1, datatype<T>(), Operation<T>(reduction), *comm_), "MPI_Allreduce");
   return value;
 }

@@ -12,13 +12,14 @@ namespace grist {
 enum class Reduction { sum, max };
 
 /// Collectives over a group of ranks. Counts are in elements and 64 bits wide; T is float, double, int, Index, bf16 or
-/// f16 (16-bit sums are rounded after each addition). The execution space instance is fenced before MPI reads a View;
-/// on return the result is there. With one rank nothing is sent. Every MPI status is checked: InternalError.
-/// Thread level: MPI_THREAD_FUNNELED.
+/// f16. all_reduce sums in the order of ranks, so that its bits depend neither on the message's size nor on MPI's choice
+/// of an algorithm; 16-bit values are summed in float and rounded once. The execution space instance is fenced before MPI
+/// reads a View; on return the result is there. Every MPI status is checked: InternalError. Thread level:
+/// MPI_THREAD_FUNNELED.
 class Communicator {
 public:
   /// Duplicates `parent`, which stays the caller's. Larger messages than `largest_message` elements go in pieces.
-  explicit Communicator(MPI_Comm parent, Index largest_message = 1 << 30);
+  explicit Communicator(MPI_Comm parent, int largest_message = 1 << 30);
 
   /// Ranks of equal colour, ordered by key.
   [[nodiscard]] Communicator split(int color, int key) const;
@@ -59,12 +60,15 @@ public:
   void broadcast(T* values, Index count, int root) const;
 
 private:
-  Communicator(std::shared_ptr<const MPI_Comm> comm, Index largest_message);
+  Communicator(std::shared_ptr<const MPI_Comm> comm, int largest_message);
+
+  template <class T>
+  void sum_in_order(T* data, int count) const;
 
   std::shared_ptr<const MPI_Comm> comm_;  // freed with the last copy
   int rank_ = 0;
   int size_ = 1;
-  Index largest_message_;
+  int largest_message_;
 };
 
 /// Flattens a contiguous View of any rank, for the collectives.

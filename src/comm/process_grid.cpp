@@ -16,14 +16,17 @@ Communicator checked(MPI_Comm comm, const Layout& layout) {
     if (extent < 1) throw UsageError("layout {}: each axis has one rank or more", to_string(layout));
   }
   Communicator world(comm);
-  if (layout.ranks() != world.size()) {
-    throw UsageError("layout {} needs {} ranks, {} were started; start them with `mpirun -n {}`", to_string(layout),
-                     layout.ranks(), world.size(), layout.ranks());
-  }
+  layout.expect_ranks(world.size());
   return world;
 }
 
 }  // namespace
+
+void Layout::expect_ranks(int started) const {
+  if (ranks() != started)
+    throw UsageError("layout {} needs {} ranks, {} were started; start them with `mpirun -n {}`", to_string(*this), ranks(),
+                     started, ranks());
+}
 
 std::string to_string(const Layout& layout) {
   std::string text;

@@ -15,7 +15,9 @@ struct Layout {
   int ep = 1;
   int tp = 1;
 
-  [[nodiscard]] int ranks() const { return dp * pp * cp * ep * tp; }
+  [[nodiscard]] Index ranks() const { return Index{dp} * pp * cp * ep * tp; }
+  /// Throws UsageError where so many ranks are not what the layout needs.
+  void expect_ranks(int started) const;
   bool operator==(const Layout&) const = default;
 };
 std::string to_string(const Layout& layout);

@@ -8,7 +8,7 @@
 
 namespace grist {
 
-/// Exit codes of the program. 75 is EX_TEMPFAIL: try again, a checkpoint waits.
+/// Exit codes of the program.
 enum class ExitCode : int {
   done = 0,
   failed = 1,
@@ -16,7 +16,6 @@ enum class ExitCode : int {
   bad_input = 3,
   out_of_memory = 4,
   numerical_failure = 5,
-  stopped = 75,
 };
 
 /// One clear line: what was wrong, where, what was expected and what was found.

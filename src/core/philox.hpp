@@ -54,10 +54,16 @@ KOKKOS_INLINE_FUNCTION float uniform(std::uint32_t word) {
   return (static_cast<float>(word >> 9) + 0.5F) * 0x1p-23F;
 }
 
-/// Standard normal from two words (Box and Muller 1958).
-KOKKOS_INLINE_FUNCTION float normal(std::uint32_t word0, std::uint32_t word1) {
-  constexpr float two_pi = 6.283185307179586F;
-  return Kokkos::sqrt(-2.0F * Kokkos::log(uniform(word0))) * Kokkos::cos(two_pi * uniform(word1));
+struct NormalPair {
+  float first;
+  float second;
+};
+
+/// Two independent standard normals from two words (Box and Muller 1958).
+KOKKOS_INLINE_FUNCTION NormalPair normal_pair(std::uint32_t word0, std::uint32_t word1) {
+  const float radius = Kokkos::sqrt(-2.0F * Kokkos::log(uniform(word0)));
+  const float angle = 6.283185307179586F * uniform(word1);
+  return {radius * Kokkos::cos(angle), radius * Kokkos::sin(angle)};
 }
 
 }  // namespace grist

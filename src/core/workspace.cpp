@@ -7,6 +7,14 @@
 #include <string_view>
 
 namespace grist {
+namespace {
+
+void poison(const Exec& exec, View1<std::uint64_t> words) {
+  Kokkos::parallel_for("grist::workspace::poison", Kokkos::RangePolicy<Exec>(exec, 0, words.extent(0)),
+                       KOKKOS_LAMBDA(Index i) { words(i) = ~std::uint64_t{0}; });
+}
+
+}  // namespace
 
 Workspace::Workspace(std::size_t bytes)
     : arena_("workspace", static_cast<Index>(bytes)), poison_([] {
@@ -22,10 +30,7 @@ void* Workspace::take_bytes(const Exec& exec, std::string_view name, std::size_t
   used_ += bytes;
   if (poison_) {
     // All bits set are NaN in every type, of 16 bits too.
-    const View1<std::uint64_t> words(reinterpret_cast<std::uint64_t*>(piece), bytes / sizeof(std::uint64_t));
-    Kokkos::parallel_for(
-        "grist::workspace::poison", Kokkos::RangePolicy<Exec>(exec, 0, words.extent(0)),
-        KOKKOS_LAMBDA(Index i) { words(i) = ~std::uint64_t{0}; });
+    poison(exec, View1<std::uint64_t>(reinterpret_cast<std::uint64_t*>(piece), bytes / sizeof(std::uint64_t)));
   }
   return piece;
 }

@@ -73,6 +73,10 @@ Generation::Generation(const Exec& exec, Model& model, const io::Tokenizer* toke
     sequence.filter = StopFilter(requests[i].stop);
     waiting_.push_back(static_cast<int>(i));
   }
+  const auto sufficient = limits_for(requests, model.spec().max_positions, 1);
+  if (limits.batch_tokens < sufficient.batch_tokens || limits.logit_rows < std::min<Index>(limits.batch_sequences, std::ssize(requests)))
+    throw UsageError("the model was built for {} tokens and {} rows of logits a pass; limits_for() tells what these requests "
+                     "need", limits.batch_tokens, limits.logit_rows);
   slot_tokens_ = conversation != nullptr ? limits.cache_tokens : longest(requests, context);
   for (std::size_t i = 0; i < requests.size(); ++i) sequences_[i].request = std::move(requests[i]);
   if (conversation != nullptr) {
@@ -80,6 +84,7 @@ Generation::Generation(const Exec& exec, Model& model, const io::Tokenizer* toke
     auto& sequence = sequences_[0];
     const auto differs = std::ranges::mismatch(conversation->cached, sequence.ids);
     sequence.cached = std::min(static_cast<std::size_t>(differs.in1 - conversation->cached.begin()), sequence.ids.size() - 1);
+    completions_[0].cached_tokens = sequence.cached;
   }
   const int slots = static_cast<int>(std::min<Index>(limits.batch_sequences, limits.cache_tokens / slot_tokens_));
   for (int slot = slots - 1; slot >= 0; --slot) free_slots_.push_back(slot);
@@ -139,16 +144,22 @@ void Generation::step() {
   if (finished.empty()) return;
 
   std::vector<int> chosen(finished.size());
-  if (!logits.empty()) {
+  std::optional<NumericalError> broken;
+  try {
     const auto vocabulary = static_cast<std::size_t>(model_.spec().vocab_size);
-    for (std::size_t i = 0; i < finished.size(); ++i) {
+    for (std::size_t i = 0; i < finished.size() && !logits.empty(); ++i) {
       const auto& sequence = sequences_[static_cast<std::size_t>(few_owners[finished[i]])];
       chosen[i] = sampler_.sample(exec_, logits.subspan(finished[i] * vocabulary, vocabulary), sequence.request.sampling,
                                   sequence.ids, sequence.stream, sequence.ids.size());
     }
+  } catch (const NumericalError& error) {
+    broken = error;
+    chosen[0] = -1;  // the other ranks wait for the tokens and must learn of it
   }
   const auto& layout = model_.grid().layout();
   model_.grid().world().broadcast(chosen.data(), static_cast<Index>(chosen.size()), (layout.pp - 1) * layout.tp);
+  if (broken) throw *broken;
+  if (chosen[0] < 0) throw NumericalError("the last stage's logits are no numbers: the weights or the computation are broken");
   for (std::size_t i = 0; i < finished.size(); ++i) accept(few_owners[finished[i]], chosen[i]);
 }
 

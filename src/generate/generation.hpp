@@ -40,11 +40,13 @@ struct Completion {
   std::vector<int> ids;  // new tokens, the ending one included
   std::string text;
   Finish finish = Finish::running;
+  std::size_t cached_tokens = 0;  // of the prompt, that the conversation's cache held
   double prefill_seconds = 0;  // until the first new token
   double decode_seconds = 0;   // from there to the last one
 };
 
-/// Tokens whose keys and values lie in the cache, kept from one generation to the next: a chat's history.
+/// Tokens whose keys and values lie in the cache, kept from one generation to the next: a chat's history. Holds as long
+/// as no other Generation uses the model.
 struct Conversation {
   std::vector<int> cached;
 };
@@ -109,7 +111,7 @@ private:
   void accept(int index, int id);
   [[nodiscard]] double seconds() const;
 
-  const Exec& exec_;
+  Exec exec_;
   Model& model_;
   Conversation* conversation_;
   Sampler sampler_;

@@ -33,7 +33,7 @@ void SamplingOptions::check() const {
   within("top-k", top_k, top_k >= 0, "0 (all) or more");
   within("top-p", top_p, top_p > 0 && top_p <= 1, "above 0, at most 1");
   within("min-p", min_p, min_p >= 0 && min_p <= 1, "0 to 1");
-  within("repetition-penalty", repetition_penalty, repetition_penalty > 0 && std::isfinite(repetition_penalty), "above 0");
+  within("repetition-penalty", repetition_penalty, repetition_penalty >= 0.01F && repetition_penalty <= 100, "0.01 to 100");
 }
 
 int argmax(std::span<const float> logits) {
@@ -86,6 +86,9 @@ int Sampler::draw(const Exec& exec, const SamplingOptions& options, std::uint64_
   while (kept < order_.size() && (kept == 0 || (mass < options.top_p * total && probability(kept) >= options.min_p * probability(0))))
     mass += probability(kept++);
 
+  // Walked by id: two tokens of nearly the same probability, which rounding may swap, do not change the draw.
+  order_.resize(kept);
+  std::ranges::sort(order_);
   const PhiloxStream draws{options.seed, stream};
   const double target = double{uniform(draws.at(position).word[0])} * mass;
   double reached = 0;
@@ -93,7 +96,7 @@ int Sampler::draw(const Exec& exec, const SamplingOptions& options, std::uint64_
     reached += probability(i);
     if (target < reached) return order_[i];
   }
-  return order_[kept - 1];
+  return order_.back();
 }
 
 }  // namespace grist

@@ -5,7 +5,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include <cerrno>
 #include <concepts>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -16,9 +18,14 @@ namespace grist::io {
 /// Parses a file; throws InputError naming it.
 inline nlohmann::json read_json(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw InputError("{}: cannot be opened", path.string());
+  if (!file) throw InputError("{}: cannot be opened: {}", path.string(), std::strerror(errno));
+  if (std::filesystem::is_directory(path)) throw InputError("{}: is a folder, expected a file", path.string());
+  const auto shallow = [&](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) {
+    if (depth > 64) throw InputError("{}: nested deeper than 64", path.string());
+    return true;
+  };
   try {
-    return nlohmann::json::parse(file);
+    return nlohmann::json::parse(file, shallow);
   } catch (const nlohmann::json::exception& error) {
     throw InputError("{}: not valid JSON: {}", path.string(), error.what());
   }

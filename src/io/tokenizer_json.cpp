@@ -113,18 +113,28 @@ void read_pre_tokenizer(const json& pre_tokenizer, const std::string& where, Bpe
   });
 }
 
-Decoding read_decoder(const json& decoder, const std::string& where) {
+/// Steps before ByteLevel that find nothing to do in any piece, as transformers writes them of a GGUF file.
+bool idle(const Decoding& decoding, const std::vector<Replace>& fused_replace, const std::vector<std::string>& pieces) {
+  return std::ranges::none_of(pieces, [&](const std::string& piece) {
+    const auto occurs = [&](const Replace& replace) { return piece.find(replace.from) != std::string::npos; };
+    return (decoding.byte_fallback && byte_of_piece(piece)) || std::ranges::any_of(decoding.replace, occurs) ||
+           std::ranges::any_of(fused_replace, occurs);
+  });
+}
+
+Decoding read_decoder(const json& decoder, const std::vector<std::string>& pieces, const std::string& where) {
   Decoding decoding;
+  std::vector<Replace> fused_replace;  // in the whole text: known where it is idle
   bool any = false;
   bool fused = false;
   for_each_step(decoder, "decoders", where, [&](const json& step) {
     const std::string type = type_of(step, where);
     any = true;
     if (decoding.byte_level) throw InputError("{}: {} after ByteLevel is not supported", where, type);
-    if (type == "ByteLevel" && !decoding.byte_fallback && !fused) {
-      decoding.byte_level = true;
-    } else if (type == "Replace" && !decoding.byte_fallback && !fused) {
-      decoding.replace.push_back(read_replace(step, where));
+    if (type == "ByteLevel" && decoding.strip.empty() && idle(decoding, fused_replace, pieces)) {
+      decoding = {.byte_level = true};
+    } else if (type == "Replace" && decoding.strip.empty()) {
+      (fused || decoding.byte_fallback ? fused_replace : decoding.replace).push_back(read_replace(step, where));
     } else if (type == "ByteFallback" && !fused) {
       decoding.byte_fallback = true;
     } else if (type == "Fuse") {
@@ -141,6 +151,8 @@ Decoding read_decoder(const json& decoder, const std::string& where) {
     }
   });
   if (!any) throw InputError("{}: found null, expected ByteLevel or a Sequence", where);
+  if (!fused_replace.empty() && !decoding.byte_level)
+    throw InputError("{}: Replace behind ByteFallback or Fuse is not supported", where);
   return decoding;
 }
 
@@ -211,6 +223,8 @@ TokenizerParts read_tokenizer_json(const std::filesystem::path& file) {
     if (id >= max_ids) throw InputError("{}: '{}' has the id {}, expected one below {}", in_model, piece, id, max_ids);
     const auto index = static_cast<std::size_t>(id);
     if (index >= parts.pieces.size()) parts.pieces.resize(index + 1);
+    if (!parts.pieces[index].empty())
+      throw InputError("{}: '{}' and '{}' have the same id {}", in_model, parts.pieces[index], piece, id);
     parts.pieces[index] = piece;
     bpe.vocab.emplace(piece, id);
   }
@@ -231,7 +245,7 @@ TokenizerParts read_tokenizer_json(const std::filesystem::path& file) {
   const auto part = [&](const char* key) { return root.value(key, json()); };
   read_pre_tokenizer(part("pre_tokenizer"), path + ": pre_tokenizer", bpe);
   parts.normalizer = read_normalizer(part("normalizer"), path + ": normalizer");
-  parts.decoding = read_decoder(part("decoder"), path + ": decoder");
+  parts.decoding = read_decoder(part("decoder"), parts.pieces, path + ": decoder");
   read_post_processor(part("post_processor"), path + ": post_processor", parts);
   for (const std::vector<int>* ids : {&parts.prefix, &parts.suffix}) {
     for (const int id : *ids) {

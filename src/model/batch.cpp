@@ -9,8 +9,9 @@ Batch::Mirrored<T>::Mirrored(const std::string& label, Index size)
     : device(Kokkos::view_alloc(Kokkos::WithoutInitializing, "grist::batch::" + label), size),
       host(Kokkos::create_mirror_view(device)) {}
 
-Batch::Batch(Index max_tokens, int max_sequences, int group)
-    : group_(group),
+Batch::Batch(Index max_tokens, int max_sequences, Index cache_tokens, int group)
+    : cache_tokens_(cache_tokens),
+      group_(group),
       ids_("ids", max_tokens),
       positions_("positions", max_tokens),
       query_begin_("query_begin", max_sequences + 1),
@@ -23,6 +24,8 @@ Batch::Batch(Index max_tokens, int max_sequences, int group)
 
 void Batch::assign(const Exec& exec, std::span<const BatchItem> items) {
   tokens_ = few_ = tiles_ = 0;
+  if (items.empty() || items.size() > kv_begin_.host.extent(0))
+    throw ShapeError("batch: {} sequences, 1 to {} fit", items.size(), kv_begin_.host.extent(0));
   sequences_ = static_cast<int>(items.size());
   query_begin_.host(0) = 0;
   for (int s = 0; s < sequences_; ++s) {
@@ -31,6 +34,9 @@ void Batch::assign(const Exec& exec, std::span<const BatchItem> items) {
     if (count < 1 || tokens_ + count > static_cast<Index>(ids_.host.extent(0)))
       throw ShapeError("batch: sequence {} brings {} tokens, {} fit", s, count,
                        static_cast<Index>(ids_.host.extent(0)) - tokens_);
+    if (item.position < 0 || item.cache_row < 0 || item.cache_row + item.position + count > cache_tokens_)
+      throw ShapeError("batch: sequence {} wants the cache's rows {} to {}, there are {}", s, item.cache_row,
+                       item.cache_row + item.position + count, cache_tokens_);
     if (count <= few_tokens) {
       if (few_ != tokens_) throw ShapeError("batch: sequence {} brings few tokens and comes behind one with many", s);
       few_ += count;

@@ -23,9 +23,11 @@ constexpr int few_tokens = 4;
 /// nothing.
 class Batch {
 public:
-  /// For up to `max_tokens` tokens of up to `max_sequences` sequences; `group` is heads / kv_heads.
-  Batch(Index max_tokens, int max_sequences, int group);
+  /// For up to `max_tokens` tokens of up to `max_sequences` sequences over a cache of `cache_tokens` rows; `group` is
+  /// heads / kv_heads.
+  Batch(Index max_tokens, int max_sequences, Index cache_tokens, int group);
 
+  /// Throws ShapeError where the items do not fit.
   void assign(const Exec& exec, std::span<const BatchItem> items);
 
   [[nodiscard]] Index tokens() const { return tokens_; }
@@ -48,6 +50,7 @@ private:
   template <class T>
   static View1<const T> head(const Mirrored<T>& m, Index count) { return View1<const T>(m.device.data(), count); }
 
+  Index cache_tokens_;
   int group_;
   Index tokens_ = 0, few_ = 0, tiles_ = 0;
   int sequences_ = 0;

@@ -1,37 +1,40 @@
 #include <grist/model/config_reader.hpp>
 
-#include <fstream>
+#include <grist/io/json_fields.hpp>
 
 namespace grist {
-namespace {
-
-nlohmann::json parse(const std::filesystem::path& file) {
-  std::ifstream in(file);
-  if (!in) throw InputError("{}: cannot be opened; a model folder holds config.json", file.string());
-  const auto check = [&](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) {
-    if (depth > 16) throw InputError("{}: nested deeper than 16", file.string());
-    return true;
-  };
-  try {
-    return nlohmann::json::parse(in, check);
-  } catch (const nlohmann::json::exception& error) {
-    throw InputError("{}: not valid JSON: {}", file.string(), error.what());
-  }
-}
-
-}  // namespace
-
-ConfigReader::ConfigReader(const std::filesystem::path& file) : ConfigReader(parse(file), file.string()) {}
+ConfigReader::ConfigReader(const std::filesystem::path& file) : ConfigReader(io::read_json(file), file.string()) {}
 
 ConfigReader::ConfigReader(nlohmann::json object, std::string file) : object_(std::move(object)), file_(std::move(file)) {
   if (!object_.is_object()) throw InputError("{}: a JSON object is expected, found {}", file_, object_.type_name());
 }
 
-std::int64_t ConfigReader::positive(const std::string& key) {
-  const auto value = get<std::int64_t>(key);
-  constexpr std::int64_t most = 1LL << 31;
-  if (value < 1 || value >= most) throw InputError("{}: key '{}' is {}, expected 1 or more and less than 2^31", file_, key, value);
+int ConfigReader::positive(const std::string& key) {
+  const int value = get<int>(key);
+  if (value < 1) throw InputError("{}: key '{}' is {}, expected 1 or more", file_, key, value);
   return value;
+}
+
+std::vector<int> ConfigReader::list(const std::string& key) {
+  const auto value = find<nlohmann::json>(key);
+  if (!value) return {};
+  std::vector<int> values;
+  for (const auto& one : value->is_array() ? *value : nlohmann::json::array({*value})) values.push_back(convert<int>(key, one));
+  return values;
+}
+
+DType ConfigReader::stored_type() {
+  const auto older = get_or<std::string>("torch_dtype", "float32");
+  const auto name = get_or<std::string>("dtype", older);
+  if (name == "float32") return DType::f32;
+  if (name == "float16") return DType::f16;
+  if (name == "bfloat16") return DType::bf16;
+  throw InputError("{}: dtype is '{}', known are float32, float16 and bfloat16", file_, name);
+}
+
+void ConfigReader::expect(const std::string& key, std::string_view word) {
+  if (const auto found = get_or<std::string>(key, std::string(word)); found != word)
+    throw InputError("{}: {} '{}' is not known, expected '{}'", file_, key, found, word);
 }
 
 std::optional<ConfigReader> ConfigReader::object(const std::string& key) {
@@ -47,7 +50,7 @@ void ConfigReader::ignore(std::initializer_list<std::string_view> keys) {
 void ConfigReader::finish() const {
   std::string unknown;
   for (const auto& [key, value] : object_.items()) {
-    if (!seen_.contains(key)) unknown += std::format("{}'{}'", unknown.empty() ? "" : ", ", key);
+    if (!seen_.contains(key) && !key.starts_with('_')) unknown += std::format("{}'{}'", unknown.empty() ? "" : ", ", key);
   }
   if (!unknown.empty())
     throw InputError("{}: keys that are not understood, and may change what the model computes: {}", file_, unknown);

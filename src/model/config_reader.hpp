@@ -1,16 +1,20 @@
 // Reads config.json key by key and remembers which keys were understood.
 #pragma once
 
+#include <grist/core/dtype.hpp>
 #include <grist/core/errors.hpp>
 
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <initializer_list>
+#include <limits>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <vector>
 
 namespace grist {
 
@@ -37,13 +41,21 @@ public:
     return find<T>(key).value_or(std::move(otherwise));
   }
 
-  /// An integer that must be at least 1.
-  std::int64_t positive(const std::string& key);
+  /// An integer of at least 1.
+  int positive(const std::string& key);
+  /// A list, or a single value as a list of one; empty where absent.
+  std::vector<int> list(const std::string& key);
+  /// dtype (transformers 5) or torch_dtype (4); float32 where absent.
+  DType stored_type();
+  /// Throws InputError where a key is there and not this word.
+  void expect(const std::string& key, std::string_view word);
+  [[nodiscard]] bool has(const std::string& key) const { return object_.contains(key); }
   /// An object inside, with a reader of its own; empty where absent.
   std::optional<ConfigReader> object(const std::string& key);
   /// Keys that say nothing about the mathematics.
   void ignore(std::initializer_list<std::string_view> keys);
-  /// Throws InputError listing every key that nobody asked for.
+  /// Throws InputError listing every key that nobody asked for. Those with an underscore in front are transformers' own
+  /// notes.
   void finish() const;
 
   [[nodiscard]] const std::string& file() const { return file_; }
@@ -52,6 +64,11 @@ private:
   template <class T>
   T convert(const std::string& key, const nlohmann::json& value) const {
     try {
+      if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+        if (!value.is_number_integer() || value.get<double>() < std::numeric_limits<T>::min() ||
+            value.get<double>() > std::numeric_limits<T>::max())
+          throw InputError("{}: key '{}' is {}, expected an integer of {} bits", file_, key, value.dump(), 8 * sizeof(T));
+      }
       return value.get<T>();
     } catch (const nlohmann::json::exception&) {
       throw InputError("{}: key '{}' is {}, another type is expected", file_, key, value.dump());

@@ -4,6 +4,7 @@
 #include <grist/io/safetensors.hpp>
 
 #include <algorithm>
+#include <limits>
 #include <ranges>
 
 namespace grist {
@@ -29,10 +30,14 @@ const Family& family_of(std::string_view architecture, std::string_view file) {
   throw InputError("{}: architecture '{}' is not known; known are: {}", file, architecture, known_architectures());
 }
 
-void check(const ModelSpec& spec, const std::string& file) {
-  if (spec.heads % spec.kv_heads != 0)
-    throw InputError("{}: {} attention heads cannot be shared by {} KV heads", file, spec.heads, spec.kv_heads);
-  if (spec.head_dim % 2 != 0) throw InputError("{}: head_dim {} is odd; RoPE turns pairs", file, spec.head_dim);
+/// BOS and end tokens, whichever file names them; -1 names none.
+void check_tokens(const ModelSpec& spec, const std::string& file) {
+  auto ids = spec.eos;
+  ids.push_back(spec.bos);
+  for (const int id : ids) {
+    if (id < -1 || id >= spec.vocab_size)
+      throw InputError("{}: BOS or EOS is token {}, the vocabulary has {}", file, id, spec.vocab_size);
+  }
 }
 
 ModelSpec spec_from_config(const std::filesystem::path& file) {
@@ -43,20 +48,32 @@ ModelSpec spec_from_config(const std::filesystem::path& file) {
   const std::string name = file.string();
   const Family& family = family_of(architectures[0], name);
   ModelSpec spec = family.from_config(config);
+  spec.bos = config.get_or<int>("bos_token_id", -1);
+  spec.eos = config.list("eos_token_id");
   config.finish();
+  check_tokens(spec, name);
   spec.family = family.name;
-  check(spec, file.string());
   return spec;
 }
 
 ModelSpec spec_from_gguf(const io::Gguf& gguf) {
   const auto name = gguf.get<std::string>("general.architecture");
   const auto found = std::ranges::find_if(families, [&](const auto* family) { return family->name == name; });
-  if (found == std::end(families))
-    throw InputError("{}: architecture '{}' is not known; known is: llama", gguf.path, name);
-  ModelSpec spec = (*found)->from_gguf(gguf);
+  if (found == std::end(families)) {
+    std::string known;
+    for (const auto* family : families) known += std::format(" {}", family->name);
+    throw InputError("{}: architecture '{}' is not known; known are:{}", gguf.path, name, known);
+  }
+  GgufReader reader(gguf, name);
+  ModelSpec spec = (*found)->from_gguf(reader);
+  reader.finish();
   spec.family = name;
-  check(spec, gguf.path);
+  spec.bos = reader.token("bos_token_id");
+  for (const auto* key : {"eos_token_id", "eot_token_id"}) {
+    const int id = reader.token(key);
+    if (id >= 0 && std::ranges::find(spec.eos, id) == spec.eos.end()) spec.eos.push_back(id);
+  }
+  check_tokens(spec, gguf.path);
   return spec;
 }
 
@@ -64,14 +81,35 @@ ModelSpec spec_from_gguf(const io::Gguf& gguf) {
 void read_generation_config(const std::filesystem::path& file, ModelSpec& spec) {
   if (!std::filesystem::exists(file)) return;
   ConfigReader config(file);
-  if (const auto eos = config.find<nlohmann::json>("eos_token_id")) {
-    spec.eos = eos->is_array() ? config.get<std::vector<int>>("eos_token_id")
-                               : std::vector<int>{config.get<int>("eos_token_id")};
-  }
+  if (const auto eos = config.list("eos_token_id"); !eos.empty()) spec.eos = eos;
   if (const auto bos = config.find<int>("bos_token_id")) spec.bos = *bos;
+  check_tokens(spec, file.string());
 }
 
 }  // namespace
+
+void check_sizes(const ModelSpec& spec, const std::string& file) {
+  // Far above any model, and low enough that no product of them overflows.
+  constexpr Index wide = 1 << 20, long_list = 1 << 24;
+  const auto within = [&](const char* name, Index value, Index most) {
+    if (value < 1 || value > most) throw InputError("{}: {} is {}, expected 1 to {}", file, name, value, most);
+  };
+  within("vocab_size", spec.vocab_size, long_list);
+  within("hidden_size", spec.hidden_size, wide);
+  within("intermediate_size", spec.intermediate_size, wide);
+  within("the number of layers", spec.layers, 10000);
+  within("the number of heads", spec.heads, wide);
+  within("the number of KV heads", spec.kv_heads, wide);
+  within("head_dim", spec.head_dim, 65536);
+  within("heads times head_dim", Index{spec.heads} * spec.head_dim, wide);
+  within("the context", spec.max_positions, std::numeric_limits<int>::max());
+  if (spec.sliding_window < 0) throw InputError("{}: sliding_window is {}, expected 0 or more", file, spec.sliding_window);
+  if (!(spec.rms_norm_eps >= 0) || spec.rms_norm_eps > 1)
+    throw InputError("{}: the epsilon of RMSNorm is {}, expected 0 to 1", file, spec.rms_norm_eps);
+  if (spec.heads % spec.kv_heads != 0)
+    throw InputError("{}: {} attention heads cannot be shared by {} KV heads", file, spec.heads, spec.kv_heads);
+  if (spec.head_dim % 2 != 0) throw InputError("{}: head_dim {} is odd; RoPE turns pairs", file, spec.head_dim);
+}
 
 const Family& family_named(std::string_view name) {
   for (const auto* family : families)

@@ -4,6 +4,7 @@
 #include <grist/io/gguf.hpp>
 #include <grist/io/weights.hpp>
 #include <grist/model/config_reader.hpp>
+#include <grist/model/gguf_reader.hpp>
 #include <grist/model/spec.hpp>
 
 #include <filesystem>
@@ -17,7 +18,7 @@ struct Family {
   /// Names in `architectures` of config.json, separated by spaces.
   std::string_view architectures;
   ModelSpec (*from_config)(ConfigReader& config);
-  ModelSpec (*from_gguf)(const io::Gguf& gguf);
+  ModelSpec (*from_gguf)(GgufReader& gguf);
   /// The GGUF name of a tensor given by its Hugging Face name.
   std::string (*gguf_name)(std::string_view name);
   /// GGUF keeps the rows of these tensors in the order of adjacent RoPE pairs.
@@ -26,8 +27,10 @@ struct Family {
   bool (*derived)(std::string_view name);
 };
 
-/// All families of this build.
 const Family& family_named(std::string_view name);
+
+/// What every family asks of the sizes; throws InputError naming the file.
+void check_sizes(const ModelSpec& spec, const std::string& file);
 
 /// What a model's files say. `gguf` tells how its tensors are named and laid out.
 struct ModelFiles {

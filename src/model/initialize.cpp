@@ -19,11 +19,10 @@ void draw(const TensorRow& row, std::uint64_t seed, float deviation, Index first
   Kokkos::parallel_for(
       "grist::initialize", Kokkos::RangePolicy<HostExec>(0, (count + 3) / 4), [=](Index block) {
         const PhiloxBlock bits = stream.at(static_cast<std::uint64_t>(first / 4 + block));
+        const NormalPair a = normal_pair(bits.word[0], bits.word[1]), b = normal_pair(bits.word[2], bits.word[3]);
+        const float drawn[4] = {a.first, a.second, b.first, b.second};
         for (Index i = 0; i < 4 && block * 4 + i < count; ++i) {
-          const float drawn = i % 2 == 0 ? normal(bits.word[i], bits.word[i + 1])
-                                         : Kokkos::sqrt(-2.0F * Kokkos::log(uniform(bits.word[i - 1]))) *
-                                               Kokkos::sin(6.283185307179586F * uniform(bits.word[i]));
-          const float value = initial == Initial::ones ? 1.0F : initial == Initial::zeros ? 0.0F : deviation * drawn;
+          const float value = initial == Initial::ones ? 1.0F : initial == Initial::zeros ? 0.0F : deviation * drawn[i];
           values[block * 4 + i] = T(value);
         }
       });

@@ -15,7 +15,6 @@ public:
 
   [[nodiscard]] View3<T> keys(int layer) const { return part(2 * layer); }
   [[nodiscard]] View3<T> values(int layer) const { return part(2 * layer + 1); }
-  [[nodiscard]] Index capacity() const { return capacity_; }
 
   /// Copies k and v of new tokens, the last 2 * kv_heads heads of each row of qkv [tokens, width], into rows
   /// [tokens] of a layer. Enqueues on exec.

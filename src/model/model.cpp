@@ -14,6 +14,19 @@
 namespace grist {
 namespace {
 
+/// picked [rows, hidden] = x [rows(i), hidden].
+void pick_rows(const Exec& exec, View2<const float> x, View1<const int> rows, View2<float> picked) {
+  const Index hidden = x.extent(1);
+  Kokkos::parallel_for(
+      "grist::model::pick_rows", Kokkos::RangePolicy<Exec>(exec, 0, picked.size()),
+      KOKKOS_LAMBDA(Index i) { picked(i / hidden, i % hidden) = x(rows(i / hidden), i % hidden); });
+}
+
+void number_rows(const Exec& exec, View1<int> rows) {
+  Kokkos::parallel_for("grist::model::number_rows", Kokkos::RangePolicy<Exec>(exec, 0, rows.extent(0)),
+                       KOKKOS_LAMBDA(Index i) { rows(i) = static_cast<int>(i); });
+}
+
 template <class T>
 class Decoder final : public Model {
 public:
@@ -26,7 +39,7 @@ public:
         cache_(static_cast<int>(layers_.size()), static_cast<int>(shard_.kv_heads.size()), limits_.cache_tokens,
                spec_.head_dim),
         workspace_(memory_plan(spec_, grid.layout(), grid.pp().rank(), grid.tp().rank(), dtype_of<T>, limits_).workspace),
-        batch_(limits_.batch_tokens, limits_.batch_sequences, heads() / kv_heads()),
+        batch_(limits_.batch_tokens, limits_.batch_sequences, limits_.cache_tokens, heads() / kv_heads()),
         inverse_frequencies_("inverse_frequencies", spec_.head_dim / 2) {
     for (Index layer = layers_.begin; layer < layers_.end; ++layer) blocks_.emplace_back(parameters_, layer);
     Kokkos::deep_copy(inverse_frequencies_.view(),
@@ -104,9 +117,7 @@ private:
     const Workspace::Scope scope(workspace_);
     const auto picked = workspace_.take<float>(exec, "picked", count, hidden);
     const auto normed = workspace_.take<T>(exec, "normed rows", count, hidden);
-    Kokkos::parallel_for(
-        "grist::model::pick_rows", Kokkos::RangePolicy<Exec>(exec, 0, count * hidden),
-        KOKKOS_LAMBDA(Index i) { picked(i / hidden, i % hidden) = x(rows(i / hidden), i % hidden); });
+    pick_rows(exec, as_const(x), rows, picked);
     layers::rms_norm(exec, as_const(picked), parameters_.vector("norm"), spec_.rms_norm_eps, normed);
     layers::linear(exec, *gemm_, as_const(normed), head_, {}, few, logits);
   }
@@ -163,11 +174,9 @@ private:
   template <class F>
   void for_row_pieces(const Exec& exec, F&& f) {
     const Buffer<int> numbers("row numbers", batch_.tokens());
-    const auto view = numbers.view();
-    Kokkos::parallel_for("grist::model::row_numbers", Kokkos::RangePolicy<Exec>(exec, 0, batch_.tokens()),
-                         KOKKOS_LAMBDA(Index i) { view(i) = static_cast<int>(i); });
+    number_rows(exec, numbers.view());
     for (Index first = 0; first < batch_.tokens(); first += limits_.logit_rows) {
-      f(View1<const int>(view.data() + first, std::min(limits_.logit_rows, batch_.tokens() - first)));
+      f(View1<const int>(numbers.data() + first, std::min(limits_.logit_rows, batch_.tokens() - first)));
     }
   }
 
@@ -194,6 +203,9 @@ private:
 }  // namespace
 
 std::unique_ptr<Model> make_model(const ModelFiles& files, const ProcessGrid& grid, const ModelOptions& options) {
+  const auto& layout = grid.layout();
+  if (layout.dp * layout.cp * layout.ep != 1)
+    throw UsageError("layout {}: a model runs over tp and pp", to_string(layout));
   switch (options.type) {
     case DType::f32: return std::make_unique<Decoder<float>>(files, grid, options);
     case DType::bf16: return std::make_unique<Decoder<bf16>>(files, grid, options);

@@ -22,7 +22,8 @@ struct ModelOptions {
 };
 
 /// One decoder-only transformer over the ranks of a grid. Its methods are collective over the grid: all ranks call them
-/// with the same tokens. Owns weights, KV cache and scratch; warm calls allocate nothing.
+/// with the same tokens. Owns weights, KV cache and scratch; a warm forward allocates nothing on the host. The grid must
+/// outlive the model.
 class Model {
 public:
   virtual ~Model() = default;

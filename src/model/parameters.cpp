@@ -12,12 +12,6 @@ std::string file_name(const ModelFiles& files, const Family& family, std::string
   return files.gguf ? family.gguf_name(name) : std::string(name);
 }
 
-std::string text(const std::vector<Index>& shape) {
-  std::string result;
-  for (const Index extent : shape) result += std::format("{}{}", result.empty() ? "" : ", ", extent);
-  return "[" + result + "]";
-}
-
 std::string joined(const std::vector<std::string>& names) {
   constexpr std::size_t most = 8;
   std::string result;
@@ -43,7 +37,7 @@ void check_files(const ModelFiles& files, const Family& family) {
       if (row.tied_to.empty()) missing.push_back(name);
     } else if (tensor->shape != row.shape) {
       throw InputError("{}: tensor '{}' has shape {}, the config wants {}", files.weights.file_of(*tensor), name,
-                       text(tensor->shape), text(row.shape));
+                       io::text_of(tensor->shape), io::text_of(row.shape));
     }
   }
   if (!missing.empty()) throw InputError("{}: tensors that the model needs are missing: {}", any_file(files), joined(missing));
@@ -71,9 +65,8 @@ void read_paired_heads(const io::Weights& weights, const io::TensorInfo& tensor,
 /// Fills a piece of a parameter in device memory.
 template <class Out>
 void load(const ModelFiles& files, const Family& family, const TensorRow& row, const io::Slice& slice, View1<Out> to) {
-  const auto name = file_name(files, family, row.name);
-  const auto* tensor = files.weights.find(name);
-  if (tensor == nullptr) tensor = files.weights.find(file_name(files, family, row.tied_to));
+  // A tied tensor's own copy in the file is not read: every layout computes with the one that it is tied to.
+  const auto* tensor = files.weights.find(file_name(files, family, row.tied_to.empty() ? row.name : row.tied_to));
   const auto host = Kokkos::create_mirror_view(Kokkos::HostSpace{}, to);
   if (files.gguf && family.gguf_pairs_rows(row.name))
     read_paired_heads(files.weights, *tensor, slice, files.spec.head_dim, host.data());

@@ -8,7 +8,8 @@
 namespace grist {
 namespace {
 
-std::vector<float> unscaled(double theta, int head_dim) {
+std::vector<float> unscaled(double theta, int head_dim, const std::string& file) {
+  if (!(theta > 0)) throw InputError("{}: the base of RoPE is {}, expected more than 0", file, theta);
   std::vector<float> frequencies(static_cast<std::size_t>(head_dim / 2));
   for (std::size_t i = 0; i < frequencies.size(); ++i) {
     const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);
@@ -43,8 +44,8 @@ std::vector<float> rope_frequencies(ConfigReader& config, int head_dim) {
   auto parameters = config.object("rope_parameters");
   auto scaling = parameters ? std::move(parameters) : config.object("rope_scaling");
   const double old_theta = config.get_or<double>("rope_theta", 10000.0);
-  if (!scaling) return unscaled(old_theta, head_dim);
-  auto frequencies = unscaled(scaling->get_or<double>("rope_theta", old_theta), head_dim);
+  if (!scaling) return unscaled(old_theta, head_dim, config.file());
+  auto frequencies = unscaled(scaling->get_or<double>("rope_theta", old_theta), head_dim, config.file());
   const auto older_kind = scaling->get_or<std::string>("type", "default");
   const auto kind = scaling->get_or<std::string>("rope_type", older_kind);
   if (kind == "llama3") {
@@ -59,27 +60,26 @@ std::vector<float> rope_frequencies(ConfigReader& config, int head_dim) {
   return frequencies;
 }
 
-std::vector<float> rope_frequencies(const io::Gguf& gguf, std::string_view arch, int head_dim) {
-  const auto key = [&](std::string_view name) { return std::format("{}.rope.{}", arch, name); };
-  auto frequencies = unscaled(gguf.get_or<double>(key("freq_base"), 10000.0), head_dim);
-  const auto turned = gguf.get_or<std::int64_t>(key("dimension_count"), head_dim);
-  if (turned != head_dim)
-    throw InputError("{}: RoPE turns {} of {} dimensions, expected all", gguf.path, turned, head_dim);
-  const auto kind = gguf.get_or<std::string>(key("scaling.type"), "none");
+std::vector<float> rope_frequencies(GgufReader& gguf, int head_dim) {
+  auto frequencies = unscaled(gguf.get_or<double>("rope.freq_base", 10000.0), head_dim, gguf.file());
+  gguf.expect("rope.dimension_count", head_dim);
+  const auto kind = gguf.get_or<std::string>("rope.scaling.type", "none");
   if (kind == "linear") {
-    for (float& frequency : frequencies) frequency /= static_cast<float>(gguf.get<double>(key("scaling.factor")));
+    const auto factor = static_cast<float>(gguf.get<double>("rope.scaling.factor"));
+    for (float& frequency : frequencies) frequency /= factor;
   } else if (kind != "none") {
     throw InputError("{}: RoPE scaling '{}' is not known; known are none, linear and factors in rope_freqs.weight",
-                     gguf.path, kind);
+                     gguf.file(), kind);
   }
-  if (const auto* factors = gguf.weights.find("rope_freqs.weight")) {
+  if (const auto* factors = gguf.weights().find("rope_freqs.weight")) {
     if (factors->rows() != 1 || factors->columns() != head_dim / 2)
-      throw InputError("{}: tensor 'rope_freqs.weight' holds {} factors, expected {}", gguf.path,
+      throw InputError("{}: tensor 'rope_freqs.weight' holds {} factors, expected {}", gguf.file(),
                        factors->rows() * factors->columns(), head_dim / 2);
     std::vector<float> factor(frequencies.size());
-    gguf.weights.read(*factors, {0, 1, 0, head_dim / 2}, factor.data());
+    gguf.weights().read(*factors, {0, 1, 0, head_dim / 2}, factor.data());
     for (std::size_t i = 0; i < factor.size(); ++i) frequencies[i] /= factor[i];
   }
+  gguf.ignore({"rope.scaling.original_context_length", "rope.scaling.finetuned"});
   return frequencies;
 }
 

@@ -1,10 +1,9 @@
 // The inverse frequencies of RoPE, theta^(-2i / head_dim), with a model's scaling for long contexts folded in.
 #pragma once
 
-#include <grist/io/gguf.hpp>
 #include <grist/model/config_reader.hpp>
+#include <grist/model/gguf_reader.hpp>
 
-#include <string_view>
 #include <vector>
 
 namespace grist {
@@ -14,6 +13,6 @@ namespace grist {
 std::vector<float> rope_frequencies(ConfigReader& config, int head_dim);
 
 /// [head_dim / 2], from ARCH.rope.* and the factors in rope_freqs.weight.
-std::vector<float> rope_frequencies(const io::Gguf& gguf, std::string_view arch, int head_dim);
+std::vector<float> rope_frequencies(GgufReader& gguf, int head_dim);
 
 }  // namespace grist

@@ -5,7 +5,11 @@ set -uo pipefail
 readme=$(realpath "$1") model=$2
 [ -e "$model" ] || { echo "no $model: skipped"; exit 77; }
 unset OMP_NUM_THREADS OMP_PROC_BIND
-cd "$(dirname "$readme")" || exit 1
+# Beside the clone, so that what the examples write does not stay in it.
+beside=$(mktemp -d)
+trap 'rm -rf "$beside"' EXIT
+ln -s "$(dirname "$readme")"/{.env,examples,tests} "$beside"
+cd "$beside" || exit 1
 count=0
 while IFS= read -r line; do
   count=$((count + 1))

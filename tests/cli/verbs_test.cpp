@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 #include <thread>
 
@@ -121,7 +122,10 @@ TEST(Init, MakesAModelThatRunsTheSameWhoeverMakesIt) {
 TEST(Perplexity, OfARandomModelIsNearItsVocabulary) {
   const auto out = quiet({"perplexity", "--model", tiny("llama2"), "--file", data_file("text/sample.txt").string(), "--context",
                           "64", "--windows", "4"});
-  EXPECT_THAT(out, HasSubstr("perplexity"));
+  ASSERT_THAT(out, StartsWith("perplexity "));
+  // Its logits are small beside one: every token is nearly as likely as any other.
+  const double vocabulary = nlohmann::json::parse(contents_of(data_file("tiny/llama2/config.json"))).at("vocab_size");
+  EXPECT_NEAR(std::log(std::stod(out.substr(11))), std::log(vocabulary), 0.5);
 }
 
 TEST(Info, TellsOfBuildAndModel) {
@@ -147,6 +151,26 @@ TEST(Chat, KeepsItsHistory) {
   const auto reset = quiet(arguments, 1, "My name is Ada.\n/reset\nWhat is my name?\n");
   EXPECT_TRUE(reset.ends_with(fresh));
   EXPECT_FALSE(two.ends_with(fresh));
+}
+
+TEST(Chat, IsTheSameOverSeveralRanks) {
+  if (!std::filesystem::exists(smollm2_file())) GTEST_SKIP() << "no " << smollm2_file();
+  const auto chat = [](const std::string& layout, int ranks) {
+    return quiet({"chat", "--model", smollm2_file().string(), "--max-new-tokens", "8", "--dtype", "f32", layout,
+                  std::to_string(ranks)}, ranks, "My name is Ada.\nWhat is my name?\n");
+  };
+  const auto alone = chat("--tp", 1);
+  EXPECT_EQ(chat("--tp", 2), alone);
+  EXPECT_EQ(chat("--pp", 2), alone);
+}
+
+TEST(Generate, ReadsAPromptFromStdinOnTheFirstRank) {
+  const std::vector<std::string> arguments = {"generate", "--model", tiny("llama2"), "--prompt-file", "/dev/stdin", "--dtype",
+                                              "f32", "--max-new-tokens", "4", "--json"};
+  auto two = arguments;
+  two.insert(two.end(), {"--tp", "2"});
+  const auto ids = [](const std::string& line) { return nlohmann::json::parse(line).at("new_ids"); };
+  EXPECT_EQ(ids(quiet(two, 2, "hello world")), ids(quiet(arguments, 1, "hello world")));
 }
 
 }  // namespace

@@ -23,7 +23,6 @@ TEST(Errors, HaveTheirExitCodes) {
   EXPECT_EQ(code_when_caught(InputError("x")), 3);
   EXPECT_EQ(code_when_caught(MemoryError("x")), 4);
   EXPECT_EQ(code_when_caught(NumericalError("x")), 5);
-  EXPECT_EQ(static_cast<int>(ExitCode::stopped), 75);
 }
 
 TEST(Errors, FormatTheirMessage) {

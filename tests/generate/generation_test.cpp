@@ -22,7 +22,7 @@ protected:
     cases = test::read_golden("llama2");
     layouts = test::layouts_for(files.spec);
     if (layouts.empty()) GTEST_SKIP() << "no layout for so many ranks";
-    grid = std::make_unique<ProcessGrid>(MPI_COMM_WORLD, layouts.front());
+    grid = std::make_unique<ProcessGrid>(MPI_COMM_WORLD, layouts.back());  // as much tensor parallelism as there can be
     model = make(*grid, DType::f32);
   }
 
@@ -165,13 +165,16 @@ TEST_F(TinyGeneration, AConversationIsNotComputedTwice) {
   auto next = greedy(2);
   next.prompt.insert(next.prompt.end(), cases[2].greedy_ids.begin(), cases[2].greedy_ids.end());
   next.prompt.insert(next.prompt.end(), cases[0].ids.begin(), cases[0].ids.end());
+  const auto expected = alone(*make(*grid, DType::f32), next).ids;  // a model of its own: the cache is the conversation's
   Generation second(exec, *model, tokenizer.get(), {next}, &conversation);
   second.run();
-  EXPECT_EQ(second.completions()[0].ids, alone(*model, next).ids);
+  EXPECT_EQ(second.completions()[0].ids, expected);
+  EXPECT_EQ(second.completions()[0].cached_tokens, next.prompt.size() - cases[0].ids.size() - 1);
   // A history that was changed is computed again from where it differs.
   next.prompt[3] = next.prompt[3] == 5 ? 6 : 5;
   Generation changed(exec, *model, tokenizer.get(), {next}, &conversation);
   changed.run();
+  EXPECT_EQ(changed.completions()[0].cached_tokens, 3U);
   EXPECT_EQ(changed.completions()[0].ids, alone(*model, next).ids);
 }
 

@@ -160,7 +160,7 @@ TEST(SamplingOptions, OutOfTheirRangeAreNamed) {
   EXPECT_EQ(message({.top_p = 0}), "--top-p is 0, expected above 0, at most 1");
   EXPECT_EQ(message({.top_p = 1.5F}), "--top-p is 1.5, expected above 0, at most 1");
   EXPECT_EQ(message({.min_p = 2}), "--min-p is 2, expected 0 to 1");
-  EXPECT_EQ(message({.repetition_penalty = 0}), "--repetition-penalty is 0, expected above 0");
+  EXPECT_EQ(message({.repetition_penalty = 0}), "--repetition-penalty is 0, expected 0.01 to 100");
   EXPECT_NE(message({.temperature = std::nanf("")}), "no error");
   EXPECT_NE(message({.top_p = std::nanf("")}), "no error");
 }

@@ -137,7 +137,7 @@ TEST_P(SmolLM2, ALongPromptInABatchGivesWhatItGivesAlone) {
 }
 
 // `./run test` gets the file, tests/reference/smollm2_folder.py makes the folder.
-INSTANTIATE_TEST_SUITE_P(, SmolLM2, testing::Values(test::smollm2_file(), test::smollm2_folder()),
-                         [](const auto& test) { return test.index == 0 ? "Gguf" : "Folder"; });
+INSTANTIATE_TEST_SUITE_P(gguf, SmolLM2, testing::Values(test::smollm2_file()));
+INSTANTIATE_TEST_SUITE_P(folder, SmolLM2, testing::Values(test::smollm2_folder()));
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <grist/layers/softmax.hpp>
 #include <grist/layers/swiglu.hpp>
 
+#include <support/files.hpp>
 #include <support/tools_recorder.hpp>
 #include <support/views.hpp>
 
@@ -17,6 +18,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 
 namespace {
@@ -112,6 +114,15 @@ TYPED_TEST(Conventions, ALayerLaunchesKernelsOfItsNameAndDoesNothingElse) {
     EXPECT_THAT(seen.allocations, IsEmpty());
     EXPECT_THAT(seen.copies, IsEmpty());
   }
+}
+
+TEST(ConventionsList, CoversEveryFileOfLayers) {
+  std::set<std::string> files, tried;
+  for (const auto& entry : std::filesystem::directory_iterator(data_file("../../layers")))
+    if (entry.path().extension() == ".cpp") files.insert(entry.path().stem());
+  const Memory<float> memory;
+  for (const auto& call : calls(memory)) tried.insert(call.layer);
+  EXPECT_EQ(tried, files);
 }
 
 }  // namespace

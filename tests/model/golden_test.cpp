@@ -2,6 +2,7 @@
 #include "support/compare.hpp"
 #include "support/golden.hpp"
 #include "support/layouts.hpp"
+#include "support/refuses.hpp"
 
 #include <grist/core/errors.hpp>
 #include <grist/model/model.hpp>
@@ -160,26 +161,24 @@ TEST(Config, TheOldFormGivesTheSameSpecAsTransformers5) {
   }
 }
 
-// A trained model, whose logits an independent implementation computed.
-TEST(Stories260K, TheFirst64RowsOfLogitsAgree) {
-  const auto folder = test::shared_file("stories260K");
-  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no " << folder;
-  const auto files = open_model(folder / "hf");
-  std::ifstream tokens(folder / "ref_greedy_tokens.txt");
-  std::vector<int> ids(64);
-  for (auto& id : ids) tokens >> id;
-  const auto expected = test::floats_of(folder / "ref_logits_first64.f32");
-  const Exec exec;
-  const auto layouts = test::layouts_for(files.spec);
-  if (layouts.empty()) GTEST_SKIP() << "no layout for so many ranks";
-  for (const auto& layout : layouts) {
-    SCOPED_TRACE(to_string(layout));
-    const ProcessGrid grid(MPI_COMM_WORLD, layout);
-    const auto model = make_model(files, grid, {.limits = {.cache_tokens = 64, .batch_tokens = 64, .logit_rows = 64}});
-    const auto logits = model->all_logits(exec, {ids, 0, 0});
-    if (logits.empty()) continue;
-    EXPECT_LE(test::compare(logits, expected).worst, 1e-4);
-  }
+TEST(Config, NotesOfTransformersAreNoKeys) {
+  const test::TemporaryFolder folder;
+  auto config = nlohmann::json::parse(test::contents_of(test::data_file("tiny/llama2/config.json")));
+  config["_model_name_or_path"] = "elsewhere";
+  folder.write("config.json", config.dump());
+  EXPECT_NO_THROW(read_spec(folder / "config.json"));
+}
+
+TEST(GgufKeys, ThatNobodyUnderstandsAreListed) {
+  const test::TemporaryFolder folder;
+  auto bytes = test::contents_of(test::data_file("gguf/llama2.gguf"));
+  // A key of the same length in the place of one that has a default.
+  const std::string known = "llama.rope.freq_base", unknown = "llama.rope.freq_lure";
+  const auto at = bytes.find(known);
+  ASSERT_NE(at, std::string::npos);
+  bytes.replace(at, known.size(), unknown);
+  EXPECT_THAT([&] { read_spec(folder.write("model.gguf", bytes)); },
+              test::Refuses({"model.gguf", "keys that are not understood", "'llama.rope.freq_lure'"}));
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ inline std::vector<float> normals(std::string_view name, Index size, float scale
   std::vector<float> values(static_cast<std::size_t>(size));
   for (std::size_t i = 0; i < values.size(); ++i) {
     const auto words = stream.at(i);
-    values[i] = scale * normal(words.word[0], words.word[1]);
+    values[i] = scale * normal_pair(words.word[0], words.word[1]).first;
   }
   return values;
 }

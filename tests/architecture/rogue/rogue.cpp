@@ -1,4 +1,5 @@
 // What check_sources.cmake must find. Never compiled.
 #include <dnnl.hpp>
+#include "../model/model.hpp"
 #ifdef KOKKOS_ENABLE_CUDA
 #endif

@@ -1,0 +1,43 @@
+#include <grist/model/gguf_reader.hpp>
+
+#include <utility>
+
+namespace grist {
+
+int GgufReader::checked(std::string_view name, std::int64_t value) const {
+  if (value < 1 || !std::in_range<int>(value))
+    throw InputError("{}: key '{}{}' is {}, expected 1 or more and less than 2^31", file(), prefix_, name, value);
+  return static_cast<int>(value);
+}
+
+int GgufReader::positive(std::string_view name) { return checked(name, get<std::int64_t>(name)); }
+
+int GgufReader::positive_or(std::string_view name, int otherwise) {
+  return checked(name, get_or<std::int64_t>(name, otherwise));
+}
+
+void GgufReader::expect(std::string_view name, std::int64_t number) {
+  if (const auto found = get_or<std::int64_t>(name, number); found != number)
+    throw InputError("{}: key '{}{}' is {}, supported is {}", file(), prefix_, name, found, number);
+}
+
+int GgufReader::token(std::string_view name) const {
+  const auto id = gguf_.get_or<std::int64_t>("tokenizer.ggml." + std::string(name), -1);
+  if (id < -1 || !std::in_range<int>(id)) throw InputError("{}: tokenizer.ggml.{} is {}, expected an id", file(), name, id);
+  return static_cast<int>(id);
+}
+
+void GgufReader::ignore(std::initializer_list<std::string_view> names) {
+  for (const auto name : names) note(name);
+}
+
+void GgufReader::finish() const {
+  std::string unknown;
+  for (const auto& [key, value] : gguf_.metadata) {
+    if (key.starts_with(prefix_) && !seen_.contains(key)) unknown += std::format("{}'{}'", unknown.empty() ? "" : ", ", key);
+  }
+  if (!unknown.empty())
+    throw InputError("{}: keys that are not understood, and may change what the model computes: {}", file(), unknown);
+}
+
+}  // namespace grist
