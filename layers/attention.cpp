@@ -44,8 +44,9 @@ struct AttentionKernel {
   template <int L>
   KOKKOS_FUNCTION void run(const Team::member_type& team, int kv_head, int s, int begin, int rows) const {
     const int dim = config.head_dim, group = config.heads / config.kv_heads;
+    constexpr int level = Tile::scratch_level;  // devices have no address of a static member
     float* qt = static_cast<float*>(
-        team.team_scratch(Tile::scratch_level).get_shmem(scratch_floats<Tile>(dim) * static_cast<int>(sizeof(float))));
+        team.team_scratch(level).get_shmem(scratch_floats<Tile>(dim) * static_cast<int>(sizeof(float))));
     float* ot = qt + dim * L;
     float* scores = ot + dim * L;
     float* loaded = scores + Tile::keys * L;

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # read by `run`, which gives root, store, say, die, locked
 # Where grist's commands run: this machine itself where it has what grist needs, else a private image in .env.
 environment=$root/cmake/environment
-kind=${GRIST_KIND:-image}                            # the image to use: image, or peers
+kind=${GRIST_KIND:-image}                            # the image to use: image, peers or devices
 made=$(cat /etc/grist-image 2>/dev/null || echo host)   # which making of which environment: its builds fit no other
 entering=()                                          # what is put before a command to run it in the environment
 other_ways="other ways: load or install Kokkos >= 5, MPI, parallel HDF5 and GoogleTest (cmake/environment/spack.yaml), \
@@ -12,7 +12,7 @@ choose_environment() {
   case ${GRIST_ENV:-} in
     host) ;;
     image) enter_image "$1" ;;
-    '') if [ "$kind" = peers ] || ! host_serves; then enter_image "$1"; fi ;;
+    '') if [ "$kind" != image ] || ! host_serves; then enter_image "$1"; fi ;;
     *) die "GRIST_ENV is '$GRIST_ENV', but must be 'host' or 'image'" ;;
   esac
   [ "${#entering[@]}" -gt 0 ] || PATH=$1:$PATH
@@ -53,7 +53,7 @@ enter_image() {
 make_image() {
   local image=$1 packages=$2 old log=$store/$kind.log status=0
   [ ! -e "$image" ] || return 0
-  rm -rf --one-file-system "$store"/{image,peers}-*.part*   # left by a making that was killed
+  rm -rf --one-file-system "$store"/{image,peers,devices}-*.part*   # left by a making that was killed
   check_image_can_be_made
   say "making the environment in .env, once (a minute or two) ..."
   # shellcheck disable=SC2086

@@ -1,0 +1,4 @@
+#!/bin/bash
+# hipcc.sh COMPILER ARGUMENT...: the command of a host compiler, done by hipcc for $GRIST_DEVICE_ARCH instead.
+set -euo pipefail
+exec hipcc -x hip --offload-arch="$GRIST_DEVICE_ARCH" -Werror "${@:2}"
