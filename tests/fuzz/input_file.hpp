@@ -10,14 +10,15 @@
 
 namespace grist::fuzz {
 
-/// A folder in memory, where the system has one. It goes at the end of the program; after a crash it stays, with the
+/// A folder of its own in memory, where the system has one. It goes at the end of the program; after a crash it stays, with the
 /// input.
 class InputFolder {
 public:
   InputFolder() {
     const std::filesystem::path memory = "/dev/shm";
     const auto base = std::filesystem::is_directory(memory) ? memory : std::filesystem::temp_directory_path();
-    path_ = base / ("grist_fuzz_" + std::to_string(::getpid()));
+    static int count = 0;
+    path_ = base / ("grist_fuzz_" + std::to_string(::getpid()) + "_" + std::to_string(count++));
     std::filesystem::create_directory(path_);
   }
   ~InputFolder() {
