@@ -18,7 +18,7 @@ for GRIST_DEVICE_ARCH in "${@:2}"; do
   mkdir -p "$build"
   cmake -G Ninja -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DGRIST_DEVICE_CHECK=$device \
     -DGRIST_DEVICE_ARCH="$GRIST_DEVICE_ARCH" -DCMAKE_CXX_COMPILER_LAUNCHER="$root/cmake/devices/$launcher" \
-    -DGRIST_TESTS=OFF -DGRIST_BENCHMARKS=OFF >"$build/configure.log" 2>&1 || { cat "$build/configure.log" >&2; exit 1; }
+    -DGRIST_TESTS=OFF -DGRIST_BENCHMARKS=OFF -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON >"$build/configure.log" 2>&1 || { cat "$build/configure.log" >&2; exit 1; }
   cmake --build "$build" -- -k 0 || failed=1
 
   compiled=$(sed -n 's/.*"file": "\(.*\)",\?$/\1/p' "$build/compile_commands.json" | sort)

@@ -114,7 +114,7 @@ describe_entering() {
     PYTHONPATH PYTHONHOME LANGUAGE LANG $(compgen -e | grep -E '^[A-Za-z0-9]+_ROOT$'); do
     entering+=(--unsetenv "$name")
   done
-  entering+=(--setenv LC_ALL C.UTF-8 --setenv CCACHE_DIR "$store/ccache" --setenv GRIST_ENV host --setenv GRIST_KIND "$kind"
+  entering+=(--setenv LC_ALL C.UTF-8 --setenv CCACHE_DIR "$store/ccache" --setenv CCACHE_SLOPPINESS pch_defines,time_macros --setenv GRIST_ENV host --setenv GRIST_KIND "$kind"
     --setenv PATH "$2:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" --remount-ro / --chdir "$PWD")
 }
 
