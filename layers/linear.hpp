@@ -1,4 +1,4 @@
-// Linear: y = x W^T + b, float accumulation.
+// Linear: y = x W^T + b, float accumulation; in 16-bit storage y is rounded before b is added, and again behind it.
 //   x [tokens, in]    w [out, in]    b [out], may be empty    y [tokens, out]
 //   forward : reads x, w, b    writes y
 //   parallel: column-parallel where w holds a slice of out: nothing to sum; row-parallel where it holds a slice of in:
