@@ -80,6 +80,12 @@ void in_pieces(Index total, Index largest, F&& f) {
   for (Index first = 0; first < total; first += largest) f(first, static_cast<int>(std::min(largest, total - first)));
 }
 
+/// Whether a result depends on the order of ranks: of two a sum has one order, integers and maxima the same bits in any.
+template <class T>
+bool needs_order(int ranks, Reduction reduction) {
+  return ranks > 2 && reduction == Reduction::sum && !std::is_integral_v<T>;
+}
+
 /// sum [count] = parts [ranks, stride], from the first rank to the last.
 template <class T>
 void sum_parts(const T* parts, int ranks, Index stride, Index count, T* sum) {
@@ -181,9 +187,9 @@ void Communicator::all_reduce(const Exec& exec, View1<T> values, Reduction reduc
   HostImage<T> image(exec, values);
   T* data = image.load();
   const Operation<T> operation(reduction);
-  // Of two ranks a sum has one order; integers and maxima have the same bits in any.
-  const bool ordered = size_ > 2 && reduction == Reduction::sum && !std::is_integral_v<T>;
-  in_pieces(static_cast<Index>(values.size()), ordered ? largest_message_ / size_ + 1 : largest_message_, [&](Index first, int count) {
+  const bool ordered = needs_order<T>(size_, reduction);
+  const Index largest = ordered ? largest_message_ / size_ + 1 : largest_message_;
+  in_pieces(static_cast<Index>(values.size()), largest, [&](Index first, int count) {
     if (ordered) return sum_in_order(data + first, count);
     check(MPI_Allreduce(MPI_IN_PLACE, data + first, count, datatype<T>(), operation, *comm_), "MPI_Allreduce");
   });
@@ -266,7 +272,7 @@ void Communicator::recv(const Exec& exec, View1<T> values, int from, int tag) co
 template <class T>
 T Communicator::all_reduce(T value, Reduction reduction) const {
   if (size_ == 1) return value;
-  if (size_ > 2 && reduction == Reduction::sum && !std::is_integral_v<T>) {
+  if (needs_order<T>(size_, reduction)) {
     sum_in_order(&value, 1);
     return value;
   }
