@@ -9,13 +9,15 @@
 
 namespace grist {
 
-/// A row-major matrix of a storage type, for providers that dispatch at run time.
+/// A row-major matrix of a storage type, or several of one shape one behind the other, for providers that dispatch at run
+/// time.
 template <class Data>
 struct MatrixOf {
   Data* data;
   DType type;
   Index rows;
   Index columns;
+  Index batches = 1;
 
   template <class T>
   MatrixOf(View2<T> v)
@@ -23,6 +25,13 @@ struct MatrixOf {
         type(dtype_of<std::remove_const_t<T>>),
         rows(static_cast<Index>(v.extent(0))),
         columns(static_cast<Index>(v.extent(1))) {}
+  template <class T>
+  MatrixOf(View3<T> v)
+      : data(v.data()),
+        type(dtype_of<std::remove_const_t<T>>),
+        rows(static_cast<Index>(v.extent(1))),
+        columns(static_cast<Index>(v.extent(2))),
+        batches(static_cast<Index>(v.extent(0))) {}
 };
 using ConstMatrix = MatrixOf<const void>;
 using Matrix = MatrixOf<void>;
@@ -34,8 +43,9 @@ public:
   virtual ~Gemm() = default;
   [[nodiscard]] virtual std::string_view name() const = 0;
 
-  /// y [tokens, out] = x [tokens, in] w^T, w [out, in], float accumulation. Shapes agree (linear checks them). Returns
-  /// false where this provider cannot (types, shape, processor): the caller takes gemv, which always can.
+  /// y [tokens, out] = x [tokens, in] w^T, w [out, in], float accumulation; or so for each of equally many x, w and y.
+  /// Shapes agree (linear checks them). Enqueues on exec. Returns false where this provider cannot (types, shape,
+  /// processor): the caller takes gemv, which always can.
   virtual bool multiply(const Exec& exec, ConstMatrix x, ConstMatrix w, Matrix y) = 0;
 };
 

@@ -23,16 +23,3 @@ mark_as_advanced(GRIST_CCACHE)
 if(GRIST_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${GRIST_CCACHE}")
 endif()
-
-# Warnings, machine flags and sanitizers, on our own code only.
-add_library(grist_flags INTERFACE)
-target_compile_options(grist_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
-  -Wno-missing-field-initializers  # designated initializers leave members to their defaults on purpose
-  -Wno-psabi)                      # no object file crosses compilers
-if(GRIST_NATIVE)
-  target_compile_options(grist_flags INTERFACE -march=native)
-endif()
-if(GRIST_SANITIZE)
-  target_compile_options(grist_flags INTERFACE -fsanitize=${GRIST_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
-  target_link_options(grist_flags INTERFACE -fsanitize=${GRIST_SANITIZE})
-endif()

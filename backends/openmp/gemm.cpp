@@ -1,14 +1,11 @@
 // Many tokens on the CPU: oneDNN's matmul, on the same OpenMP threads as Kokkos. Weights stay row-major as they are in
 // the model: the library's own packing costs 3 to 10 % at 512 tokens and saves a second copy of every weight.
-#include <grist/backends/gemm.hpp>
+#include <grist/backends/plan_cache.hpp>
+#include <grist/backends/widened_product.hpp>
 
 #include <grist/core/errors.hpp>
 
 #include <dnnl.hpp>
-
-#include <algorithm>
-#include <map>
-#include <tuple>
 
 namespace grist {
 namespace {
@@ -36,7 +33,13 @@ public:
         execute(*plan, x, w, y);
         return true;
       }
-      return x.type == DType::bf16 && w.type == DType::bf16 && multiply_widened(exec, x, w, y);
+      // A processor without 16-bit products has float ones.
+      return widened_.multiply(exec, x, w, y, [&](const ConstMatrix& wx, const ConstMatrix& ww, const Matrix& wy) {
+        exec.fence("grist::gemm::onednn: runs outside of Kokkos, on its threads");
+        const Plan* plan = plan_for(wx, ww, wy);
+        if (plan != nullptr) execute(*plan, wx, ww, wy);
+        return plan != nullptr;
+      });
     } catch (const dnnl::error& error) {
       throw InternalError("oneDNN matmul [{}, {}] x [{}, {}]^T: {}", x.rows, x.columns, w.rows, w.columns, error.what());
     }
@@ -47,25 +50,27 @@ private:
     dnnl::memory::desc x, w, y;
     dnnl::matmul matmul;
   };
-  using Key = std::tuple<Index, Index, Index, DType, DType, DType>;
 
   /// Null where the library has no implementation for these types on this processor.
   const Plan* plan_for(const ConstMatrix& x, const ConstMatrix& w, const Matrix& y) {
-    const Key key{x.rows, x.columns, w.rows, x.type, w.type, y.type};
-    if (const auto found = plans_.find(key); found != plans_.end()) return found->second.get();
-    if (plans_.size() >= most_plans) plans_.clear();
+    return plans_.find_or_make(ProductShape(x, w, y), [&]() -> std::unique_ptr<Plan> {
+      auto plan = std::make_unique<Plan>();
+      plan->x = description(x.batches, x.rows, x.columns, x.type, Order::rows);
+      plan->w = description(x.batches, x.columns, w.rows, w.type, Order::columns);
+      plan->y = description(x.batches, x.rows, w.rows, y.type, Order::rows);
+      const dnnl::matmul::primitive_desc chosen(engine_, plan->x, plan->w, plan->y, dnnl::primitive_attr{}, true);
+      if (!chosen) return nullptr;
+      plan->matmul = dnnl::matmul(chosen);
+      return plan;
+    });
+  }
+
+  enum class Order { rows, columns };
+  /// A single matrix is no batch of one: the library has faster ways for it.
+  static dnnl::memory::desc description(Index batches, Index rows, Index columns, DType type, Order order) {
     using Tag = dnnl::memory::format_tag;
-    auto plan = std::make_unique<Plan>();
-    plan->x = {{x.rows, x.columns}, data_type(x.type), Tag::ab};
-    plan->w = {{x.columns, w.rows}, data_type(w.type), Tag::ba};
-    plan->y = {{x.rows, w.rows}, data_type(y.type), Tag::ab};
-    const dnnl::matmul::primitive_desc description(engine_, plan->x, plan->w, plan->y, dnnl::primitive_attr{}, true);
-    if (description) {
-      plan->matmul = dnnl::matmul(description);
-    } else {
-      plan.reset();
-    }
-    return plans_.emplace(key, std::move(plan)).first->second.get();
+    if (batches == 1) return {{rows, columns}, data_type(type), order == Order::rows ? Tag::ab : Tag::ba};
+    return {{batches, rows, columns}, data_type(type), order == Order::rows ? Tag::abc : Tag::acb};
   }
 
   void execute(const Plan& plan, const ConstMatrix& x, const ConstMatrix& w, const Matrix& y) {
@@ -75,57 +80,10 @@ private:
     stream_.wait();
   }
 
-  /// bf16 on a processor without bf16 products: float products of a panel of weight rows at a time.
-  bool multiply_widened(const Exec& exec, const ConstMatrix& x, const ConstMatrix& w, const Matrix& y) {
-    const auto wide_x = View2<float>(room(wide_x_, x.rows * x.columns), x.rows, x.columns);
-    widen(exec, x.data, wide_x);
-    for (Index first = 0; first < w.rows; first += panel_rows) {
-      const Index rows = std::min(panel_rows, w.rows - first);
-      const auto wide_w = View2<float>(room(wide_w_, rows * w.columns), rows, w.columns);
-      const auto wide_y = View2<float>(room(wide_y_, x.rows * rows), x.rows, rows);
-      widen(exec, static_cast<const bf16*>(w.data) + first * w.columns, wide_w);
-      exec.fence("grist::gemm::onednn: runs outside of Kokkos, on its threads");
-      const Plan* plan = plan_for(as_const(wide_x), as_const(wide_w), wide_y);
-      if (plan == nullptr) return false;
-      execute(*plan, as_const(wide_x), as_const(wide_w), wide_y);
-      if (y.type == DType::f32) {
-        place(exec, wide_y, static_cast<float*>(y.data) + first, y.columns);
-      } else {
-        place(exec, wide_y, static_cast<bf16*>(y.data) + first, y.columns);
-      }
-    }
-    return true;
-  }
-
-  static void widen(const Exec& exec, const void* from, View2<float> to) {
-    const View1<float> out(to.data(), to.size());
-    const View1<const bf16> in(static_cast<const bf16*>(from), to.size());
-    Kokkos::parallel_for("grist::gemm::widen", Kokkos::RangePolicy<Exec>(exec, 0, out.size()),
-                         KOKKOS_LAMBDA(Index i) { out(i) = in(i); });
-  }
-
-  /// Copies a panel into the columns of a wider matrix.
-  template <class T>
-  static void place(const Exec& exec, View2<float> panel, T* to, Index to_columns) {
-    const Index columns = panel.extent(1);
-    Kokkos::parallel_for(
-        "grist::gemm::place", Kokkos::RangePolicy<Exec>(exec, 0, panel.extent(0)), KOKKOS_LAMBDA(Index row) {
-          for (Index i = 0; i < columns; ++i) to[row * to_columns + i] = T(panel(row, i));
-        });
-  }
-
-  /// Scratch that grows to what is asked for.
-  static float* room(Buffer<float>& buffer, Index size) {
-    if (buffer.size() < size) buffer = Buffer<float>("gemm scratch", size);
-    return buffer.data();
-  }
-
-  static constexpr Index panel_rows = 512;
-  static constexpr std::size_t most_plans = 1024;  // prompts of every length, in a process that lives for days
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream_{engine_};
-  std::map<Key, std::unique_ptr<Plan>> plans_;
-  Buffer<float> wide_x_, wide_w_, wide_y_;
+  PlanCache<ProductShape, Plan> plans_;
+  WidenedProduct widened_;
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # read by `run`, which gives root, store, say, die, locked
 # Where grist's commands run: this machine itself where it has what grist needs, else a private image in .env.
 environment=$root/cmake/environment
-kind=${GRIST_KIND:-image}                            # the image to use: image, peers or devices
+kind=${GRIST_KIND:-image}                            # the image to use: image, peers, devices or kokkos-kernels
 made=$(cat /etc/grist-image 2>/dev/null || echo host)   # which making of which environment: its builds fit no other
 entering=()                                          # what is put before a command to run it in the environment
 other_ways="other ways: load or install Kokkos >= 5, MPI, parallel HDF5 and GoogleTest (cmake/environment/spack.yaml), \
@@ -39,6 +39,7 @@ host_serves() {
 
 enter_image() {
   local sets=(build test tools) packages image in_use
+  [ "$kind" = kokkos-kernels ] || sets+=(openmp)
   [ "$kind" = image ] || sets+=("$kind")
   packages=$("$environment/packages.sh" "${sets[@]}" | sort)
   image=$store/$kind-$(cat - "$environment/image.sh" "$environment/mend.sh" <<<"$packages" | sha256sum | cut -c 1-12)
@@ -53,7 +54,7 @@ enter_image() {
 make_image() {
   local image=$1 packages=$2 old log=$store/$kind.log status=0
   [ ! -e "$image" ] || return 0
-  rm -rf --one-file-system "$store"/{image,peers,devices}-*.part*   # left by a making that was killed
+  rm -rf --one-file-system "$store"/{image,peers,devices,kokkos-kernels}-*.part*   # left by a making that was killed
   check_image_can_be_made
   say "making the environment in .env, once (a minute or two) ..."
   # shellcheck disable=SC2086

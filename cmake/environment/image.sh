@@ -36,8 +36,13 @@ options=()
 while IFS= read -r option; do options+=(--aptopt="$option"); done < <(apt-config dump | grep '^Acquire::')
 for what in man doc info locale; do options+=(--dpkgopt="path-exclude=/usr/share/$what/*"); done
 mirror=$(find_mirror || true)
+sources=(${mirror:+"$mirror"})
+if [[ $packages = */experimental* ]]; then
+  for suite in sid experimental; do sources+=("deb ${mirror:-http://deb.debian.org/debian} $suite main"); done
+  [ -z "$mirror" ] || sources=("${sources[@]:1}")
+fi
 # Through a stream, so that the files become the user's own and are removed as easily as any.
-TMPDIR=$scratch "${mmdebstrap[@]}" --variant=minbase --format=tar --include="$packages" "${options[@]}" sid - ${mirror:+"$mirror"} |
+TMPDIR=$scratch "${mmdebstrap[@]}" --variant=minbase --format=tar --include="$packages" "${options[@]}" sid - "${sources[@]}" |
   tar --extract --directory "$part" --no-same-owner --exclude='./dev/*'
 bwrap --bind "$part" / --dev /dev --proc /proc sh <"$here/mend.sh"
 echo "$(date --utc +%Y-%m-%dT%H:%M:%SZ) $RANDOM" >"$part/etc/grist-image"

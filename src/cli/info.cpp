@@ -38,9 +38,10 @@ void print_build(const Runtime& runtime) {
   row("backend", std::format("Kokkos {}.{}.{} {}", KOKKOS_VERSION / 10000, KOKKOS_VERSION / 100 % 100,
                              KOKKOS_VERSION % 100, Exec::name()));
   row("gemm", providers);
-  row("device", facts.name);
+  row("device", facts.address.empty() ? facts.name : std::format("{} at {}", facts.name, facts.address));
   row("memory", std::format("{}, {} free", human_bytes(facts.memory), human_bytes(facts.available)));
   row("mpi", mpi_library());
+  if (!host_reaches_memory) row("gpu-aware", runtime.world().direct() ? "yes" : "no: messages go by host memory");
   row("ranks", std::format("{} with {} threads each", runtime.world().size(), runtime.threads()));
 }
 

@@ -2,6 +2,7 @@
 
 #include "progress.hpp"
 
+#include <grist/backends/device.hpp>
 #include <grist/io/utf8.hpp>
 
 #include <algorithm>
@@ -53,8 +54,9 @@ LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
     memory = memory_plan(files.spec, layout, rank / layout.tp, rank % layout.tp, settings.type, settings.limits);
   });
   const Communicator node = runtime.world().split_by_node();
-  const Index needed = node.all_reduce(static_cast<Index>(memory.total()));
-  runtime.together([&] { check_memory(memory, static_cast<std::uint64_t>(needed), node.size()); });
+  const Communicator sharers = node.split(memory_hash(device_facts()), node.rank());
+  const Index needed = sharers.all_reduce(static_cast<Index>(memory.total()));
+  runtime.together([&] { check_memory(memory, static_cast<std::uint64_t>(needed), sharers.size()); });
   loaded.grid = std::make_unique<ProcessGrid>(runtime.world().handle(), layout);
   ProgressLine line("loading", runtime.root());
   settings.progress = [&](std::uint64_t done, std::uint64_t total) { line.show(done, total); };

@@ -1,5 +1,6 @@
 #include "runtime.hpp"
 
+#include <grist/backends/device.hpp>
 #include <grist/backends/threads.hpp>
 
 #include <cstdio>
@@ -19,7 +20,9 @@ Runtime::Runtime(int threads) {
   // Ranks of a node that may run on the same processors share them; a launcher may also have given each its own.
   const Communicator sharers = node.split(affinity_hash(), node.rank());
   threads_ = threads > 0 ? threads : choose_threads(sharers.size());
-  Kokkos::initialize(Kokkos::InitializationSettings().set_num_threads(threads_).set_disable_warnings(true));
+  auto settings = Kokkos::InitializationSettings().set_num_threads(threads_).set_disable_warnings(true);
+  if (const int devices = Kokkos::num_devices(); devices > 0) settings.set_device_id(device_of(node.rank(), devices));
+  Kokkos::initialize(settings);
   bind_threads(sharers.rank(), sharers.size());
   exec_.emplace();
 }

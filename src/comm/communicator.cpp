@@ -1,5 +1,6 @@
 #include <grist/comm/communicator.hpp>
 
+#include <grist/comm/gpu_aware.hpp>
 #include <grist/core/errors.hpp>
 
 #include <algorithm>
@@ -18,16 +19,6 @@ void check(int status, const char* call) {
   int length = 0;
   MPI_Error_string(status, text, &length);
   throw InternalError("{} failed: {}", call, std::string(text, static_cast<std::size_t>(length)));
-}
-
-std::shared_ptr<const MPI_Comm> own(MPI_Comm comm) {
-  check(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
-  return {new MPI_Comm(comm), [](MPI_Comm* c) {
-            int finalized = 0;
-            MPI_Finalized(&finalized);
-            if (!finalized) MPI_Comm_free(c);
-            delete c;
-          }};
 }
 
 template <class T>
@@ -86,39 +77,30 @@ bool needs_order(int ranks, Reduction reduction) {
   return ranks > 2 && reduction == Reduction::sum && !std::is_integral_v<T>;
 }
 
-/// sum [count] = parts [ranks, stride], from the first rank to the last.
+/// The sum of parts [ranks, stride] at one place, from the first rank to the last.
 template <class T>
-void sum_parts(const T* parts, int ranks, Index stride, Index count, T* sum) {
+KOKKOS_INLINE_FUNCTION T sum_of(const T* parts, int ranks, Index stride) {
   using Wide = std::conditional_t<sizeof(T) == 2, float, T>;
-  for (Index i = 0; i < count; ++i) {
-    Wide total = static_cast<Wide>(parts[i]);
-    for (int rank = 1; rank < ranks; ++rank) total += static_cast<Wide>(parts[rank * stride + i]);
-    sum[i] = T(total);
-  }
+  Wide total = static_cast<Wide>(*parts);
+  for (int rank = 1; rank < ranks; ++rank) total += static_cast<Wide>(parts[rank * stride]);
+  return T(total);
 }
 
-/// Host memory that MPI may read: the View's own, or a copy where the device's memory is out of MPI's reach.
-template <class T>
-class HostImage {
-public:
-  HostImage(const Exec& exec, View1<T> view) : view_(view) {
-    exec.fence("grist::comm: before MPI");
-    if constexpr (!direct) host_ = Kokkos::create_mirror(Kokkos::HostSpace{}, view_);
-  }
-  T* data() { return direct ? view_.data() : const_cast<T*>(host_.data()); }
-  T* load() {
-    if constexpr (!direct) Kokkos::deep_copy(host_, view_);
-    return data();
-  }
-  void store() {
-    if constexpr (!direct) Kokkos::deep_copy(view_, host_);
-  }
+/// sum [count] of parts [ranks, stride]; on return it is there.
+template <class Space, class T>
+void sum_parts(const Space& space, const T* parts, int ranks, Index stride, Index count, T* sum) {
+  Kokkos::parallel_for("grist::comm::sum_parts", Kokkos::RangePolicy<Space>(space, 0, count),
+                       KOKKOS_LAMBDA(Index i) { sum[i] = sum_of(parts + i, ranks, stride); });
+  space.fence("grist::comm: sums for MPI");
+}
 
-private:
-  static constexpr bool direct = Kokkos::SpaceAccessibility<Kokkos::HostSpace, Memory>::accessible;
-  View1<T> view_;
-  Kokkos::View<std::remove_const_t<T>*, Kokkos::LayoutRight, Kokkos::HostSpace> host_;
-};
+template <class Space, class T>
+void copy(const Space& space, const T* from, Index count, T* to) {
+  using There = typename Space::memory_space;
+  Kokkos::deep_copy(space, Kokkos::View<T*, There, Kokkos::MemoryUnmanaged>(to, count),
+                    Kokkos::View<const T*, There, Kokkos::MemoryUnmanaged>(from, count));
+  space.fence("grist::comm: a copy for MPI");
+}
 
 void expect(bool holds, const char* call, Index found, Index expected) {
   if (!holds) throw ShapeError("{}: {} elements given, {} expected", call, found, expected);
@@ -130,19 +112,29 @@ Communicator::Communicator(MPI_Comm parent, int largest_message) : largest_messa
   expect(largest_message > 0, "Communicator: largest_message", largest_message, 1);
   MPI_Comm copy = MPI_COMM_NULL;
   check(MPI_Comm_dup(parent, &copy), "MPI_Comm_dup");
-  *this = Communicator(own(copy), largest_message);
+  *this = Communicator(std::make_shared<Shared>(copy, gpu_aware_mpi()), largest_message);
 }
 
-Communicator::Communicator(std::shared_ptr<const MPI_Comm> comm, int largest_message)
-    : comm_(std::move(comm)), largest_message_(largest_message) {
-  check(MPI_Comm_rank(*comm_, &rank_), "MPI_Comm_rank");
-  check(MPI_Comm_size(*comm_, &size_), "MPI_Comm_size");
+Communicator::Communicator(std::shared_ptr<Shared> shared, int largest_message)
+    : shared_(std::move(shared)), largest_message_(largest_message) {
+  check(MPI_Comm_rank(handle(), &rank_), "MPI_Comm_rank");
+  check(MPI_Comm_size(handle(), &size_), "MPI_Comm_size");
+}
+
+Communicator::Shared::Shared(MPI_Comm c, bool d) : comm(c), direct(d) {
+  check(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+}
+
+Communicator::Shared::~Shared() {
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  if (!finalized) MPI_Comm_free(&comm);
 }
 
 Communicator Communicator::split(int color, int key) const {
   MPI_Comm part = MPI_COMM_NULL;
-  check(MPI_Comm_split(*comm_, color, key, &part), "MPI_Comm_split");
-  return Communicator(own(part), largest_message_);
+  check(MPI_Comm_split(handle(), color, key, &part), "MPI_Comm_split");
+  return Communicator(std::make_shared<Shared>(part, direct()), largest_message_);
 }
 
 Communicator Communicator::split_by_node() const {
@@ -154,64 +146,80 @@ Communicator Communicator::split_by_node() const {
   check(MPI_Get_processor_name(mine.data(), &length), "MPI_Get_processor_name");
   std::ifstream("/proc/sys/kernel/random/boot_id").getline(mine.data() + length, 64);
   std::vector<Name> names(static_cast<std::size_t>(size_));
-  check(MPI_Allgather(mine.data(), sizeof mine, MPI_BYTE, names.data(), sizeof mine, MPI_BYTE, *comm_), "MPI_Allgather");
+  check(MPI_Allgather(mine.data(), sizeof mine, MPI_BYTE, names.data(), sizeof mine, MPI_BYTE, handle()), "MPI_Allgather");
   return split(static_cast<int>(std::ranges::find(names, mine) - names.begin()), rank_);
 }
 
-void Communicator::barrier() const { check(MPI_Barrier(*comm_), "MPI_Barrier"); }
+void Communicator::barrier() const { check(MPI_Barrier(handle()), "MPI_Barrier"); }
 
-/// A small message is gathered by all and summed by each; of a large one every rank sums its share.
-template <class T>
-void Communicator::sum_in_order(T* data, int count) const {
+/// A small message is gathered by all and summed by each; of a large one every rank sums its share. `data` is memory of
+/// the space, and complete.
+template <class Space, class T>
+void Communicator::sum_in_order(const Space& space, Reserve<typename Space::memory_space>& reserve, T* data, int count) const {
   constexpr Index small = 1 << 14;  // elements that a rank receives at most where all gather all
   const bool gathers = Index{count} * size_ <= small;
   const Index share = gathers ? count : (Index{count} + size_ - 1) / size_;
   const auto n = static_cast<int>(share);
-  std::vector<T> parts(static_cast<std::size_t>(share * size_));
+  T* const parts = reserve.template room<T>(2 * share * size_);
   if (gathers) {
-    check(MPI_Allgather(data, n, datatype<T>(), parts.data(), n, datatype<T>(), *comm_), "MPI_Allgather");
-    sum_parts(parts.data(), size_, share, count, data);
+    check(MPI_Allgather(data, n, datatype<T>(), parts, n, datatype<T>(), handle()), "MPI_Allgather");
+    sum_parts(space, parts, size_, share, count, data);
     return;
   }
-  std::vector<T> whole(data, data + count);
-  whole.resize(parts.size());
-  check(MPI_Alltoall(whole.data(), n, datatype<T>(), parts.data(), n, datatype<T>(), *comm_), "MPI_Alltoall");
-  sum_parts(parts.data(), size_, share, share, parts.data());
-  check(MPI_Allgather(parts.data(), n, datatype<T>(), whole.data(), n, datatype<T>(), *comm_), "MPI_Allgather");
-  std::copy_n(whole.data(), count, data);
+  T* const whole = parts + share * size_;  // what exceeds `count` is summed too, and read by nobody
+  copy(space, data, count, whole);
+  check(MPI_Alltoall(whole, n, datatype<T>(), parts, n, datatype<T>(), handle()), "MPI_Alltoall");
+  sum_parts(space, parts, size_, share, share, parts);
+  check(MPI_Allgather(parts, n, datatype<T>(), whole, n, datatype<T>(), handle()), "MPI_Allgather");
+  copy(space, whole, count, data);
 }
 
 template <class T>
 void Communicator::all_reduce(const Exec& exec, View1<T> values, Reduction reduction) const {
   if (size_ == 1) return;
-  HostImage<T> image(exec, values);
-  T* data = image.load();
+  shared_->source.load(exec, View1<const T>(values));
+  T* const data = shared_->source.room(values);
   const Operation<T> operation(reduction);
   const bool ordered = needs_order<T>(size_, reduction);
   const Index largest = ordered ? largest_message_ / size_ + 1 : largest_message_;
   in_pieces(static_cast<Index>(values.size()), largest, [&](Index first, int count) {
-    if (ordered) return sum_in_order(data + first, count);
-    check(MPI_Allreduce(MPI_IN_PLACE, data + first, count, datatype<T>(), operation, *comm_), "MPI_Allreduce");
+    if (!ordered)
+      check(MPI_Allreduce(MPI_IN_PLACE, data + first, count, datatype<T>(), operation, handle()), "MPI_Allreduce");
+    else if (direct())
+      sum_in_order(exec, shared_->device, data + first, count);
+    else
+      sum_in_order(HostExec(), shared_->host, data + first, count);
   });
-  image.store();
+  shared_->source.store(exec, values);
+}
+
+template <class T>
+T Communicator::all_reduce(T value, Reduction reduction) const {
+  if (!needs_order<T>(size_, reduction)) {
+    check(MPI_Allreduce(MPI_IN_PLACE, &value, 1, datatype<T>(), Operation<T>(reduction), handle()), "MPI_Allreduce");
+    return value;
+  }
+  std::vector<T> all(static_cast<std::size_t>(size_));
+  check(MPI_Allgather(&value, 1, datatype<T>(), all.data(), 1, datatype<T>(), handle()), "MPI_Allgather");
+  return sum_of(all.data(), size_, 1);
 }
 
 template <class T>
 void Communicator::all_gather(const Exec& exec, View1<const T> mine, View1<T> all) const {
   const Index count = static_cast<Index>(mine.size());
   expect(static_cast<Index>(all.size()) == count * size_, "all_gather", static_cast<Index>(all.size()), count * size_);
-  HostImage<const T> from(exec, mine);
-  HostImage<T> to(exec, all);
-  const T* source = from.load();
-  T* target = to.data();
+  const T* const source = shared_->source.load(exec, mine);
+  T* const target = shared_->target.room(all);
   if (count <= largest_message_) {
     const int n = static_cast<int>(count);
-    check(MPI_Allgather(source, n, datatype<T>(), target, n, datatype<T>(), *comm_), "MPI_Allgather");
+    check(MPI_Allgather(source, n, datatype<T>(), target, n, datatype<T>(), handle()), "MPI_Allgather");
   } else {
-    std::copy(source, source + count, target + rank_ * count);
+    const auto own = target + rank_ * count;
+    if (direct()) copy(exec, source, count, own);
+    else std::copy_n(source, count, own);
     for (int root = 0; root < size_; ++root) broadcast(target + root * count, count, root);
   }
-  to.store();
+  shared_->target.store(exec, all);
 }
 
 template <class T>
@@ -219,71 +227,57 @@ void Communicator::reduce_scatter(const Exec& exec, View1<const T> all, View1<T>
   const Index count = static_cast<Index>(mine.size());
   expect(static_cast<Index>(all.size()) == count * size_, "reduce_scatter", static_cast<Index>(all.size()),
          count * size_);
-  HostImage<const T> from(exec, all);
-  HostImage<T> to(exec, mine);
-  const T* source = from.load();
-  T* target = to.data();
+  const T* const source = shared_->source.load(exec, all);
+  T* const target = shared_->target.room(mine);
   const Operation<T> operation(Reduction::sum);
   if (count <= largest_message_) {
-    check(MPI_Reduce_scatter_block(source, target, static_cast<int>(count), datatype<T>(), operation, *comm_),
+    check(MPI_Reduce_scatter_block(source, target, static_cast<int>(count), datatype<T>(), operation, handle()),
           "MPI_Reduce_scatter_block");
   } else {
     for (int root = 0; root < size_; ++root) {
       in_pieces(count, largest_message_, [&](Index first, int n) {
-        check(MPI_Reduce(source + root * count + first, target + first, n, datatype<T>(), operation, root, *comm_),
+        check(MPI_Reduce(source + root * count + first, target + first, n, datatype<T>(), operation, root, handle()),
               "MPI_Reduce");
       });
     }
   }
-  to.store();
+  shared_->target.store(exec, mine);
 }
 
 template <class T>
 void Communicator::broadcast(const Exec& exec, View1<T> values, int root) const {
   if (size_ == 1) return;
-  HostImage<T> image(exec, values);
-  broadcast(image.load(), static_cast<Index>(values.size()), root);
-  image.store();
+  shared_->source.load(exec, View1<const T>(values));
+  broadcast(shared_->source.room(values), static_cast<Index>(values.size()), root);
+  shared_->source.store(exec, values);
 }
 
 template <class T>
 void Communicator::send(const Exec& exec, View1<const T> values, int to, int tag) const {
-  HostImage<const T> image(exec, values);
-  const T* data = image.load();
+  const T* const data = shared_->source.load(exec, values);
   in_pieces(static_cast<Index>(values.size()), largest_message_, [&](Index first, int count) {
-    check(MPI_Send(data + first, count, datatype<T>(), to, tag, *comm_), "MPI_Send");
+    check(MPI_Send(data + first, count, datatype<T>(), to, tag, handle()), "MPI_Send");
   });
 }
 
 template <class T>
 void Communicator::recv(const Exec& exec, View1<T> values, int from, int tag) const {
-  HostImage<T> image(exec, values);
-  T* data = image.data();
+  exec.fence("grist::comm: MPI writes");
+  T* const data = shared_->target.room(values);
   in_pieces(static_cast<Index>(values.size()), largest_message_, [&](Index first, int count) {
     MPI_Status status;
-    check(MPI_Recv(data + first, count, datatype<T>(), from, tag, *comm_, &status), "MPI_Recv");
+    check(MPI_Recv(data + first, count, datatype<T>(), from, tag, handle(), &status), "MPI_Recv");
     int received = 0;
     check(MPI_Get_count(&status, datatype<T>(), &received), "MPI_Get_count");
     expect(received == count, "recv", received, count);
   });
-  image.store();
-}
-
-template <class T>
-T Communicator::all_reduce(T value, Reduction reduction) const {
-  if (size_ == 1) return value;
-  if (needs_order<T>(size_, reduction)) {
-    sum_in_order(&value, 1);
-    return value;
-  }
-  check(MPI_Allreduce(MPI_IN_PLACE, &value, 1, datatype<T>(), Operation<T>(reduction), *comm_), "MPI_Allreduce");
-  return value;
+  shared_->target.store(exec, values);
 }
 
 template <class T>
 void Communicator::broadcast(T* values, Index count, int root) const {
   in_pieces(count, largest_message_, [&](Index first, int n) {
-    check(MPI_Bcast(values + first, n, datatype<T>(), root, *comm_), "MPI_Bcast");
+    check(MPI_Bcast(values + first, n, datatype<T>(), root, handle()), "MPI_Bcast");
   });
 }
 

@@ -1,7 +1,7 @@
 // A communicator of its own over the caller's, with typed collectives on Views.
 #pragma once
 
-#include <grist/core/view.hpp>
+#include <grist/core/staging.hpp>
 
 #include <mpi.h>
 
@@ -14,8 +14,9 @@ enum class Reduction { sum, max };
 /// Collectives over a group of ranks. Counts are in elements and 64 bits wide; T is float, double, int, Index, bf16 or
 /// f16. all_reduce sums in the order of ranks, so that its bits depend neither on the message's size nor on MPI's choice
 /// of an algorithm; 16-bit values are summed in float and rounded once. The execution space instance is fenced before MPI
-/// reads a View; on return the result is there. Every MPI status is checked: InternalError. Thread level:
-/// MPI_THREAD_FUNNELED.
+/// reads a View; what is enqueued on it afterwards finds the result. Device memory goes to a GPU-aware MPI as it is
+/// (gpu_aware.hpp), to any other by pinned host memory, which is kept from call to call. Every MPI status is checked:
+/// InternalError. Thread level: MPI_THREAD_FUNNELED.
 class Communicator {
 public:
   /// Duplicates `parent`, which stays the caller's. Larger messages than `largest_message` elements go in pieces.
@@ -28,7 +29,9 @@ public:
 
   [[nodiscard]] int rank() const { return rank_; }
   [[nodiscard]] int size() const { return size_; }
-  [[nodiscard]] MPI_Comm handle() const { return *comm_; }
+  [[nodiscard]] MPI_Comm handle() const { return shared_->comm; }
+  /// Whether MPI is given the memory of Views, not a copy of it.
+  [[nodiscard]] bool direct() const { return shared_->direct; }
 
   void barrier() const;
 
@@ -60,12 +63,25 @@ public:
   void broadcast(T* values, Index count, int root) const;
 
 private:
-  Communicator(std::shared_ptr<const MPI_Comm> comm, int largest_message);
+  /// What the copies of a communicator share; freed with the last one.
+  struct Shared {
+    Shared(MPI_Comm comm, bool direct);
+    ~Shared();
+    Shared(const Shared&) = delete;
+    Shared& operator=(const Shared&) = delete;
 
-  template <class T>
-  void sum_in_order(T* data, int count) const;
+    MPI_Comm comm;
+    bool direct;
+    Staging source{direct}, target{direct};
+    Reserve<Memory> device;
+    Reserve<Kokkos::HostSpace> host;
+  };
+  Communicator(std::shared_ptr<Shared> shared, int largest_message);
 
-  std::shared_ptr<const MPI_Comm> comm_;  // freed with the last copy
+  template <class Space, class T>
+  void sum_in_order(const Space& space, Reserve<typename Space::memory_space>& reserve, T* data, int count) const;
+
+  std::shared_ptr<Shared> shared_;
   int rank_ = 0;
   int size_ = 1;
   int largest_message_;

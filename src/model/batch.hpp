@@ -33,6 +33,8 @@ public:
   [[nodiscard]] Index tokens() const { return tokens_; }
   [[nodiscard]] Index few() const { return few_; }
   [[nodiscard]] int sequences() const { return sequences_; }
+  /// Of attention: as many work items as the sequences' query rows fill.
+  [[nodiscard]] Index tiles() const { return tiles_; }
   [[nodiscard]] View1<const int> ids() const { return head(ids_, tokens_); }
   [[nodiscard]] View1<const int> positions() const { return head(positions_, tokens_); }
   [[nodiscard]] View1<const Index> cache_rows() const { return head(cache_rows_, tokens_); }
@@ -42,20 +44,27 @@ public:
 
 private:
   template <class T>
-  struct Mirrored {
-    Mirrored(const std::string& label, Index size);
-    Kokkos::View<T*, Kokkos::LayoutRight, Memory> device;
-    typename Kokkos::View<T*, Kokkos::LayoutRight, Memory>::host_mirror_type host;
+  struct Array {
+    T* host;
+    T* device;
+    Index size;
   };
+  /// The next `size` elements of the two blocks.
   template <class T>
-  static View1<const T> head(const Mirrored<T>& m, Index count) { return View1<const T>(m.device.data(), count); }
+  Array<T> take(Index size);
+  template <class T>
+  static View1<const T> head(const Array<T>& a, Index count) { return View1<const T>(a.device, count); }
 
   Index cache_tokens_;
   int group_;
   Index tokens_ = 0, few_ = 0, tiles_ = 0;
   int sequences_ = 0;
-  Mirrored<int> ids_, positions_, query_begin_, kv_length_, last_rows_, tile_sequence_, tile_begin_;
-  Mirrored<Index> cache_rows_, kv_begin_;
+  // All arrays lie in one block, which goes to the device in one piece; where the host reaches it there is no other.
+  Buffer<std::byte> device_;
+  Kokkos::View<std::byte*, Kokkos::LayoutRight, Kokkos::SharedHostPinnedSpace> host_;
+  Index used_ = 0;
+  Array<Index> cache_rows_, kv_begin_;
+  Array<int> ids_, positions_, query_begin_, kv_length_, last_rows_, tile_sequence_, tile_begin_;
 };
 
 }  // namespace grist

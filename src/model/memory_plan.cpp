@@ -38,7 +38,7 @@ MemoryPlan memory_plan(const ModelSpec& spec, const Layout& layout, int pp_rank,
 void check_memory(const MemoryPlan& plan, std::uint64_t needed, int ranks) {
   const std::uint64_t available = device_facts().available;
   if (available != 0 && needed > available) {
-    throw MemoryError("the model does not fit: the {} ranks of this node need {} (this one {} of weights, {} of KV cache, "
+    throw MemoryError("the model does not fit: the {} ranks that share this memory need {} (this one {} of weights, {} of KV cache, "
                       "{} of scratch), {} is free; use bf16, a shorter context or more nodes", ranks,
                       human_bytes(needed), human_bytes(plan.parameters), human_bytes(plan.kv_cache),
                       human_bytes(plan.workspace), human_bytes(available));

@@ -29,8 +29,9 @@ struct MemoryPlan {
 MemoryPlan memory_plan(const ModelSpec& spec, const Layout& layout, int pp_rank, int tp_rank, DType type,
                        const ModelLimits& limits);
 
-/// Throws MemoryError with the sizes where the `ranks` of this node together need more than it has free.
-void check_memory(const MemoryPlan& plan, std::uint64_t needed_on_node, int ranks);
+/// Throws MemoryError with the sizes where the `ranks` that share this process' memory (a node's, or a device's) together
+/// need more than it has free.
+void check_memory(const MemoryPlan& plan, std::uint64_t needed_by_all, int ranks);
 
 /// "1.25 GiB"
 std::string human_bytes(std::uint64_t bytes);

@@ -1,6 +1,8 @@
 #include <grist/model/model.hpp>
 
+#include <grist/backends/graph.hpp>
 #include <grist/core/errors.hpp>
+#include <grist/core/staging.hpp>
 #include <grist/layers/cross_entropy.hpp>
 #include <grist/layers/embedding.hpp>
 #include <grist/layers/linear.hpp>
@@ -89,24 +91,34 @@ private:
   [[nodiscard]] int heads() const { return static_cast<int>(shard_.heads.size()); }
   [[nodiscard]] int kv_heads() const { return static_cast<int>(shard_.kv_heads.size()); }
 
+  enum class Part : Index { blocks, logits };
+
+  /// Enqueues a part of a forward pass: where all sequences decode and no other rank takes part, as a graph.
+  template <class F>
+  void replayed(const Exec& exec, Part part, F&& enqueue) {
+    if (batch_.few() != batch_.tokens() || grid_.tp().size() > 1) return enqueue();
+    graph_->run(exec, {static_cast<Index>(part), batch_.tokens(), batch_.sequences(), batch_.tiles()}, enqueue);
+  }
+
   /// Embeds or receives, runs this stage's blocks, sends on; returns x [tokens, hidden] behind the last of them.
   View2<float> run_blocks(const Exec& exec, std::span<const BatchItem> items) {
     const auto region = Kokkos::Profiling::ScopedRegion("grist::model::forward");
     batch_.assign(exec, items);
     const auto x = workspace_.take<float>(exec, "x", batch_.tokens(), spec_.hidden_size);
     const auto turns = workspace_.take<float>(exec, "turns", batch_.tokens(), spec_.head_dim);
-    if (first_stage()) {
-      layers::embedding(exec, batch_.ids(), parameters_.matrix("embedding"), shard_.vocabulary.begin, x);
-      grid_.tp().all_reduce(exec, flat(x));
-    } else {
-      grid_.pp().recv(exec, flat(x), grid_.pp().rank() - 1);
-    }
-    layers::rope_turns(exec, batch_.positions(), as_const(inverse_frequencies_.view()), turns);
-    const BlockContext context{exec, grid_.tp(), *gemm_, workspace_, batch_, turns,
-                               {heads(), kv_heads(), spec_.head_dim, 1.0F / std::sqrt(static_cast<float>(spec_.head_dim)),
-                                spec_.sliding_window},
-                               spec_.rms_norm_eps};
-    for (std::size_t i = 0; i < blocks_.size(); ++i) decoder_block(context, blocks_[i], cache_, static_cast<int>(i), x);
+    if (!first_stage()) grid_.pp().recv(exec, flat(x), grid_.pp().rank() - 1);
+    replayed(exec, Part::blocks, [&] {
+      if (first_stage()) {
+        layers::embedding(exec, batch_.ids(), parameters_.matrix("embedding"), shard_.vocabulary.begin, x);
+        grid_.tp().all_reduce(exec, flat(x));
+      }
+      layers::rope_turns(exec, batch_.positions(), as_const(inverse_frequencies_.view()), turns);
+      const BlockContext context{exec, grid_.tp(), *gemm_, workspace_, batch_, turns,
+                                 {heads(), kv_heads(), spec_.head_dim, 1.0F / std::sqrt(static_cast<float>(spec_.head_dim)),
+                                  spec_.sliding_window},
+                                 spec_.rms_norm_eps};
+      for (std::size_t i = 0; i < blocks_.size(); ++i) decoder_block(context, blocks_[i], cache_, static_cast<int>(i), x);
+    });
     if (!last_stage()) grid_.pp().send(exec, as_const(flat(x)), grid_.pp().rank() + 1);
     return x;
   }
@@ -132,14 +144,17 @@ private:
     const Index widest = widest_slice();
     const auto mine = workspace_.take<float>(exec, "logits", count * widest);
     const auto all = workspace_.take<float>(exec, "all logits", parts * count * widest);
-    local_logits(exec, x, rows, few, View2<float>(mine.data(), count, columns));
+    const auto enqueue = [&] { local_logits(exec, x, rows, few, View2<float>(mine.data(), count, columns)); };
+    if (few == count)
+      replayed(exec, Part::logits, enqueue);
+    else
+      enqueue();
     grid_.tp().all_gather(exec, as_const(mine), all);
-    exec.fence("grist::model: logits for the host");
-    const auto host = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, all);
+    const float* const host = staging_.load(exec, as_const(all));
     for (int part = 0; part < parts; ++part) {
       const auto range = shard_of(spec_, parts, part).vocabulary;
       for (Index row = 0; row < count; ++row)
-        std::copy_n(host.data() + part * count * widest + row * range.size(), range.size(),
+        std::copy_n(host + part * count * widest + row * range.size(), range.size(),
                     host_logits_.data() + row * vocabulary + range.begin);
     }
     return host_logits_;
@@ -190,6 +205,7 @@ private:
   Range layers_;
   TensorShard shard_;
   std::unique_ptr<Gemm> gemm_;
+  std::unique_ptr<Graph> graph_ = make_graph();
   Parameters<T> parameters_;
   std::vector<BlockWeights<T>> blocks_;
   View2<const T> head_;
@@ -197,6 +213,7 @@ private:
   Workspace workspace_;
   Batch batch_;
   Buffer<float> inverse_frequencies_;
+  Staging staging_;
   std::vector<float> host_logits_;
 };
 

@@ -40,7 +40,8 @@ struct Providers : testing::Test {
     }
   }
 };
-TYPED_TEST_SUITE(Providers, ProductTypes);
+using GemmTypes = testing::Types<Types<float, float>, Types<bf16, bf16>, Types<bf16, float>, Types<f16, f16>, Types<f16, float>>;
+TYPED_TEST_SUITE(Providers, GemmTypes);
 
 TYPED_TEST(Providers, GiveTheProductAtEveryShape) {
   using Y = TypeParam::Y;
@@ -102,6 +103,30 @@ TYPED_TEST(Providers, GiveARowTheSameBitsAtTheSizesOfAModel) {
   });
 }
 
+TYPED_TEST(Providers, MultiplyABatchAsItsMatricesAlone) {
+  using T = TypeParam::T;
+  using Y = TypeParam::Y;
+  constexpr Index batches = 3, rows = 6, in = 16, out = 8;
+  this->each([](Gemm& gemm) {
+    const auto x = on_device<T>(normals("x", batches * rows * in)), w = on_device<T>(normals("w", batches * out * in));
+    const Buffer<Y> all("all", batches * rows * out), one("one", rows * out);
+    const bool done = gemm.multiply(Exec(), View3<const T>(x.data(), batches, rows, in), View3<const T>(w.data(), batches, out, in),
+                                    View3<Y>(all.data(), batches, rows, out));
+    if (!done) {
+      EXPECT_TRUE((may_decline<T>(gemm, rows)));
+      return;
+    }
+    const auto together = on_host(all);
+    for (Index b = 0; b < batches; ++b) {
+      ASSERT_TRUE(gemm.multiply(Exec(), View2<const T>(x.data() + b * rows * in, rows, in),
+                                View2<const T>(w.data() + b * out * in, out, in), one.view(rows, out)));
+      const auto alone = on_host(one);
+      for (std::size_t i = 0; i < alone.size(); ++i)
+        EXPECT_NEAR(together[static_cast<std::size_t>(b * rows * out) + i], alone[i], 4 * (rounding<Y> + 1e-6) * (1 + std::abs(alone[i]))) << b;
+    }
+  });
+}
+
 TYPED_TEST(Providers, GiveTheSameBitsTwice) {
   using Y = TypeParam::Y;
   this->each([](Gemm& gemm) {
@@ -131,8 +156,9 @@ TEST(GemmProviders, AnUnknownNameIsRefusedWithThoseThatAreThere) {
   }
 }
 
-TEST(GemmProviders, PortableDeclinesTypesThatItDoesNotHave) {
-  const auto x = on_device<f16>(normals("x", 4)), w = on_device<f16>(normals("w", 4));
+TEST(GemmProviders, PortableDeclinesFactorsOfTwoTypes) {
+  const auto x = on_device<bf16>(normals("x", 4));
+  const auto w = on_device<float>(normals("w", 4));
   const Buffer<float> y("y", 4);
   EXPECT_FALSE(make_gemm("portable")->multiply(Exec(), as_const(x.view(2, 2)), as_const(w.view(2, 2)), y.view(2, 2)));
 }

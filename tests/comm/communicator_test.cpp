@@ -27,11 +27,20 @@ Buffer<T> filled(int rank, Index n) {
   return on_device<T>(values);
 }
 
+/// A communicator that keeps MPI from the memory of Views, as where kernels run on a device and MPI knows none.
+Communicator by_copies(int largest_message) {
+  setenv("GRIST_GPU_AWARE_MPI", "off", 1);
+  Communicator comm(MPI_COMM_WORLD, largest_message);
+  unsetenv("GRIST_GPU_AWARE_MPI");
+  EXPECT_FALSE(comm.direct());
+  return comm;
+}
+
 template <class T>
 class Collectives : public testing::Test {
 protected:
-  // The second communicator splits each message into pieces of three elements.
-  std::vector<Communicator> comms{Communicator(MPI_COMM_WORLD), Communicator(MPI_COMM_WORLD, 3)};
+  // Whole messages and pieces of three elements, each from the Views' own memory and by copies.
+  std::vector<Communicator> comms{Communicator(MPI_COMM_WORLD), Communicator(MPI_COMM_WORLD, 3), by_copies(1 << 30), by_copies(3)};
   Exec exec;
 };
 using Types = testing::Types<float, double, int, Index, grist::bf16, grist::f16>;

@@ -69,7 +69,7 @@ TEST(MemoryPlan, WhatDoesNotFitIsRefusedWithTheSizes) {
     check_memory(plan, 1ULL << 60, 4);
     FAIL() << "no error";
   } catch (const MemoryError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("the 4 ranks of this node need 1073741824.00 GiB (this one 3.00 GiB of "
+    EXPECT_THAT(error.what(), HasSubstr("the 4 ranks that share this memory need 1073741824.00 GiB (this one 3.00 GiB of "
                                         "weights, 5.0 MiB of KV cache, 7.0 KiB of scratch)"));
   }
 }

@@ -1,0 +1,98 @@
+// hipBLASLt. It is given no workspace, which keeps it from algorithms that deal a sum out to several work groups.
+#include <grist/backends/lt_gemm.hpp>
+
+#include <grist/core/errors.hpp>
+
+#include <hipblaslt/hipblaslt.h>
+
+namespace grist {
+namespace {
+
+void check(hipblasStatus_t status, const char* call) {
+  if (status != HIPBLAS_STATUS_SUCCESS) throw InternalError("{}: status {}", call, static_cast<int>(status));
+}
+
+hipDataType data_type(DType type) {
+  return type == DType::f32 ? HIP_R_32F : type == DType::bf16 ? HIP_R_16BF : HIP_R_16F;
+}
+
+/// A column-major matrix, or a batch of them one behind the other.
+struct Layout {
+  hipblasLtMatrixLayout_t layout = nullptr;
+
+  Layout(DType type, Index rows, Index columns, Index batches) {
+    check(hipblasLtMatrixLayoutCreate(&layout, data_type(type), static_cast<std::uint64_t>(rows),
+                                      static_cast<std::uint64_t>(columns), rows), "hipblasLtMatrixLayoutCreate");
+    const auto count = static_cast<std::int32_t>(batches);
+    const std::int64_t stride = rows * columns;
+    check(hipblasLtMatrixLayoutSetAttribute(layout, HIPBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count), "batch count");
+    check(hipblasLtMatrixLayoutSetAttribute(layout, HIPBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride),
+          "batch stride");
+  }
+  ~Layout() { (void)hipblasLtMatrixLayoutDestroy(layout); }
+  Layout(const Layout&) = delete;
+  Layout& operator=(const Layout&) = delete;
+};
+
+struct Problem {
+  hipblasLtMatmulDesc_t operation = nullptr;
+  Layout w, x, y;
+
+  explicit Problem(const ProductShape& s)
+      : w(s.w, s.in, s.out, s.batches), x(s.x, s.in, s.tokens, s.batches), y(s.y, s.out, s.tokens, s.batches) {
+    check(hipblasLtMatmulDescCreate(&operation, HIPBLAS_COMPUTE_32F, HIP_R_32F), "hipblasLtMatmulDescCreate");
+    const hipblasOperation_t transposed = HIPBLAS_OP_T;
+    check(hipblasLtMatmulDescSetAttribute(operation, HIPBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed), "TRANSA");
+  }
+  ~Problem() { (void)hipblasLtMatmulDescDestroy(operation); }
+  Problem(const Problem&) = delete;
+  Problem& operator=(const Problem&) = delete;
+};
+
+class HipblasLt {
+public:
+  static constexpr std::string_view name = "hipblaslt";
+  using Algorithm = hipblasLtMatmulAlgo_t;
+
+  HipblasLt() {
+    check(hipblasLtCreate(&handle_), "hipblasLtCreate");
+    check(hipblasLtMatmulPreferenceCreate(&preference_), "hipblasLtMatmulPreferenceCreate");
+    const std::uint64_t none = 0;
+    check(hipblasLtMatmulPreferenceSetAttribute(preference_, HIPBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &none, sizeof none),
+          "preference");
+  }
+  ~HipblasLt() {
+    (void)hipblasLtMatmulPreferenceDestroy(preference_);
+    (void)hipblasLtDestroy(handle_);
+  }
+  HipblasLt(const HipblasLt&) = delete;
+  HipblasLt& operator=(const HipblasLt&) = delete;
+
+  std::unique_ptr<Algorithm> choose(const LtProduct& product) {
+    const Problem problem(product.shape);
+    hipblasLtMatmulHeuristicResult_t result;
+    int found = 0;
+    const auto status = hipblasLtMatmulAlgoGetHeuristic(handle_, problem.operation, problem.w.layout, problem.x.layout,
+                                                        problem.y.layout, problem.y.layout, preference_, 1, &result, &found);
+    if (status == HIPBLAS_STATUS_NOT_SUPPORTED || (status == HIPBLAS_STATUS_SUCCESS && found == 0)) return nullptr;
+    check(status, "hipblasLtMatmulAlgoGetHeuristic");
+    return std::make_unique<Algorithm>(result.algo);
+  }
+
+  void multiply(const Exec& exec, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
+    const Problem problem(product.shape);
+    const float one = 1, zero = 0;
+    check(hipblasLtMatmul(handle_, problem.operation, &one, w, problem.w.layout, x, problem.x.layout, &zero, y,
+                          problem.y.layout, y, problem.y.layout, &algorithm, nullptr, 0, exec.hip_stream()), "hipblasLtMatmul");
+  }
+
+private:
+  hipblasLtHandle_t handle_ = nullptr;
+  hipblasLtMatmulPreference_t preference_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Gemm> make_hipblaslt_gemm() { return std::make_unique<LtGemm<HipblasLt>>(); }
+
+}  // namespace grist

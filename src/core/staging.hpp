@@ -1,0 +1,70 @@
+// Between a View and the host: its own memory where the host reaches it, else a pinned copy.
+#pragma once
+
+#include <grist/core/view.hpp>
+
+#include <algorithm>
+
+namespace grist {
+
+/// Whether host code may read what kernels write.
+inline constexpr bool host_reaches_memory = Kokkos::SpaceAccessibility<Kokkos::HostSpace, Memory>::accessible;
+
+/// Memory that grows to what is asked for and is kept from call to call: allocating it costs more than using it.
+template <class Space>
+class Reserve {
+public:
+  /// Room for `size` elements, valid until the next call.
+  template <class T>
+  T* room(Index size) {
+    const std::size_t bytes = static_cast<std::size_t>(size) * sizeof(T);
+    if (memory_.extent(0) < bytes) {
+      memory_ = {};
+      memory_ = Bytes(Kokkos::view_alloc(Kokkos::WithoutInitializing, "grist::reserve"), std::max(bytes, 2 * memory_.extent(0)));
+    }
+    return reinterpret_cast<T*>(memory_.data());
+  }
+
+private:
+  using Bytes = Kokkos::View<std::byte*, Kokkos::LayoutRight, Space>;
+  Bytes memory_;
+};
+
+/// One View at a time in host memory. With `direct` it is the View's own memory that is handed out, which then must be
+/// in reach of whoever asks.
+class Staging {
+public:
+  explicit Staging(bool direct = host_reaches_memory) : direct_(direct) {}
+
+  /// Host memory of the View's size, for values that `store` brings into it.
+  template <class T>
+  T* room(View1<T> view) {
+    return direct_ ? view.data() : pinned_.room<T>(static_cast<Index>(view.size()));
+  }
+
+  /// The View's values. What was enqueued on exec before has been waited for.
+  template <class T>
+  const T* load(const Exec& exec, View1<const T> view) {
+    exec.fence("grist::staging: the View is complete");
+    if (direct_) return view.data();
+    const Host<T> host(pinned_.room<T>(static_cast<Index>(view.size())), view.size());
+    Kokkos::deep_copy(exec, host, view);
+    exec.fence("grist::staging: the View is in host memory");
+    return host.data();
+  }
+
+  /// Brings what was written into `room` into the View, in the order of exec.
+  template <class T>
+  void store(const Exec& exec, View1<T> view) {
+    if (!direct_) Kokkos::deep_copy(exec, view, Host<T>(pinned_.room<T>(static_cast<Index>(view.size())), view.size()));
+  }
+
+private:
+  template <class T>
+  using Host = Kokkos::View<T*, Kokkos::LayoutRight, Kokkos::SharedHostPinnedSpace, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
+
+  bool direct_;
+  Reserve<Kokkos::SharedHostPinnedSpace> pinned_;
+};
+
+}  // namespace grist

@@ -1,0 +1,39 @@
+// Which device is whose, and what this one is.
+#include <grist/backends/device.hpp>
+
+#include <gtest/gtest.h>
+
+namespace {
+
+using namespace grist;
+
+TEST(Devices, AreDealtToTheRanksOfANodeOneEach) {
+  for (int rank = 0; rank < 4; ++rank) EXPECT_EQ(device_of(rank, 4), rank);
+}
+
+TEST(Devices, AreSharedEvenlyByMoreRanks) {
+  int ranks_of[3] = {};
+  for (int rank = 0; rank < 6; ++rank) ++ranks_of[device_of(rank, 3)];
+  for (const int ranks : ranks_of) EXPECT_EQ(ranks, 2);
+}
+
+TEST(Devices, ALauncherThatShowsEachRankItsOwnHasItsWay) { EXPECT_EQ(device_of(3, 1), 0); }
+
+TEST(Devices, ShareMemoryWhereTheyHaveOneAddress) {
+  const DeviceFacts first{.address = "0000:17:00.0"}, again{.address = "0000:17:00.0"}, second{.address = "0000:65:00.0"};
+  EXPECT_EQ(memory_hash(first), memory_hash(again));
+  EXPECT_NE(memory_hash(first), memory_hash(second));
+  EXPECT_GE(memory_hash(first), 0);
+  EXPECT_GE(memory_hash(second), 0);
+  EXPECT_GE(memory_hash({}), 0);
+}
+
+TEST(Devices, ThisOneHasANameAndMemory) {
+  const auto facts = device_facts();
+  EXPECT_FALSE(facts.name.empty());
+  EXPECT_GT(facts.memory, std::uint64_t{1} << 28);
+  EXPECT_LE(facts.available, facts.memory);
+  EXPECT_GT(facts.available, 0U);
+}
+
+}  // namespace
