@@ -37,11 +37,15 @@ using ConstMatrix = MatrixOf<const void>;
 using Matrix = MatrixOf<void>;
 
 /// A GEMM provider. Plans are cached per shape and live as long as the object, so that a shape gives the same bits
-/// every time. The bits of a row do not depend on the other rows.
+/// every time.
 class Gemm {
 public:
   virtual ~Gemm() = default;
   [[nodiscard]] virtual std::string_view name() const = 0;
+
+  /// Whether the bits of a row depend neither on the other rows nor on their number: then a sequence gets in a batch what
+  /// it gets alone.
+  [[nodiscard]] virtual bool batch_invariant() const { return true; }
 
   /// y [tokens, out] = x [tokens, in] w^T, w [out, in], float accumulation; or so for each of equally many x, w and y.
   /// Shapes agree (linear checks them). Enqueues on exec. Returns false where this provider cannot (types, shape,

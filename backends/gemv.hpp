@@ -11,4 +11,8 @@ namespace grist {
 template <class X, class W, class Y>
 void gemv(const Exec& exec, View2<const X> x, View2<const W> w, View2<Y> y);
 
+/// The same in plain Kokkos: what devices run, and the reference for gemv.
+template <class X, class W, class Y>
+void gemv_plain(const Exec& exec, View2<const X> x, View2<const W> w, View2<Y> y);
+
 }  // namespace grist

@@ -16,6 +16,8 @@ set(GRIST_SANITIZE "" CACHE STRING "Sanitizer: address, undefined or empty")
 set(GRIST_DEVICE_CHECK "" CACHE STRING "`./run check-devices` compiles for a device that is not there: cuda, hip or empty")
 set(GRIST_ONEDNN AUTO CACHE STRING "oneDNN for many tokens on the CPU: AUTO, ON or OFF")
 set_property(CACHE GRIST_SANITIZE PROPERTY STRINGS "" address undefined)
+set(GRIST_KOKKOS_KERNELS AUTO CACHE STRING "Kokkos Kernels for many tokens: AUTO, ON or OFF")
+set_property(CACHE GRIST_KOKKOS_KERNELS PROPERTY STRINGS AUTO ON OFF)
 set_property(CACHE GRIST_ONEDNN PROPERTY STRINGS AUTO ON OFF)
 
 find_program(GRIST_CCACHE ccache)

@@ -33,7 +33,9 @@ std::string mpi_library() {
 void print_build(const Runtime& runtime) {
   const auto facts = device_facts();
   std::string providers;
-  for (const auto name : gemm_providers()) providers += std::format("{}{}", providers.empty() ? "" : ", ", name);
+  for (const auto name : gemm_providers())
+    providers += std::format("{}{}{}", providers.empty() ? "" : ", ", name,
+                             make_gemm(name)->batch_invariant() ? "" : " (a token's last bits depend on its batch)");
   row("version", std::format("grist {} ({})", version, commit));
   row("backend", std::format("Kokkos {}.{}.{} {}", KOKKOS_VERSION / 10000, KOKKOS_VERSION / 100 % 100,
                              KOKKOS_VERSION % 100, Exec::name()));

@@ -1,4 +1,4 @@
-// gemv against a double product, and its promise: a token's bits are the same alone and among others.
+// gemv and its plain twin against a double product, and their promise: a token's bits are the same alone and among others.
 #include <grist/backends/gemv.hpp>
 
 #include <backends/product.hpp>
@@ -8,21 +8,35 @@ namespace {
 using namespace grist;
 using namespace grist::test;
 
-template <class Pair>
+struct Fast {
+  template <class T, class Y>
+  static void multiply(View2<const T> x, View2<const T> w, View2<Y> y) { gemv(Exec(), x, w, y); }
+};
+struct Plain {
+  template <class T, class Y>
+  static void multiply(View2<const T> x, View2<const T> w, View2<Y> y) { gemv_plain(Exec(), x, w, y); }
+};
+
+template <class Way, class Factor, class Product>
+struct Case : Types<Factor, Product>, Way {};
+
+template <class Case>
 struct Gemv : testing::Test {
-  using T = Pair::T;
-  using Y = Pair::Y;
+  using T = Case::T;
+  using Y = Case::Y;
 
   /// The product of `count` rows from `first` on.
   static std::vector<float> run(const Factors<T>& factors, Index first, Index count) {
     const auto x = on_device<T>(factors.x), w = on_device<T>(factors.w);
     const Buffer<Y> y("y", count * factors.out);
-    gemv(Exec(), View2<const T>(x.data() + first * factors.in, count, factors.in),
-         as_const(w.view(factors.out, factors.in)), y.view(count, factors.out));
+    Case::multiply(View2<const T>(x.data() + first * factors.in, count, factors.in),
+                   as_const(w.view(factors.out, factors.in)), y.view(count, factors.out));
     return on_host(y);
   }
 };
-TYPED_TEST_SUITE(Gemv, ProductTypes);
+using Cases = testing::Types<Case<Fast, float, float>, Case<Fast, bf16, bf16>, Case<Fast, bf16, float>, Case<Plain, float, float>,
+                             Case<Plain, bf16, bf16>, Case<Plain, bf16, float>>;
+TYPED_TEST_SUITE(Gemv, Cases);
 
 TYPED_TEST(Gemv, IsTheProductAtEveryShape) {
   using Y = TypeParam::Y;

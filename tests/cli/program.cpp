@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <sstream>
 #include <stdexcept>
 #include <thread>
 
@@ -55,6 +56,19 @@ bool all_gone_soon(const std::string& mark) {
   return true;
 }
 
+/// What the program said: Open MPI's mpirun reports a failure of its own, between two lines of dashes.
+std::string without_launcher(const std::string& text) {
+  std::istringstream lines(text);
+  std::string kept;
+  bool launcher = false;
+  for (std::string line; std::getline(lines, line);) {
+    const bool rule = line.size() > 70 && line.find_first_not_of('-') == std::string::npos;
+    if (!rule && !launcher) kept += line + (lines.eof() ? "" : "\n");
+    launcher = launcher != rule;
+  }
+  return kept;
+}
+
 }  // namespace
 
 Outcome run_command(const std::vector<std::string>& words, const std::string& input, int seconds) {
@@ -79,7 +93,7 @@ Outcome run_command(const std::vector<std::string>& words, const std::string& in
   outcome.code = wait_for(child, seconds);
   outcome.all_gone = all_gone_soon(mark);
   outcome.out = contents_of(out);
-  outcome.err = contents_of(err);
+  outcome.err = without_launcher(contents_of(err));
   return outcome;
 }
 

@@ -2,7 +2,7 @@
 # run_test.sh: checks `run` and its lists, without network and without making an image. Prints what fails.
 # A bare system of stand-ins is put before PATH, so that no tool of this machine is used.
 set -uo pipefail
-unset GRIST_ENV GRIST_PRESET
+unset GRIST_ENV GRIST_PRESET GRIST_KIND
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

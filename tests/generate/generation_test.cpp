@@ -1,6 +1,7 @@
 // Generation on a random tiny model: what a prompt gives does not depend on the others, on the layout, or on how it is read.
 #include "support/golden.hpp"
 #include "support/layouts.hpp"
+#include "support/providers.hpp"
 
 #include <grist/core/errors.hpp>
 #include <grist/generate/generation.hpp>
@@ -27,7 +28,7 @@ protected:
   }
 
   [[nodiscard]] std::unique_ptr<Model> make(const ProcessGrid& on, DType type) const {
-    return make_model(files, on, {.type = type,
+    return make_model(files, on, {.type = type, .gemm = test::invariant_gemm(),
                                   .limits = {.cache_tokens = 4 * context(),
                                              .batch_tokens = prefill_chunk + 4 * few_tokens,
                                              .batch_sequences = 4,
