@@ -1,0 +1,118 @@
+#!/bin/bash
+# slurm_test.sh MODEL: a Slurm of one node, made on the spot, starts grist from PATH as a cluster does. Exit code 77: skipped.
+set -uo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+model=$1
+PATH=$PATH:/usr/sbin:/sbin
+for tool in munged slurmctld slurmd srun sbatch; do
+  type -P "$tool" >/dev/null || { echo "skipped: there is no $tool"; exit 77; }
+done
+type -P mpiexec.hydra >/dev/null || { echo "skipped: only MPICH is started through PMI2"; exit 77; }
+[ "$(id -u)" = 0 ] || { echo "skipped: the daemons of Slurm want root"; exit 77; }
+
+work=$(mktemp -d)
+started=()
+end() {
+  for ((i = ${#started[@]} - 1; i >= 0; --i)); do kill "${started[i]}" 2>/dev/null; done
+  wait
+  rm -rf "$work"
+}
+trap end EXIT
+failures=0
+fail() { printf 'FAILED %s\n' "$*"; failures=$((failures + 1)); }
+# same NAME FOUND EXPECTED
+same() { [ "$2" = "$3" ] || fail "$1: found '$2', expected '$3'"; }
+
+# ---- the cluster
+unset "${!SLURM_@}"
+export SLURM_CONF=$work/slurm.conf
+node=$(hostname -s)
+port=$((20000 + $$ % 20000))
+mkdir -p "$work/state" "$work/spool"
+chmod 755 "$work"
+dd if=/dev/urandom of="$work/munge.key" bs=1024 count=1 status=none
+chmod 400 "$work/munge.key"
+cat >"$SLURM_CONF" <<TEXT
+ClusterName=grist
+SlurmctldHost=$node(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+SlurmctldPort=$port
+SlurmdPort=$((port + 1))
+AuthType=auth/munge
+AuthInfo=socket=$work/munge.socket
+CredType=cred/munge
+MpiDefault=pmi2
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+StateSaveLocation=$work/state
+SlurmdSpoolDir=$work/spool
+SlurmctldPidFile=$work/slurmctld.pid
+SlurmdPidFile=$work/slurmd.pid
+SlurmctldLogFile=$work/slurmctld.log
+SlurmdLogFile=$work/slurmd.log
+ReturnToService=2
+MinJobAge=300
+SlurmdParameters=config_overrides
+NodeName=$node NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+TEXT
+start() {
+  "$@" >>"$work/daemons.log" 2>&1 &
+  started+=($!)
+}
+start munged --foreground --force --key-file="$work/munge.key" --socket="$work/munge.socket" --pid-file="$work/munge.pid" \
+  --log-file="$work/munge.log" --seed-file="$work/munge.seed" --num-threads=2
+start slurmctld -D -i
+start slurmd -D -N "$node"
+for ((i = 0; i < 60; ++i)); do
+  [ "$(sinfo --noheader --format=%T 2>/dev/null)" = idle ] && break
+  sleep 0.5
+done
+if [ "$(sinfo --noheader --format=%T 2>&1)" != idle ]; then
+  tail -n 5 "$work"/*.log
+  echo "FAILED: this Slurm does not get ready"
+  exit 1
+fi
+
+# ---- grist in it
+prompt=$work/prompt
+printf 'Once upon a time' >"$prompt"
+ids() { grep -o '"new_ids": *\[[^]]*\]' "$1"; }
+generate=(grist generate --model "$model" --prompt-file "$prompt" --max-new-tokens 12 --dtype f32 --json)
+"${generate[@]}" >"$work/alone" || fail "one rank without Slurm: exit code $?"
+expected=$(ids "$work/alone")
+[ -n "$expected" ] || fail "one rank gives no tokens"
+
+srun -n 2 --overcommit "${generate[@]}" --tp 2 >"$work/tp" 2>"$work/messages" || fail "srun --tp 2: exit code $?: $(cat "$work/messages")"
+same "srun -n 2 --tp 2 gives one rank's tokens" "$(ids "$work/tp")" "$expected"
+same "and is silent on stderr" "$(cat "$work/messages")" ""
+srun -n 2 --overcommit "${generate[@]}" --pp 2 >"$work/pp" 2>/dev/null || fail "srun --pp 2: exit code $?"
+same "srun -n 2 --pp 2 gives one rank's tokens" "$(ids "$work/pp")" "$expected"
+
+MODEL=$model PROMPTS=$prompt TOKENS=12 sbatch --wait --quiet --ntasks=2 --output="$work/batch" \
+  "$root/examples/batch/generate.sbatch" || fail "sbatch: exit code $?: $(cat "$work/batch")"
+same "a batch job gives one rank's tokens" "$(ids "$work/batch")" "$expected"
+
+# ---- failures, as Slurm sees them
+srun -n 2 --overcommit grist generate --model "$work/nowhere" --prompt x --tp 2 2>"$work/messages"
+same "a missing model: srun's exit code" $? 3
+grep -q "nowhere" "$work/messages" || fail "the message does not name the model: $(cat "$work/messages")"
+srun -n 3 --overcommit "${generate[@]}" --tp 2 2>/dev/null
+same "a layout that does not fit: srun's exit code" $? 2
+MODEL=$work/nowhere PROMPTS=$prompt sbatch --wait --quiet --ntasks=2 --output="$work/batch" "$root/examples/batch/generate.sbatch"
+same "a batch job that fails: sbatch's exit code" $? 3
+job=$(squeue --states=all --noheader --format=%i | sort -n | tail -n 1)
+same "and what Slurm keeps of it" "$(scontrol show job "$job" | grep -o ' ExitCode=[0-9:]*')" " ExitCode=3:0"
+# One rank of a step is killed: the other must not wait for it.
+srun -n 2 --overcommit bash -c '[ "$SLURM_PROCID" = 1 ] && { sleep 1; kill -9 $$; }; exec "$@"' rank \
+  "${generate[@]}" --tp 2 --max-new-tokens 100000 2>/dev/null >/dev/null &
+begin=$SECONDS
+wait $!
+same "a step with a killed rank fails" $(($? != 0)) 1
+[ $((SECONDS - begin)) -lt 40 ] || fail "a step with a killed rank took $((SECONDS - begin)) s to end"
+
+[ "$failures" = 0 ] && echo "all checks in Slurm passed"
+exit $((failures > 0))

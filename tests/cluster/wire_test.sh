@@ -1,0 +1,71 @@
+#!/bin/bash
+# wire_test.sh MODEL: two nodes made of network namespaces; grist from PATH runs over the wire between them. Exit code 77: skipped.
+set -uo pipefail
+model=$1
+PATH=$PATH:/usr/sbin:/sbin
+[ "$(id -u)" = 0 ] || { echo "skipped: network namespaces want root"; exit 77; }
+type -P mpiexec.hydra >/dev/null || { echo "skipped: MPICH's launcher is not there"; exit 77; }
+first=grist-$$-a second=grist-$$-b
+ip netns add "$first" 2>/dev/null || { echo "skipped: this machine forbids network namespaces"; exit 77; }
+
+work=$(mktemp -d)
+end() {
+  for name in "$first" "$second"; do
+    ip netns pids "$name" 2>/dev/null | xargs --no-run-if-empty kill -9
+    ip netns del "$name" 2>/dev/null
+  done
+  rm -rf "$work"
+}
+trap end EXIT
+failures=0
+fail() { printf 'FAILED %s\n' "$*"; failures=$((failures + 1)); }
+same() { [ "$2" = "$3" ] || fail "$1: found '$2', expected '$3'"; }
+
+# ---- two nodes and a wire
+ip netns add "$second"
+ip link add eth0 netns "$first" type veth peer name eth0 netns "$second" || { echo "skipped: no veth devices here"; exit 77; }
+ip -n "$first" address add 10.77.0.1/24 dev eth0
+ip -n "$second" address add 10.77.0.2/24 dev eth0
+for name in "$first" "$second"; do
+  ip -n "$name" link set lo up
+  ip -n "$name" link set eth0 up
+done
+for ((i = 0; i < 100; ++i)); do   # UCX uses no device that is not known to run
+  [ "$({ ip -n "$first" link show eth0; ip -n "$second" link show eth0; } | grep -c 'state UP')" = 2 ] && break
+  sleep 0.1
+done
+# What hydra calls as rsh HOST SHELL-COMMAND...: the node has its name, its devices and its network.
+cat >"$work/enter" <<TEXT
+#!/bin/bash
+case \$1 in 10.77.0.1) name=$first ;; *) name=$second ;; esac
+exec nsenter --net="/run/netns/\$name" unshare --mount --uts bash -c \
+  'hostname "\$0"; mount -t sysfs none /sys; exec bash -c "\$*"' "\$name" "\${@:2}"
+TEXT
+chmod +x "$work/enter"
+over_the_wire() {
+  "$work/enter" 10.77.0.1 "$(printf '%q ' env "PATH=$PATH" UCX_TLS=tcp,self UCX_NET_DEVICES=eth0 MPIR_CVAR_NOLOCAL=1 timeout 120 \
+    mpiexec.hydra -launcher rsh -launcher-exec "$work/enter" -iface eth0 -hosts 10.77.0.1,10.77.0.2 -ppn 1 -n 2 "$@")"
+}
+sent() { ip netns exec "$first" cat /sys/class/net/eth0/statistics/tx_bytes; }
+
+# ---- grist on them
+ids() { grep -o '"new_ids": *\[[^]]*\]' "$1"; }
+generate=(grist generate --model "$model" --prompt "Once upon a time" --max-new-tokens 12 --dtype f32 --json --threads 1)
+"${generate[@]}" >"$work/alone" || fail "one rank: exit code $?"
+expected=$(ids "$work/alone")
+[ -n "$expected" ] || fail "one rank gives no tokens"
+same "the ranks are on two nodes" "$(over_the_wire hostname | sort | tr '\n' ' ')" "$first $second "
+for layout in tp pp; do
+  before=$(sent)
+  over_the_wire "${generate[@]}" "--$layout" 2 >"$work/$layout" 2>"$work/messages" || fail "--$layout 2: exit code $?: $(cat "$work/messages")"
+  same "--$layout 2 over the wire gives one rank's tokens" "$(ids "$work/$layout")" "$expected"
+  # 12 tokens, each of a float for every hidden value, at least once.
+  bytes=$(($(sent) - before))
+  [ "$bytes" -gt 3000 ] || fail "--$layout 2: only $bytes bytes went over the wire"
+done
+over_the_wire grist generate --model "$work/nowhere" --prompt x --tp 2 >/dev/null 2>"$work/messages"
+same "a failure on two nodes: the exit code" $? 3
+same "and one line of it" "$(grep -c '^grist: error: .*nowhere' "$work/messages")" 1
+
+[ "$failures" = 0 ] && echo "all checks over the wire passed"
+exit $((failures > 0))
