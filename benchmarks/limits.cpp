@@ -1,5 +1,6 @@
 // How near a model comes to what the machine can do: decode against the read bandwidth, prefill against the GEMM provider's
 // rate on the model's own matrices, all in one process and one run. Medians of several rounds.
+#include <grist/backends/device.hpp>
 #include <grist/backends/gemm.hpp>
 #include <grist/backends/threads.hpp>
 #include <grist/comm/process_grid.hpp>
@@ -149,7 +150,8 @@ nlohmann::ordered_json measure(const std::string& path, int prompt, int rounds, 
   const double bytes = matrices * sizeof(T) + past * static_cast<double>(KvCache<T>::bytes_per_token(spec.layers, spec.kv_heads, spec.head_dim));
   const double read = median(bandwidths), rate = median(gemm_rates), prefill = median(prefills), decode = median(decodes);
   const double prefill_rate = gemm.flops() * spec.layers / prefill;
-  return {{"model", path},
+  return {{"device", device_facts().name},
+          {"model", path},
           {"dtype", name_of(dtype_of<T>)},
           {"threads", Exec().concurrency()},
           {"read_gb_per_second", read * 1e-9},

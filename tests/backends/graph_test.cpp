@@ -69,17 +69,16 @@ TEST_F(RecordedGraphs, ADeviceThatCannotRecordRunsPlainly) {
   EXPECT_EQ(events.launched, 0);
 }
 
+void increment(const Exec& exec, View1<int> count) {
+  Kokkos::parallel_for("grist::test::increment", Kokkos::RangePolicy<Exec>(exec, 0, 1), KOKKOS_LAMBDA(Index) { count(0) += 1; });
+}
+
 TEST(Graphs, OfThisBuildDoWhatIsEnqueued) {
   const auto graph = make_graph();
   const Exec exec;
   const Buffer<int> count("count", 1);
   Kokkos::deep_copy(count.view(), 0);
-  const auto view = count.view();
-  for (int i = 0; i < 4; ++i) {
-    graph->run(exec, {1}, [&] {
-      Kokkos::parallel_for("add", Kokkos::RangePolicy<Exec>(exec, 0, 1), KOKKOS_LAMBDA(int) { view(0) += 1; });
-    });
-  }
+  for (int i = 0; i < 4; ++i) graph->run(exec, {1}, [&] { increment(exec, count.view()); });
   exec.fence();
   int found = 0;
   Kokkos::deep_copy(found, Kokkos::View<int, Memory, Kokkos::MemoryUnmanaged>(count.data()));

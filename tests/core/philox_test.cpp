@@ -28,14 +28,19 @@ TEST(Philox, StreamsCountWithIndexAndId) {
   EXPECT_EQ(words(stream.at(0x85a308d3243f6a88ULL)), (Words{0xd16cfe09U, 0x94fdccebU, 0x5001e420U, 0x24126ea1U}));
 }
 
-TEST(Philox, IsTheSameInAKernel) {
-  const PhiloxStream stream{7, hash_name("weight")};
-  Kokkos::View<std::uint32_t*> drawn("drawn", 256);
+/// drawn [256]: four words at each of 64 places of the stream.
+void draw(PhiloxStream stream, Kokkos::View<std::uint32_t*> drawn) {
   Kokkos::parallel_for(
       "grist::test::philox", 64, KOKKOS_LAMBDA(int i) {
         const PhiloxBlock block = stream.at(static_cast<std::uint64_t>(i));
         for (int k = 0; k < 4; ++k) drawn(4 * i + k) = block.word[k];
       });
+}
+
+TEST(Philox, IsTheSameInAKernel) {
+  const PhiloxStream stream{7, hash_name("weight")};
+  Kokkos::View<std::uint32_t*> drawn("drawn", 256);
+  draw(stream, drawn);
   const auto host = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace(), drawn);
   std::set<std::uint32_t> different;
   for (int i = 0; i < 256; ++i) {
