@@ -2,6 +2,7 @@
 // rate on the model's own matrices, all in one process and one run. Medians of several rounds.
 #include <grist/backends/device.hpp>
 #include <grist/backends/gemm.hpp>
+#include <grist/backends/rates.hpp>
 #include <grist/backends/threads.hpp>
 #include <grist/comm/process_grid.hpp>
 #include <grist/generate/generation.hpp>
@@ -36,34 +37,6 @@ double median(std::vector<double> values) {
   std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2));
   return values[values.size() / 2];
 }
-
-/// Bytes per second of a sum over an array that no cache holds.
-class ReadBandwidth {
-public:
-  explicit ReadBandwidth(const Exec& exec) : exec_(exec) { Kokkos::deep_copy(exec_, array_.view(), 1); }
-  double measure() {
-    const auto view = array_.view();
-    constexpr Index chunk = 1 << 13;  // summed in registers
-    Index sum = 0;
-    const double time = seconds(exec_, [&] {
-      Kokkos::parallel_reduce(
-          "grist::benchmark::read", Kokkos::RangePolicy<Exec>(exec_, 0, view.size() / chunk),
-          KOKKOS_LAMBDA(Index i, Index& partial) {
-            const Index* const from = &view(i * chunk);
-            Index part = 0;
-            for (Index j = 0; j < chunk; ++j) part += from[j];
-            partial += part;
-          },
-          sum);
-    });
-    if (sum != array_.size()) std::abort();
-    return static_cast<double>(array_.size()) * sizeof(Index) / time;
-  }
-
-private:
-  const Exec& exec_;
-  Buffer<Index> array_{"array", Index{1} << 27};  // 1 GiB
-};
 
 /// Products of a block's matrices, as a prefill of `tokens` does them, without all else.
 template <class T>

@@ -3,6 +3,7 @@
 #include "version.hpp"
 
 #include <grist/backends/device.hpp>
+#include <grist/backends/rates.hpp>
 #include <grist/generate/generation.hpp>
 
 #include <cstdio>
@@ -15,6 +16,7 @@ struct Options {
   std::string dtype = "auto";
   int context = 0;
   int tp = 1, pp = 1;
+  bool measure = false;
 };
 
 void row(const char* name, const std::string& value) { std::printf("%-12s %s\n", name, value.c_str()); }
@@ -45,6 +47,18 @@ void print_build(const Runtime& runtime) {
   row("mpi", mpi_library());
   if (!host_reaches_memory) row("gpu-aware", runtime.world().direct() ? "yes" : "no: messages go by host memory");
   row("ranks", std::format("{} with {} threads each", runtime.world().size(), runtime.threads()));
+}
+
+/// The first rank alone: others on its node would share what is measured.
+void print_rates(const Exec& exec) {
+  row("read", std::format("{:.1f} GB/s", ReadBandwidth(exec).measure() * 1e-9));
+  for (const auto name : gemm_providers()) {
+    for (const DType type : {DType::f32, DType::bf16}) {
+      if (const double rate = gemm_rate(exec, *make_gemm(name), type); rate > 0)
+        row(name == gemm_providers().front() && type == DType::f32 ? "products" : "",
+            std::format("{:.0f} GFLOP/s in {} by {}", rate * 1e-9, name_of(type), name));
+    }
+  }
 }
 
 void print_model(const Options& options) {
@@ -78,10 +92,9 @@ void print_model(const Options& options) {
 void run(Runtime& runtime, const Options& options) {
   runtime.together([&] {
     if (!runtime.root()) return;
-    if (options.model.empty())
-      print_build(runtime);
-    else
-      print_model(options);
+    if (!options.model.empty()) return print_model(options);
+    print_build(runtime);
+    if (options.measure) print_rates(runtime.exec());
   });
 }
 
@@ -95,6 +108,7 @@ void add_info(CLI::App& app, Action& action) {
   verb->add_option("--context", options->context, "Tokens of the KV cache; default: the model's context")->check(CLI::Range(1, 1 << 30));
   verb->add_option("--tp", options->tp, "Tensor parallel ranks of the estimate")->check(CLI::Range(1, 1 << 20))->capture_default_str();
   verb->add_option("--pp", options->pp, "Pipeline stages of the estimate")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  verb->add_flag("--measure", options->measure, "Measure read bandwidth and matrix products too (some seconds)")->excludes("--model");
   verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });
 }
 

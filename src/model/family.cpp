@@ -4,16 +4,18 @@
 #include <grist/io/safetensors.hpp>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <ranges>
 
 namespace grist {
 
-extern const Family llama_family;
+const Family& llama_family();
 
 namespace {
 
-constexpr const Family* families[] = {&llama_family};
+/// One function for each file of families/.
+const std::array families{&llama_family()};
 
 std::string known_architectures() {
   std::string names;

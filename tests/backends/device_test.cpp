@@ -1,5 +1,6 @@
-// Which device is whose, and what this one is.
+// Which device is whose, what this one is, and what it can do.
 #include <grist/backends/device.hpp>
+#include <grist/backends/rates.hpp>
 
 #include <gtest/gtest.h>
 
@@ -34,6 +35,16 @@ TEST(Devices, ThisOneHasANameAndMemory) {
   EXPECT_GT(facts.memory, std::uint64_t{1} << 28);
   EXPECT_LE(facts.available, facts.memory);
   EXPECT_GT(facts.available, 0U);
+}
+
+TEST(Rates, OfThisDeviceAreThoseOfAComputer) {
+  const Exec exec;
+  const double read = ReadBandwidth(exec).measure();
+  EXPECT_GT(read, 1e7);
+  EXPECT_LT(read, 1e14);
+  const double products = gemm_rate(exec, *make_gemm(), DType::f32);
+  EXPECT_GT(products, 1e7);
+  EXPECT_LT(products, 1e16);
 }
 
 }  // namespace

@@ -81,17 +81,20 @@ std::string gguf_name(std::string_view name) {
 
 }  // namespace
 
-extern const Family llama_family;
-const Family llama_family{
-    .name = "llama",
-    .architectures = "LlamaForCausalLM MistralForCausalLM",
-    .from_config = from_config,
-    .from_gguf = from_gguf,
-    .gguf_name = gguf_name,
-    .gguf_pairs_rows = [](std::string_view name) {
-      return name.find(".q_proj.") != std::string_view::npos || name.find(".k_proj.") != std::string_view::npos;
-    },
-    .derived = [](std::string_view name) { return name.ends_with("rotary_emb.inv_freq") || name == "rope_freqs.weight"; },
-};
+// A function: device compilers take a constant for one of the device's, with all that it points to.
+const Family& llama_family() {
+  static const Family family{
+      .name = "llama",
+      .architectures = "LlamaForCausalLM MistralForCausalLM",
+      .from_config = from_config,
+      .from_gguf = from_gguf,
+      .gguf_name = gguf_name,
+      .gguf_pairs_rows = [](std::string_view name) {
+        return name.find(".q_proj.") != std::string_view::npos || name.find(".k_proj.") != std::string_view::npos;
+      },
+      .derived = [](std::string_view name) { return name.ends_with("rotary_emb.inv_freq") || name == "rope_freqs.weight"; },
+  };
+  return family;
+}
 
 }  // namespace grist

@@ -1,0 +1,83 @@
+#include <grist/backends/rates.hpp>
+
+#include <grist/core/errors.hpp>
+
+#include <algorithm>
+#include <chrono>
+
+namespace grist {
+namespace {
+
+constexpr Index words = Index{1} << 27;
+constexpr Index chunk = Index{1} << 14;  // that a team sums
+
+template <class F>
+double seconds(const Exec& exec, F&& f) {
+  exec.fence("grist::rates: what came before");
+  const auto begin = std::chrono::steady_clock::now();
+  f();
+  exec.fence("grist::rates: what is measured");
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+void sum_chunks(const Exec& exec, View1<const Index> array, View1<Index> sums) {
+  using Team = Kokkos::TeamPolicy<Exec>;
+  Kokkos::parallel_for(
+      "grist::rates::read", Team(exec, static_cast<int>(sums.extent(0)), Kokkos::AUTO),
+      KOKKOS_LAMBDA(const Team::member_type& team) {
+        const Index* const from = array.data() + team.league_rank() * chunk;
+        Index sum = 0;
+        Kokkos::parallel_reduce(Kokkos::TeamVectorRange(team, chunk), [&](Index i, Index& part) { part += from[i]; }, sum);
+        Kokkos::single(Kokkos::PerTeam(team), [&] { sums(team.league_rank()) = sum; });
+      });
+}
+
+/// Of a product of n tokens with an n x n matrix; 0 where the provider declines.
+template <class T>
+double square_rate(const Exec& exec, Gemm& gemm, Index n) {
+  const Buffer<T> x("rates x", n * n), w("rates w", n * n), y("rates y", n * n);
+  Kokkos::deep_copy(exec, x.view(), T(0.5F));
+  Kokkos::deep_copy(exec, w.view(), T(0.25F));
+  const auto multiply = [&] { return gemm.multiply(exec, as_const(x.view(n, n)), as_const(w.view(n, n)), y.view(n, n)); };
+  if (!multiply()) return 0;
+  double best = 1e300;
+  for (int round = 0; round < 3; ++round) best = std::min(best, seconds(exec, multiply));
+  return 2.0 * static_cast<double>(n * n * n) / best;
+}
+
+/// Sizes grow until one product takes long enough to be measured.
+template <class T>
+double gemm_rate_of(const Exec& exec, Gemm& gemm) {
+  constexpr double long_enough = 0.02;  // seconds
+  double rate = 0;
+  for (Index n = 1024; n <= 8192; n *= 2) {
+    rate = square_rate<T>(exec, gemm, n);
+    if (2.0 * static_cast<double>(n * n * n) > long_enough * rate) break;
+  }
+  return rate;
+}
+
+}  // namespace
+
+ReadBandwidth::ReadBandwidth(const Exec& exec) : exec_(exec), array_("rates array", words), sums_("rates sums", words / chunk) {
+  Kokkos::deep_copy(exec_, array_.view(), Index{1});
+}
+
+double ReadBandwidth::measure() {
+  const double time = seconds(exec_, [&] { sum_chunks(exec_, as_const(array_.view()), sums_.view()); });
+  const auto sums = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, sums_.view());
+  for (std::size_t i = 0; i < sums.extent(0); ++i)
+    if (sums(i) != chunk) throw InternalError("rates: a sum over {} ones is {}", chunk, sums(i));
+  return static_cast<double>(words) * sizeof(Index) / time;
+}
+
+double gemm_rate(const Exec& exec, Gemm& gemm, DType type) {
+  switch (type) {
+    case DType::f32: return gemm_rate_of<float>(exec, gemm);
+    case DType::bf16: return gemm_rate_of<bf16>(exec, gemm);
+    case DType::f16: return gemm_rate_of<f16>(exec, gemm);
+  }
+  return 0;
+}
+
+}  // namespace grist
