@@ -4,6 +4,6 @@
 
 namespace grist {
 
-int memory_hash(const DeviceFacts& facts) { return static_cast<int>(hash_name(facts.address) >> 33); }
+int memory_hash(const DeviceFacts& facts) { return static_cast<int>(hash_name(facts.identity) >> 33); }
 
 }  // namespace grist

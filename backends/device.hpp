@@ -9,7 +9,8 @@ namespace grist {
 /// The device that this process' kernels run on; where that is the host, the host.
 struct DeviceFacts {
   std::string name;             // "NVIDIA H100 80GB HBM3", "AMD EPYC 9654 96-Core Processor"
-  std::string address;          // on the node's bus, "0000:17:00.0": processes of a node with the same one share its memory
+  std::string address;          // on the node's bus, "0000:17:00.0"; empty for the host
+  std::string identity;         // bytes that no other device has, nor another part of a divided one; empty for the host
   int threads = 1;              // that Kokkos uses on the host in this process
   std::uint64_t memory = 0;     // bytes that this process may use, limits of its control group included
   std::uint64_t available = 0;  // bytes free of that now

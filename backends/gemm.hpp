@@ -36,8 +36,7 @@ struct MatrixOf {
 using ConstMatrix = MatrixOf<const void>;
 using Matrix = MatrixOf<void>;
 
-/// A GEMM provider. Plans are cached per shape and live as long as the object, so that a shape gives the same bits
-/// every time.
+/// A GEMM provider. Plans are cached per shape: a library decides once, so that a shape gives the same bits every time.
 class Gemm {
 public:
   virtual ~Gemm() = default;

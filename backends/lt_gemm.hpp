@@ -3,7 +3,6 @@
 
 #include <grist/backends/plan_cache.hpp>
 
-#include <bit>
 #include <cstdint>
 #include <numeric>
 
@@ -18,7 +17,8 @@ struct LtProduct {
 
 /// Library::Algorithm is what the library chose for a product;
 ///   std::unique_ptr<Algorithm> choose(const LtProduct&), null where it can not;
-///   void multiply(const Exec&, const LtProduct&, const Algorithm&, const void* x, const void* w, void* y).
+///   bool multiply(const Exec&, const LtProduct&, const Algorithm&, const void* x, const void* w, void* y), false where the
+/// algorithm does not serve this number of tokens.
 /// One algorithm is chosen for each weight matrix, whatever the number of tokens: with a choice for each number of tokens
 /// the bits of a token would depend on its neighbours. It must not deal a sum out to several work groups.
 template <class Library>
@@ -34,9 +34,8 @@ public:
     planned.shape.tokens = planned_tokens;
     const auto* algorithm = algorithms_.find_or_make(planned.shape, [&] { return library_.choose(planned); });
     if (algorithm == nullptr) return false;
-    const auto region = Kokkos::Profiling::ScopedRegion("grist::gemm::" + std::string(name()));
-    library_.multiply(exec, product, *algorithm, x.data, w.data, y.data);
-    return true;
+    const auto region = Kokkos::Profiling::ScopedRegion("grist::gemm");
+    return library_.multiply(exec, product, *algorithm, x.data, w.data, y.data);
   }
 
   [[nodiscard]] Library& library() { return library_; }

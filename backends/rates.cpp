@@ -21,13 +21,14 @@ double seconds(const Exec& exec, F&& f) {
 }
 
 void sum_chunks(const Exec& exec, View1<const Index> array, View1<Index> sums) {
+  const Index length = chunk;
   using Team = Kokkos::TeamPolicy<Exec>;
   Kokkos::parallel_for(
       "grist::rates::read", Team(exec, static_cast<int>(sums.extent(0)), Kokkos::AUTO),
       KOKKOS_LAMBDA(const Team::member_type& team) {
-        const Index* const from = array.data() + team.league_rank() * chunk;
+        const Index* const from = array.data() + team.league_rank() * length;
         Index sum = 0;
-        Kokkos::parallel_reduce(Kokkos::TeamVectorRange(team, chunk), [&](Index i, Index& part) { part += from[i]; }, sum);
+        Kokkos::parallel_reduce(Kokkos::TeamVectorRange(team, length), [&](Index i, Index& part) { part += from[i]; }, sum);
         Kokkos::single(Kokkos::PerTeam(team), [&] { sums(team.league_rank()) = sum; });
       });
 }

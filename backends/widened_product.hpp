@@ -8,10 +8,32 @@
 
 namespace grist {
 
+namespace widened {  // not members: device compilers take no kernel in a private one
+
+template <class T>
+void widen(const Exec& exec, const void* from, View2<float> to) {
+  const View1<float> out(to.data(), to.size());
+  const View1<const T> in(static_cast<const T*>(from), to.size());
+  Kokkos::parallel_for("grist::gemm::widen", Kokkos::RangePolicy<Exec>(exec, 0, out.size()),
+                       KOKKOS_LAMBDA(Index i) { out(i) = static_cast<float>(in(i)); });
+}
+
+/// Copies a panel into the columns of a wider matrix.
+template <class T>
+void place(const Exec& exec, View2<float> panel, T* to, Index to_columns) {
+  const Index columns = panel.extent(1);
+  Kokkos::parallel_for(
+      "grist::gemm::place", Kokkos::RangePolicy<Exec>(exec, 0, panel.extent(0)), KOKKOS_LAMBDA(Index row) {
+        for (Index i = 0; i < columns; ++i) to[row * to_columns + i] = T(panel(row, i));
+      });
+}
+
+}  // namespace widened
+
 class WidenedProduct {
 public:
   /// y = x w^T by `multiply`, which does it for float matrices and returns false where it cannot. False, too, where x and w
-  /// are not of one 16-bit type.
+  /// are not of one 16-bit type and y of that or float.
   template <class Multiply>
   bool multiply(const Exec& exec, ConstMatrix x, ConstMatrix w, Matrix y, Multiply&& multiply) {
     if (x.type != w.type || x.batches != 1) return false;
@@ -25,38 +47,21 @@ private:
 
   template <class T, class Multiply>
   bool multiply_as(const Exec& exec, ConstMatrix x, ConstMatrix w, Matrix y, Multiply&& multiply) {
+    if (y.type != DType::f32 && y.type != dtype_of<T>) return false;
     const View2<float> wide_x(x_.room<float>(x.rows * x.columns), x.rows, x.columns);
-    widen<T>(exec, x.data, wide_x);
+    widened::widen<T>(exec, x.data, wide_x);
     for (Index first = 0; first < w.rows; first += panel_rows) {
       const Index rows = std::min(panel_rows, w.rows - first);
       const View2<float> wide_w(w_.room<float>(rows * w.columns), rows, w.columns);
       const View2<float> wide_y(y_.room<float>(x.rows * rows), x.rows, rows);
-      widen<T>(exec, static_cast<const T*>(w.data) + first * w.columns, wide_w);
+      widened::widen<T>(exec, static_cast<const T*>(w.data) + first * w.columns, wide_w);
       if (!multiply(as_const(wide_x), as_const(wide_w), wide_y)) return false;
       if (y.type == DType::f32)
-        place(exec, wide_y, static_cast<float*>(y.data) + first, y.columns);
+        widened::place(exec, wide_y, static_cast<float*>(y.data) + first, y.columns);
       else
-        place(exec, wide_y, static_cast<T*>(y.data) + first, y.columns);
+        widened::place(exec, wide_y, static_cast<T*>(y.data) + first, y.columns);
     }
     return true;
-  }
-
-  template <class T>
-  static void widen(const Exec& exec, const void* from, View2<float> to) {
-    const View1<float> out(to.data(), to.size());
-    const View1<const T> in(static_cast<const T*>(from), to.size());
-    Kokkos::parallel_for("grist::gemm::widen", Kokkos::RangePolicy<Exec>(exec, 0, out.size()),
-                         KOKKOS_LAMBDA(Index i) { out(i) = static_cast<float>(in(i)); });
-  }
-
-  /// Copies a panel into the columns of a wider matrix.
-  template <class T>
-  static void place(const Exec& exec, View2<float> panel, T* to, Index to_columns) {
-    const Index columns = panel.extent(1);
-    Kokkos::parallel_for(
-        "grist::gemm::place", Kokkos::RangePolicy<Exec>(exec, 0, panel.extent(0)), KOKKOS_LAMBDA(Index row) {
-          for (Index i = 0; i < columns; ++i) to[row * to_columns + i] = T(panel(row, i));
-        });
   }
 
   Reserve<Memory> x_, w_, y_;

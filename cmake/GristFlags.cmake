@@ -1,3 +1,10 @@
+find_program(GRIST_CCACHE ccache)
+mark_as_advanced(GRIST_CCACHE)
+get_property(kokkos_launcher GLOBAL PROPERTY RULE_LAUNCH_COMPILE)  # Kokkos' own, for CUDA: it takes no other before the compiler
+if(GRIST_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER AND NOT kokkos_launcher)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${GRIST_CCACHE}")
+endif()
+
 # Warnings, machine flags and sanitizers, on our own code only.
 add_library(grist_flags INTERFACE)
 target_compile_options(grist_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor

@@ -34,12 +34,9 @@ endif()
 # A Kokkos that is too old for the toolkit, or was built with another, breaks in the middle of the build, with errors that
 # nobody understands. One kernel tells.
 if(GRIST_KOKKOS_BACKEND MATCHES "CUDA|HIP|SYCL" AND NOT GRIST_DEVICE_CHECK AND NOT GRIST_KOKKOS_COMPILES)
-  set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
-  try_compile(GRIST_KOKKOS_COMPILES SOURCE_FROM_CONTENT kernel.cpp [[
-#include <Kokkos_Core.hpp>
-void kernel(Kokkos::View<float*> v) { Kokkos::parallel_for(v.size(), KOKKOS_LAMBDA(int i) { v(i) = 1; }); }
-]] LINK_LIBRARIES Kokkos::kokkos CXX_STANDARD 20 OUTPUT_VARIABLE output)
-  unset(CMAKE_TRY_COMPILE_TARGET_TYPE)
+  # A project of its own: there Kokkos puts its compiler in place of the host's, as it does here.
+  try_compile(GRIST_KOKKOS_COMPILES PROJECT kernel SOURCE_DIR "${CMAKE_CURRENT_LIST_DIR}/kernel"
+    CMAKE_FLAGS "-DKokkos_DIR=${Kokkos_DIR}" -DCMAKE_CXX_STANDARD=20 OUTPUT_VARIABLE output)
   if(NOT GRIST_KOKKOS_COMPILES)
     string(REGEX MATCH "[^\n]*error[^\n]*" line "${output}")
     message(FATAL_ERROR "a kernel does not compile with Kokkos ${Kokkos_VERSION} in ${Kokkos_DIR} and ${CMAKE_CXX_COMPILER}: "

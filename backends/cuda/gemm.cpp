@@ -76,12 +76,15 @@ public:
     return std::make_unique<Algorithm>(result.algo);
   }
 
-  void multiply(const Exec& exec, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
+  bool multiply(const Exec& exec, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
     Problem problem(product.shape);
     const float one = 1, zero = 0;
-    check(cublasLtMatmul(handle_, &problem.operation, &one, w, &problem.w.layout, x, &problem.x.layout, &zero, y,
-                         &problem.y.layout, y, &problem.y.layout, &algorithm, workspace_.data(), workspace_bytes,
-                         exec.cuda_stream()), "cublasLtMatmul");
+    const auto status = cublasLtMatmul(handle_, &problem.operation, &one, w, &problem.w.layout, x, &problem.x.layout, &zero, y,
+                                       &problem.y.layout, y, &problem.y.layout, &algorithm, workspace_.data(), workspace_bytes,
+                                       exec.cuda_stream());
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return false;
+    check(status, "cublasLtMatmul");
+    return true;
   }
 
 private:

@@ -43,6 +43,7 @@ LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
     loaded.tokenizer = io::load_tokenizer(options.model);
     settings.type = chosen_type(options.dtype, files.spec);
     settings.gemm = options.gemm;
+    settings.replay = true;
     make_gemm(options.gemm);
     if (runtime.root()) settings.limits = plan(files.spec, loaded.tokenizer.get());
   });

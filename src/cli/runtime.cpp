@@ -21,7 +21,8 @@ Runtime::Runtime(int threads) {
   const Communicator sharers = node.split(affinity_hash(), node.rank());
   threads_ = threads > 0 ? threads : choose_threads(sharers.size());
   auto settings = Kokkos::InitializationSettings().set_num_threads(threads_).set_disable_warnings(true);
-  if (const int devices = Kokkos::num_devices(); devices > 0) settings.set_device_id(device_of(node.rank(), devices));
+  const bool user_chose = std::getenv("KOKKOS_DEVICE_ID") != nullptr || std::getenv("KOKKOS_MAP_DEVICE_ID_BY") != nullptr;
+  if (const int devices = Kokkos::num_devices(); devices > 0 && !user_chose) settings.set_device_id(device_of(node.rank(), devices));
   Kokkos::initialize(settings);
   bind_threads(sharers.rank(), sharers.size());
   exec_.emplace();

@@ -177,20 +177,21 @@ void Communicator::sum_in_order(const Space& space, Reserve<typename Space::memo
 template <class T>
 void Communicator::all_reduce(const Exec& exec, View1<T> values, Reduction reduction) const {
   if (size_ == 1) return;
-  shared_->source.load(exec, View1<const T>(values));
-  T* const data = shared_->source.room(values);
+  Staging& staging = reduces_directly<T>() ? shared_->source : shared_->host_source;
+  staging.load(exec, View1<const T>(values));
+  T* const data = staging.room(values);
   const Operation<T> operation(reduction);
   const bool ordered = needs_order<T>(size_, reduction);
   const Index largest = ordered ? largest_message_ / size_ + 1 : largest_message_;
   in_pieces(static_cast<Index>(values.size()), largest, [&](Index first, int count) {
     if (!ordered)
       check(MPI_Allreduce(MPI_IN_PLACE, data + first, count, datatype<T>(), operation, handle()), "MPI_Allreduce");
-    else if (direct())
+    else if (reduces_directly<T>())
       sum_in_order(exec, shared_->device, data + first, count);
     else
       sum_in_order(HostExec(), shared_->host, data + first, count);
   });
-  shared_->source.store(exec, values);
+  staging.store(exec, values);
 }
 
 template <class T>
@@ -208,6 +209,7 @@ template <class T>
 void Communicator::all_gather(const Exec& exec, View1<const T> mine, View1<T> all) const {
   const Index count = static_cast<Index>(mine.size());
   expect(static_cast<Index>(all.size()) == count * size_, "all_gather", static_cast<Index>(all.size()), count * size_);
+  if (size_ == 1) return Kokkos::deep_copy(exec, all, mine);
   const T* const source = shared_->source.load(exec, mine);
   T* const target = shared_->target.room(all);
   if (count <= largest_message_) {
@@ -227,8 +229,10 @@ void Communicator::reduce_scatter(const Exec& exec, View1<const T> all, View1<T>
   const Index count = static_cast<Index>(mine.size());
   expect(static_cast<Index>(all.size()) == count * size_, "reduce_scatter", static_cast<Index>(all.size()),
          count * size_);
-  const T* const source = shared_->source.load(exec, all);
-  T* const target = shared_->target.room(mine);
+  Staging& sources = reduces_directly<T>() ? shared_->source : shared_->host_source;
+  Staging& targets = reduces_directly<T>() ? shared_->target : shared_->host_target;
+  const T* const source = sources.load(exec, all);
+  T* const target = targets.room(mine);
   const Operation<T> operation(Reduction::sum);
   if (count <= largest_message_) {
     check(MPI_Reduce_scatter_block(source, target, static_cast<int>(count), datatype<T>(), operation, handle()),
@@ -241,7 +245,7 @@ void Communicator::reduce_scatter(const Exec& exec, View1<const T> all, View1<T>
       });
     }
   }
-  shared_->target.store(exec, mine);
+  targets.store(exec, mine);
 }
 
 template <class T>

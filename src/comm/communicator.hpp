@@ -73,11 +73,15 @@ private:
     MPI_Comm comm;
     bool direct;
     Staging source{direct}, target{direct};
+    Staging host_source{direct && host_reaches_memory}, host_target{direct && host_reaches_memory};
     Reserve<Memory> device;
     Reserve<Kokkos::HostSpace> host;
   };
   Communicator(std::shared_ptr<Shared> shared, int largest_message);
 
+  /// Sums of 16-bit values are host code, of ours: MPI must not call it with device memory.
+  template <class T>
+  [[nodiscard]] bool reduces_directly() const { return direct() && (host_reaches_memory || sizeof(T) > 2); }
   template <class Space, class T>
   void sum_in_order(const Space& space, Reserve<typename Space::memory_space>& reserve, T* data, int count) const;
 

@@ -19,8 +19,9 @@ public:
   T* room(Index size) {
     const std::size_t bytes = static_cast<std::size_t>(size) * sizeof(T);
     if (memory_.extent(0) < bytes) {
-      memory_ = {};
-      memory_ = Bytes(Kokkos::view_alloc(Kokkos::WithoutInitializing, "grist::reserve"), std::max(bytes, 2 * memory_.extent(0)));
+      const std::size_t grown = std::max(bytes, 2 * memory_.extent(0));
+      memory_ = {};  // what was there is given back first
+      memory_ = Bytes(Kokkos::view_alloc(Kokkos::WithoutInitializing, "grist::reserve"), grown);
     }
     return reinterpret_cast<T*>(memory_.data());
   }

@@ -37,6 +37,7 @@ public:
         layers_(stages_of(spec_, grid.layout().pp)[static_cast<std::size_t>(grid.pp().rank())]),
         shard_(shard_of(spec_, grid.layout().tp, grid.tp().rank())),
         gemm_(make_gemm(options.gemm)),
+        graph_(options.replay ? make_graph() : nullptr),
         parameters_(files, rows_of_stage(spec_, layers_), shard_, grid.tp().rank() == 0, options.progress),
         cache_(static_cast<int>(layers_.size()), static_cast<int>(shard_.kv_heads.size()), limits_.cache_tokens,
                spec_.head_dim),
@@ -96,8 +97,10 @@ private:
   /// Enqueues a part of a forward pass: where all sequences decode and no other rank takes part, as a graph.
   template <class F>
   void replayed(const Exec& exec, Part part, F&& enqueue) {
-    if (batch_.few() != batch_.tokens() || grid_.tp().size() > 1) return enqueue();
-    graph_->run(exec, {static_cast<Index>(part), batch_.tokens(), batch_.sequences(), batch_.tiles()}, enqueue);
+    most_tiles_ = std::max(most_tiles_, batch_.tiles());
+    if (graph_ == nullptr || batch_.few() != batch_.tokens() || grid_.tp().size() > 1) return enqueue();
+    // With more tiles than ever before attention's scratch has moved: what was recorded until then is not replayed again.
+    graph_->run(exec, {static_cast<Index>(part), batch_.tokens(), batch_.sequences(), batch_.tiles(), most_tiles_}, enqueue);
   }
 
   /// Embeds or receives, runs this stage's blocks, sends on; returns x [tokens, hidden] behind the last of them.
@@ -149,8 +152,8 @@ private:
       replayed(exec, Part::logits, enqueue);
     else
       enqueue();
-    grid_.tp().all_gather(exec, as_const(mine), all);
-    const float* const host = staging_.load(exec, as_const(all));
+    if (parts > 1) grid_.tp().all_gather(exec, as_const(mine), all);
+    const float* const host = staging_.load(exec, as_const(parts > 1 ? all : mine));
     for (int part = 0; part < parts; ++part) {
       const auto range = shard_of(spec_, parts, part).vocabulary;
       for (Index row = 0; row < count; ++row)
@@ -205,7 +208,8 @@ private:
   Range layers_;
   TensorShard shard_;
   std::unique_ptr<Gemm> gemm_;
-  std::unique_ptr<Graph> graph_ = make_graph();
+  std::unique_ptr<Graph> graph_;
+  Index most_tiles_ = 0;
   Parameters<T> parameters_;
   std::vector<BlockWeights<T>> blocks_;
   View2<const T> head_;

@@ -18,6 +18,8 @@ struct ModelOptions {
   DType type = DType::f32;  // of weights, activations and KV cache: f32 or bf16
   std::string gemm = "auto";
   ModelLimits limits;
+  bool replay = false;  // decode steps by a graph where the device has one: then the execution space instance is the model's
+                        // alone, because Kokkos moves the scratch memory of an instance when another kernel wants more
   Progress progress;  // called while loading, may be empty
 };
 

@@ -20,8 +20,9 @@ TEST(Devices, AreSharedEvenlyByMoreRanks) {
 
 TEST(Devices, ALauncherThatShowsEachRankItsOwnHasItsWay) { EXPECT_EQ(device_of(3, 1), 0); }
 
-TEST(Devices, ShareMemoryWhereTheyHaveOneAddress) {
-  const DeviceFacts first{.address = "0000:17:00.0"}, again{.address = "0000:17:00.0"}, second{.address = "0000:65:00.0"};
+TEST(Devices, ShareMemoryWhereTheyAreOne) {
+  // Two parts of a divided device have one address, and memory of their own.
+  const DeviceFacts first{.address = "0000:17:00.0", .identity = "a"}, again = first, second{.address = "0000:17:00.0", .identity = "b"};
   EXPECT_EQ(memory_hash(first), memory_hash(again));
   EXPECT_NE(memory_hash(first), memory_hash(second));
   EXPECT_GE(memory_hash(first), 0);

@@ -18,15 +18,17 @@ struct FakeLibrary {
 
   std::vector<Algorithm> chosen, used;
   bool able = true;
+  Index most_tokens = 1 << 20;
 
   std::unique_ptr<Algorithm> choose(const LtProduct& product) {
     chosen.push_back({product.shape, product.alignment});
     return able ? std::make_unique<Algorithm>(chosen.back()) : nullptr;
   }
 
-  void multiply(const Exec&, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
-    used.push_back(algorithm);
+  bool multiply(const Exec&, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
     const auto& s = product.shape;
+    if (s.tokens > most_tokens) return false;
+    used.push_back(algorithm);
     for (Index b = 0; b < s.batches; ++b) {
       const float* const xb = static_cast<const float*>(x) + b * s.in * s.tokens;
       const float* const wb = static_cast<const float*>(w) + b * s.in * s.out;
@@ -38,6 +40,7 @@ struct FakeLibrary {
           yb[column * s.out + row] = sum;
         }
     }
+    return true;
   }
 };
 
@@ -92,6 +95,13 @@ TEST_F(LtGemms, DeclineWhatTheLibraryCannotAndAskNoSecondTime) {
   EXPECT_FALSE(multiply(factors, 4));
   EXPECT_FALSE(multiply(factors, 3));
   EXPECT_EQ(gemm.library().chosen.size(), 1U);
+}
+
+TEST_F(LtGemms, DeclineTokensThatTheAlgorithmDoesNotServe) {
+  gemm.library().most_tokens = 100;
+  const Factors<float> factors(200, 8, 8);
+  EXPECT_FALSE(multiply(factors, 200));
+  EXPECT_TRUE(multiply(factors, 100));
 }
 
 TEST(PlanCaches, ForgetAllWhenFull) {

@@ -45,6 +45,13 @@ template <class F> void parallel_for(int, F) {} }'
 kokkos old 4.7.1 "CUDA;OPENMP;SERIAL" "$kernel"
 kokkos host 5.0.2 "OPENMP;SERIAL" "$kernel"
 kokkos cuda 5.0.2 "CUDA;OPENMP;SERIAL" "$kernel"
+kokkos wrapped 5.0.2 "CUDA;SERIAL" "#ifndef WRAPPED
+#error this wants the compiler that Kokkos brings
+#endif
+$kernel"
+printf '#!/bin/bash\nexec "$@" -DWRAPPED\n' >"$work/wrapper"
+chmod +x "$work/wrapper"
+echo "set_property(GLOBAL PROPERTY RULE_LAUNCH_COMPILE \"$work/wrapper\")" >>"$work/wrapped/KokkosConfig.cmake"
 kokkos broken 5.0.2 "HIP;SERIAL" '#error this ROCm is too new'
 
 says nowhere 'Kokkos was not found: .*Kokkos >= 5.0' -DCMAKE_DISABLE_FIND_PACKAGE_Kokkos=ON
@@ -54,6 +61,7 @@ says host 'kernels run on OPENMP'
 says host 'kernels on OPENMP, not on SERIAL: give one without OPENMP' -DGRIST_BACKEND=SERIAL
 says cuda 'kernels run on CUDA' -DGRIST_BACKEND=CUDA
 says cuda 'kernels on CUDA, not on OPENMP' -DGRIST_BACKEND=OPENMP
+says wrapped 'kernels run on CUDA' -DGRIST_BACKEND=CUDA
 says broken 'does not compile with Kokkos 5.0.2 in .*too old for the toolkit.*this ROCm is too new' -DGRIST_BACKEND=HIP
 
 [ "$failures" = 0 ] && echo "all checks of GristKokkos.cmake passed"

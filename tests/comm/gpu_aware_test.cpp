@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <map>
+#include <optional>
 #include <string>
 
 namespace {
@@ -26,28 +27,37 @@ SymbolLookup mpi_with(std::map<std::string, int (*)()> functions) {
 /// A variable of the environment for the length of a test.
 class Variable {
 public:
-  Variable(const char* name, const char* value) : name_(name) { setenv(name, value, 1); }
-  ~Variable() { unsetenv(name_); }
+  Variable(const char* name, const char* value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    value == nullptr ? unsetenv(name) : setenv(name, value, 1);
+  }
+  ~Variable() { before_ ? setenv(name_, before_->c_str(), 1) : unsetenv(name_); }
 
 private:
   const char* name_;
+  std::optional<std::string> before_;
 };
 
-TEST(GpuAware, MpiIsAskedAboutTheDeviceAtHand) {
+/// Without what the user's machine says.
+struct GpuAware : testing::Test {
+  Variable cray{"MPICH_GPU_SUPPORT_ENABLED", nullptr}, forced{"GRIST_GPU_AWARE_MPI", nullptr};
+};
+
+TEST_F(GpuAware, MpiIsAskedAboutTheDeviceAtHand) {
   const auto cuda = mpi_with({{"MPIX_Query_cuda_support", yes}, {"MPIX_Query_rocm_support", no}});
   EXPECT_TRUE(mpi_takes_memory_of("Cuda", cuda));
   EXPECT_FALSE(mpi_takes_memory_of("HIP", cuda));
 }
 
-TEST(GpuAware, BothNamesOfTheQuestionForAmdAreKnown) {
+TEST_F(GpuAware, BothNamesOfTheQuestionForAmdAreKnown) {
   EXPECT_TRUE(mpi_takes_memory_of("HIP", mpi_with({{"MPIX_Query_rocm_support", yes}})));  // Open MPI's
   EXPECT_TRUE(mpi_takes_memory_of("HIP", mpi_with({{"MPIX_Query_hip_support", yes}})));   // MPICH's
   EXPECT_FALSE(mpi_takes_memory_of("HIP", mpi_with({{"MPIX_Query_hip_support", no}})));
 }
 
-TEST(GpuAware, AnMpiThatSaysNothingIsNot) { EXPECT_FALSE(mpi_takes_memory_of("Cuda", mpi_with({}))); }
+TEST_F(GpuAware, AnMpiThatSaysNothingIsNot) { EXPECT_FALSE(mpi_takes_memory_of("Cuda", mpi_with({}))); }
 
-TEST(GpuAware, CrayMpichTellsByItsVariable) {
+TEST_F(GpuAware, CrayMpichTellsByItsVariable) {
   {
     const Variable on("MPICH_GPU_SUPPORT_ENABLED", "1");
     EXPECT_TRUE(mpi_takes_memory_of("HIP", mpi_with({})));
@@ -56,7 +66,7 @@ TEST(GpuAware, CrayMpichTellsByItsVariable) {
   EXPECT_FALSE(mpi_takes_memory_of("HIP", mpi_with({})));
 }
 
-TEST(GpuAware, TheUserHasTheLastWord) {
+TEST_F(GpuAware, TheUserHasTheLastWord) {
   {
     const Variable off("GRIST_GPU_AWARE_MPI", "off");
     EXPECT_FALSE(gpu_aware_mpi());
