@@ -108,12 +108,15 @@ MODEL=$work/nowhere PROMPTS=$prompt sbatch --wait --quiet --ntasks=2 --output="$
 same "a batch job that fails: sbatch's exit code" $? 3
 job=$(squeue --states=all --noheader --format=%i | sort -n | tail -n 1)
 same "and what Slurm keeps of it" "$(scontrol show job "$job" | grep -o ' ExitCode=[0-9:]*')" " ExitCode=3:0"
-# One rank of a chat that waits for a question is killed: the other must not wait for it.
-sleep 100 | srun -n 2 --overcommit bash -c '[ "$SLURM_PROCID" = 1 ] && { sleep 4; kill -9 $$; } & exec "$@"' rank \
-  grist perplexity --model "$model" --file /dev/stdin --tp 2 >"$work/killed" 2>&1 &
+# One rank waits for a text, the other for that one, and is killed. Slurm leaves the first alone without --kill-on-bad-exit.
+mkfifo "$work/silence"
+exec 9<>"$work/silence"
+srun --kill-on-bad-exit=1 -n 2 --overcommit bash -c '{ [ "$SLURM_PROCID" = 1 ] && sleep 4 && kill -9 $$; } & exec "$@"' rank \
+  grist perplexity --model "$model" --file /dev/stdin --tp 2 <"$work/silence" >"$work/killed" 2>&1 &
 begin=$SECONDS
 wait $!
 same "a step with a killed rank fails" $(($? != 0)) 1
+[ $((SECONDS - begin)) -ge 3 ] || fail "a step with a killed rank ended before: $(cat "$work/killed")"
 [ $((SECONDS - begin)) -lt 40 ] || fail "a step with a killed rank took $((SECONDS - begin)) s to end"
 
 [ "$failures" = 0 ] && echo "all checks in Slurm passed"
