@@ -1,21 +1,13 @@
 // What the device of this process is.
+#include <grist/backends/cuda/check.hpp>
 #include <grist/backends/device.hpp>
-
-#include <grist/core/errors.hpp>
 #include <grist/core/view.hpp>
-
-#include <cuda_runtime_api.h>
 
 #include <array>
 
 namespace grist {
-namespace {
 
-void check(cudaError_t status, const char* call) {
-  if (status != cudaSuccess) throw InternalError("{}: {}", call, cudaGetErrorString(status));
-}
-
-}  // namespace
+using cuda::check;
 
 DeviceFacts device_facts() {
   const int device = Exec().cuda_device();

@@ -1,18 +1,13 @@
 // CUDA graphs, by capturing the stream of the execution space instance.
+#include <grist/backends/cuda/check.hpp>
 #include <grist/backends/recorded_graph.hpp>
-
-#include <grist/core/errors.hpp>
-
-#include <cuda_runtime_api.h>
 
 #include <utility>
 
 namespace grist {
 namespace {
 
-void check(cudaError_t status, const char* call) {
-  if (status != cudaSuccess) throw InternalError("{}: {}", call, cudaGetErrorString(status));
-}
+using cuda::check;
 
 class CudaRecorder {
 public:

@@ -1,21 +1,13 @@
 // What the device of this process is.
+#include <grist/backends/hip/check.hpp>
 #include <grist/backends/device.hpp>
-
-#include <grist/core/errors.hpp>
 #include <grist/core/view.hpp>
-
-#include <hip/hip_runtime.h>
 
 #include <array>
 
 namespace grist {
-namespace {
 
-void check(hipError_t status, const char* call) {
-  if (status != hipSuccess) throw InternalError("{}: {}", call, hipGetErrorString(status));
-}
-
-}  // namespace
+using hip::check;
 
 DeviceFacts device_facts() {
   const int device = Exec().hip_device();

@@ -1,18 +1,13 @@
 // HIP graphs, by capturing the stream of the execution space instance.
+#include <grist/backends/hip/check.hpp>
 #include <grist/backends/recorded_graph.hpp>
-
-#include <grist/core/errors.hpp>
-
-#include <hip/hip_runtime.h>
 
 #include <utility>
 
 namespace grist {
 namespace {
 
-void check(hipError_t status, const char* call) {
-  if (status != hipSuccess) throw InternalError("{}: {}", call, hipGetErrorString(status));
-}
+using hip::check;
 
 class HipRecorder {
 public:

@@ -1,6 +1,8 @@
 #!/bin/bash
 # slurm_test.sh MODEL: a Slurm of one node, made on the spot, starts grist from PATH as a cluster does. Exit code 77: skipped.
 set -uo pipefail
+# shellcheck source=tests/cluster/checks.sh
+. "$(dirname "$0")/checks.sh"
 root=$(cd "$(dirname "$0")/../.." && pwd)
 model=$1
 PATH=$PATH:/usr/sbin:/sbin
@@ -20,10 +22,6 @@ end() {
   rm -rf "$work"
 }
 trap end EXIT
-failures=0
-fail() { printf 'FAILED %s\n' "$*"; failures=$((failures + 1)); }
-# same NAME FOUND EXPECTED
-same() { [ "$2" = "$3" ] || fail "$1: found '$2', expected '$3'"; }
 
 # ---- the cluster
 unset "${!SLURM_@}"
@@ -82,7 +80,6 @@ fi
 # ---- grist in it
 prompt=$work/prompt
 printf 'Once upon a time' >"$prompt"
-ids() { grep -o '"new_ids": *\[[^]]*\]' "$1"; }
 generate=(grist generate --model "$model" --prompt-file "$prompt" --max-new-tokens 12 --dtype f32 --json)
 "${generate[@]}" >"$work/alone" || fail "one rank without Slurm: exit code $?"
 expected=$(ids "$work/alone")

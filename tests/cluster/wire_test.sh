@@ -1,6 +1,8 @@
 #!/bin/bash
 # wire_test.sh MODEL: two nodes made of network namespaces; grist from PATH runs over the wire between them. Exit code 77: skipped.
 set -uo pipefail
+# shellcheck source=tests/cluster/checks.sh
+. "$(dirname "$0")/checks.sh"
 model=$1
 PATH=$PATH:/usr/sbin:/sbin
 [ "$(id -u)" = 0 ] || { echo "skipped: network namespaces want root"; exit 77; }
@@ -17,9 +19,6 @@ end() {
   rm -rf "$work"
 }
 trap end EXIT
-failures=0
-fail() { printf 'FAILED %s\n' "$*"; failures=$((failures + 1)); }
-same() { [ "$2" = "$3" ] || fail "$1: found '$2', expected '$3'"; }
 
 # ---- two nodes and a wire
 ip netns add "$second"
@@ -49,7 +48,6 @@ over_the_wire() {
 sent() { ip netns exec "$first" cat /sys/class/net/eth0/statistics/tx_bytes; }
 
 # ---- grist on them
-ids() { grep -o '"new_ids": *\[[^]]*\]' "$1"; }
 generate=(grist generate --model "$model" --prompt "Once upon a time" --max-new-tokens 12 --dtype f32 --json --threads 1)
 "${generate[@]}" >"$work/alone" || fail "one rank: exit code $?"
 expected=$(ids "$work/alone")
