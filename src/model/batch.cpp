@@ -9,28 +9,23 @@ namespace {
 
 Index most_tiles(Index tokens, int sequences, int group) { return tokens * group / layers::attention_tile_rows() + sequences; }
 
-/// Bytes of all arrays of a batch.
-Index block_bytes(Index tokens, int sequences, int group) {
-  const Index numbers = tokens + sequences;                                                // Index
-  const Index ints = 2 * tokens + 3 * Index{sequences} + 1 + 2 * most_tiles(tokens, sequences, group);
-  return numbers * static_cast<Index>(sizeof(Index)) + ints * static_cast<Index>(sizeof(int));
-}
-
 }  // namespace
 
 template <class T>
 Batch::Array<T> Batch::take(Index size) {
-  const Index at = used_;
-  used_ += size * static_cast<Index>(sizeof(T));
-  std::byte* const host = host_reaches_memory ? device_.data() : host_.data();
-  return {reinterpret_cast<T*>(host + at), reinterpret_cast<T*>(device_.data() + at), size};
+  const Index at = bytes_;
+  bytes_ += size * static_cast<Index>(sizeof(T));
+  return {at, size};
+}
+
+template <class T>
+T* Batch::host(const Array<T>& array) {
+  return reinterpret_cast<T*>((host_reaches_memory ? device_.data() : host_.data()) + array.at);
 }
 
 Batch::Batch(Index max_tokens, int max_sequences, Index cache_tokens, int group)
     : cache_tokens_(cache_tokens),
       group_(group),
-      device_("batch", block_bytes(max_tokens, max_sequences, group)),
-      host_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "grist::batch"), host_reaches_memory ? 0 : device_.size()),
       cache_rows_(take<Index>(max_tokens)),
       kv_begin_(take<Index>(max_sequences)),
       ids_(take<int>(max_tokens)),
@@ -39,7 +34,9 @@ Batch::Batch(Index max_tokens, int max_sequences, Index cache_tokens, int group)
       kv_length_(take<int>(max_sequences)),
       last_rows_(take<int>(max_sequences)),
       tile_sequence_(take<int>(most_tiles(max_tokens, max_sequences, group))),
-      tile_begin_(take<int>(most_tiles(max_tokens, max_sequences, group))) {}
+      tile_begin_(take<int>(most_tiles(max_tokens, max_sequences, group))),
+      device_("batch", bytes_),
+      host_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "grist::batch"), host_reaches_memory ? 0 : bytes_) {}
 
 void Batch::assign(const Exec& exec, std::span<const BatchItem> items) {
   tokens_ = few_ = tiles_ = 0;
@@ -47,7 +44,7 @@ void Batch::assign(const Exec& exec, std::span<const BatchItem> items) {
     throw ShapeError("batch: {} sequences, 1 to {} fit", items.size(), kv_begin_.size);
   exec.fence("grist::batch: the last one has been read");
   sequences_ = static_cast<int>(items.size());
-  query_begin_.host[0] = 0;
+  host(query_begin_)[0] = 0;
   for (int s = 0; s < sequences_; ++s) {
     const BatchItem& item = items[static_cast<std::size_t>(s)];
     const int count = static_cast<int>(item.ids.size());
@@ -61,19 +58,19 @@ void Batch::assign(const Exec& exec, std::span<const BatchItem> items) {
       few_ += count;
     }
     for (int i = 0; i < count; ++i) {
-      ids_.host[tokens_ + i] = item.ids[static_cast<std::size_t>(i)];
-      positions_.host[tokens_ + i] = item.position + i;
-      cache_rows_.host[tokens_ + i] = item.cache_row + item.position + i;
+      host(ids_)[tokens_ + i] = item.ids[static_cast<std::size_t>(i)];
+      host(positions_)[tokens_ + i] = item.position + i;
+      host(cache_rows_)[tokens_ + i] = item.cache_row + item.position + i;
     }
     for (int row = 0; row < count * group_; row += layers::attention_tile_rows()) {
-      tile_sequence_.host[tiles_] = s;
-      tile_begin_.host[tiles_++] = row;
+      host(tile_sequence_)[tiles_] = s;
+      host(tile_begin_)[tiles_++] = row;
     }
     tokens_ += count;
-    query_begin_.host[s + 1] = static_cast<int>(tokens_);
-    kv_begin_.host[s] = item.cache_row;
-    kv_length_.host[s] = item.position + count;
-    last_rows_.host[s] = static_cast<int>(tokens_) - 1;
+    host(query_begin_)[s + 1] = static_cast<int>(tokens_);
+    host(kv_begin_)[s] = item.cache_row;
+    host(kv_length_)[s] = item.position + count;
+    host(last_rows_)[s] = static_cast<int>(tokens_) - 1;
   }
   if constexpr (!host_reaches_memory) Kokkos::deep_copy(exec, device_.view(), host_);
 }

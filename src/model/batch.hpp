@@ -43,28 +43,32 @@ public:
   [[nodiscard]] layers::PackedSequences packed() const;
 
 private:
+  /// Elements in the block of all arrays.
   template <class T>
   struct Array {
-    T* host;
-    T* device;
+    Index at;  // bytes from the block's begin
     Index size;
   };
-  /// The next `size` elements of the two blocks.
+  /// The next `size` elements of the block.
   template <class T>
   Array<T> take(Index size);
   template <class T>
-  static View1<const T> head(const Array<T>& a, Index count) { return View1<const T>(a.device, count); }
+  [[nodiscard]] T* host(const Array<T>& array);
+  template <class T>
+  [[nodiscard]] View1<const T> head(const Array<T>& array, Index count) const {
+    return View1<const T>(reinterpret_cast<const T*>(device_.data() + array.at), count);
+  }
 
   Index cache_tokens_;
   int group_;
   Index tokens_ = 0, few_ = 0, tiles_ = 0;
   int sequences_ = 0;
-  // All arrays lie in one block, which goes to the device in one piece; where the host reaches it there is no other.
-  Buffer<std::byte> device_;
-  Kokkos::View<std::byte*, Kokkos::LayoutRight, Kokkos::SharedHostPinnedSpace> host_;
-  Index used_ = 0;
+  Index bytes_ = 0;
   Array<Index> cache_rows_, kv_begin_;
   Array<int> ids_, positions_, query_begin_, kv_length_, last_rows_, tile_sequence_, tile_begin_;
+  // The block goes to the device in one piece; where the host reaches it there is no other.
+  Buffer<std::byte> device_;
+  Kokkos::View<std::byte*, Kokkos::LayoutRight, Kokkos::SharedHostPinnedSpace> host_;
 };
 
 }  // namespace grist
