@@ -101,6 +101,7 @@ int run(const grist::cli::Action& action) {
     if (runtime && !runtime->root()) std::this_thread::sleep_for(std::chrono::milliseconds(300));
     const auto code = static_cast<int>(grist::cli::tell_current_exception());
     if (runtime && runtime->world().size() > 1) {
+      grist::cli::wait_until_heard();
       // Our line is said; MPI's own report of the abort would only repeat that something went wrong.
       if (std::freopen("/dev/null", "w", stderr) != nullptr) MPI_Abort(MPI_COMM_WORLD, code);
       std::_Exit(code);

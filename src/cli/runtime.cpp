@@ -3,11 +3,16 @@
 #include <grist/backends/device.hpp>
 #include <grist/backends/threads.hpp>
 
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <format>
 #include <new>
 #include <string>
+#include <thread>
 
 namespace grist::cli {
 
@@ -82,6 +87,12 @@ void tell(std::string_view message) {
   line += '\n';
   std::fputs(line.c_str(), stderr);  // in one piece, where several ranks speak
   std::fflush(stderr);
+}
+
+void wait_until_heard() {
+  int unread = 0;
+  for (int tries = 0; tries < 200 && ioctl(STDERR_FILENO, FIONREAD, &unread) == 0 && unread > 0; ++tries)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
 }
 
 ExitCode tell_current_exception() {

@@ -51,6 +51,9 @@ int launcher_rank();
 /// "grist: error: ..." in one line on stderr.
 void tell(std::string_view message);
 
+/// Returns when the launcher has read from its pipe what was told, or after a second: an abort may end the launcher first.
+void wait_until_heard();
+
 /// The exit code of whatever is being thrown, told to the user: InputError and such in one line, anything else as a
 /// failure. Call in a catch block.
 ExitCode tell_current_exception();
