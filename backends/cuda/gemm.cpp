@@ -5,6 +5,9 @@
 
 #include <cublasLt.h>
 
+#include <array>
+#include <memory>
+
 namespace grist {
 namespace {
 
@@ -53,7 +56,7 @@ public:
   CublasLt(const CublasLt&) = delete;
   CublasLt& operator=(const CublasLt&) = delete;
 
-  std::unique_ptr<Algorithm> choose(const LtProduct& product) {
+  std::vector<Algorithm> candidates(const LtProduct& product) {
     Problem problem(product.shape);
     cublasLtMatmulPreferenceOpaque_t preference;
     check(cublasLtMatmulPreferenceInit(&preference), "cublasLtMatmulPreferenceInit");
@@ -67,30 +70,46 @@ public:
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment);
-    cublasLtMatmulHeuristicResult_t result;
+    std::array<cublasLtMatmulHeuristicResult_t, 8> results;
     int found = 0;
     const auto status = cublasLtMatmulAlgoGetHeuristic(handle_, &problem.operation, &problem.w.layout, &problem.x.layout,
-                                                       &problem.y.layout, &problem.y.layout, &preference, 1, &result, &found);
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && found == 0)) return nullptr;
+                                                       &problem.y.layout, &problem.y.layout, &preference,
+                                                       static_cast<int>(results.size()), results.data(), &found);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED) return {};
     check(status, "cublasLtMatmulAlgoGetHeuristic");
-    return std::make_unique<Algorithm>(result.algo);
+    std::vector<Algorithm> algorithms;
+    for (int i = 0; i < found; ++i) algorithms.push_back(results[static_cast<std::size_t>(i)].algo);
+    return algorithms;
   }
 
-  bool multiply(const Exec& exec, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
+  bool serves(const LtProduct& product, const Algorithm& algorithm) {
+    Problem problem(product.shape);
+    cublasLtMatmulHeuristicResult_t result;
+    const auto status = cublasLtMatmulAlgoCheck(handle_, &problem.operation, &problem.w.layout, &problem.x.layout,
+                                                &problem.y.layout, &problem.y.layout, &algorithm, &result);
+    return status == CUBLAS_STATUS_SUCCESS && result.state == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= workspace_bytes;
+  }
+
+  void multiply(const Exec& exec, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
     Problem problem(product.shape);
     const float one = 1, zero = 0;
-    const auto status = cublasLtMatmul(handle_, &problem.operation, &one, w, &problem.w.layout, x, &problem.x.layout, &zero, y,
-                                       &problem.y.layout, y, &problem.y.layout, &algorithm, workspace_.data(), workspace_bytes,
-                                       exec.cuda_stream());
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return false;
-    check(status, "cublasLtMatmul");
-    return true;
+    check(cublasLtMatmul(handle_, &problem.operation, &one, w, &problem.w.layout, x, &problem.x.layout, &zero, y,
+                         &problem.y.layout, y, &problem.y.layout, &algorithm, aligned_workspace(), workspace_bytes,
+                         exec.cuda_stream()), "cublasLtMatmul");
   }
 
 private:
+  /// On a boundary of 256 bytes, which the library demands and a View's memory is not on.
+  [[nodiscard]] void* aligned_workspace() const {
+    void* begin = workspace_.data();
+    std::size_t room = static_cast<std::size_t>(workspace_.size());
+    return std::align(workspace_alignment, workspace_bytes, begin, room);
+  }
+
   static constexpr std::size_t workspace_bytes = 32 << 20;  // what NVIDIA advises for Hopper
+  static constexpr std::size_t workspace_alignment = 256;
   cublasLtHandle_t handle_ = nullptr;
-  Buffer<std::byte> workspace_{"gemm workspace", workspace_bytes};
+  Buffer<std::byte> workspace_{"gemm workspace", workspace_bytes + workspace_alignment};
 };
 
 }  // namespace

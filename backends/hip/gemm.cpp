@@ -4,7 +4,10 @@
 
 #include <grist/core/errors.hpp>
 
+#include <hipblaslt/hipblaslt-ext.hpp>
 #include <hipblaslt/hipblaslt.h>
+
+#include <array>
 
 namespace grist {
 namespace {
@@ -69,25 +72,35 @@ public:
   HipblasLt(const HipblasLt&) = delete;
   HipblasLt& operator=(const HipblasLt&) = delete;
 
-  std::unique_ptr<Algorithm> choose(const LtProduct& product) {
+  std::vector<Algorithm> candidates(const LtProduct& product) {
     const Problem problem(product.shape);
-    hipblasLtMatmulHeuristicResult_t result;
+    std::array<hipblasLtMatmulHeuristicResult_t, 8> results;
     int found = 0;
     const auto status = hipblasLtMatmulAlgoGetHeuristic(handle_, problem.operation, problem.w.layout, problem.x.layout,
-                                                        problem.y.layout, problem.y.layout, preference_, 1, &result, &found);
-    if (status == HIPBLAS_STATUS_NOT_SUPPORTED || (status == HIPBLAS_STATUS_SUCCESS && found == 0)) return nullptr;
+                                                        problem.y.layout, problem.y.layout, preference_,
+                                                        static_cast<int>(results.size()), results.data(), &found);
+    if (status == HIPBLAS_STATUS_NOT_SUPPORTED) return {};
     check(status, "hipblasLtMatmulAlgoGetHeuristic");
-    return std::make_unique<Algorithm>(result.algo);
+    std::vector<Algorithm> algorithms;
+    for (int i = 0; i < found; ++i) algorithms.push_back(results[static_cast<std::size_t>(i)].algo);
+    return algorithms;
   }
 
-  bool multiply(const Exec& exec, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
+  /// hipblasLtMatmul itself launches an algorithm that was chosen for another shape without asking.
+  bool serves(const LtProduct& product, Algorithm algorithm) {
     const Problem problem(product.shape);
     const float one = 1, zero = 0;
-    const auto status = hipblasLtMatmul(handle_, problem.operation, &one, w, problem.w.layout, x, problem.x.layout, &zero, y,
-                                         problem.y.layout, y, problem.y.layout, &algorithm, nullptr, 0, exec.hip_stream());
-    if (status == HIPBLAS_STATUS_NOT_SUPPORTED || status == HIPBLAS_STATUS_INVALID_VALUE) return false;
-    check(status, "hipblasLtMatmul");
-    return true;
+    std::size_t workspace = 0;
+    const auto status = hipblaslt_ext::matmulIsAlgoSupported(handle_, problem.operation, &one, problem.w.layout, problem.x.layout,
+                                                             &zero, problem.y.layout, problem.y.layout, algorithm, workspace);
+    return status == HIPBLAS_STATUS_SUCCESS && workspace == 0;
+  }
+
+  void multiply(const Exec& exec, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
+    const Problem problem(product.shape);
+    const float one = 1, zero = 0;
+    check(hipblasLtMatmul(handle_, problem.operation, &one, w, problem.w.layout, x, problem.x.layout, &zero, y,
+                          problem.y.layout, y, problem.y.layout, &algorithm, nullptr, 0, exec.hip_stream()), "hipblasLtMatmul");
   }
 
 private:

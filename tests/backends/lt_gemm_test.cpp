@@ -3,6 +3,8 @@
 
 #include <backends/product.hpp>
 
+#include <set>
+
 namespace {
 
 using namespace grist;
@@ -14,20 +16,27 @@ struct FakeLibrary {
   struct Algorithm {
     ProductShape chosen_for;
     std::size_t alignment;
+    int rank;  // among the candidates
   };
 
-  std::vector<Algorithm> chosen, used;
-  bool able = true;
-  Index most_tokens = 1 << 20;
+  std::vector<Algorithm> asked, used;
+  int able = 1;
+  std::set<Index> refused_tokens;
 
-  std::unique_ptr<Algorithm> choose(const LtProduct& product) {
-    chosen.push_back({product.shape, product.alignment});
-    return able ? std::make_unique<Algorithm>(chosen.back()) : nullptr;
+  std::vector<Algorithm> candidates(const LtProduct& product) {
+    asked.push_back({product.shape, product.alignment, 0});
+    std::vector<Algorithm> all;
+    for (int rank = 0; rank < able; ++rank) all.push_back({product.shape, product.alignment, rank});
+    return all;
   }
 
-  bool multiply(const Exec&, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
+  bool serves(const LtProduct& product, const Algorithm& algorithm) {
+    return (algorithm.rank > 0 || !first_wants_many || product.shape.tokens > 1) && !refused_tokens.contains(product.shape.tokens);
+  }
+  bool first_wants_many = false;
+
+  void multiply(const Exec&, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
     const auto& s = product.shape;
-    if (s.tokens > most_tokens) return false;
     used.push_back(algorithm);
     for (Index b = 0; b < s.batches; ++b) {
       const float* const xb = static_cast<const float*>(x) + b * s.in * s.tokens;
@@ -40,7 +49,6 @@ struct FakeLibrary {
           yb[column * s.out + row] = sum;
         }
     }
-    return true;
   }
 };
 
@@ -66,8 +74,8 @@ TEST_F(LtGemms, AskOnceForAWeightMatrixWhateverTheNumberOfTokens) {
   const Factors<float> factors(600, 8, 16), wider(2, 8, 32);
   for (const Index rows : {2, 600, 33, 2}) EXPECT_TRUE(multiply(factors, rows));
   EXPECT_TRUE(multiply(wider, 2));
-  ASSERT_EQ(gemm.library().chosen.size(), 2U);
-  EXPECT_EQ(gemm.library().chosen[0].chosen_for.tokens, gemm.library().chosen[1].chosen_for.tokens);
+  ASSERT_EQ(gemm.library().asked.size(), 2U);
+  EXPECT_EQ(gemm.library().asked[0].chosen_for.tokens, gemm.library().asked[1].chosen_for.tokens);
   ASSERT_EQ(gemm.library().used.size(), 5U);
   for (int i = 0; i < 4; ++i) EXPECT_EQ(gemm.library().used[static_cast<std::size_t>(i)].chosen_for.out, 16);
 }
@@ -76,7 +84,7 @@ TEST_F(LtGemms, PromiseTheAlignmentThatEveryRowHas) {
   const auto promised = [&](Index in, Index out) {
     const Factors<float> factors(2, in, out);
     EXPECT_TRUE(multiply(factors, 2));
-    return gemm.library().chosen.back().alignment;
+    return gemm.library().asked.back().alignment;
   };
   EXPECT_EQ(promised(64, 128), 16U);
   EXPECT_EQ(promised(6, 128), 8U);
@@ -90,18 +98,27 @@ TEST_F(LtGemms, DeclineMemoryThatIsAlignedLessThanItsRows) {
 }
 
 TEST_F(LtGemms, DeclineWhatTheLibraryCannotAndAskNoSecondTime) {
-  gemm.library().able = false;
+  gemm.library().able = 0;
   const Factors<float> factors(4, 8, 8);
   EXPECT_FALSE(multiply(factors, 4));
   EXPECT_FALSE(multiply(factors, 3));
-  EXPECT_EQ(gemm.library().chosen.size(), 1U);
+  EXPECT_EQ(gemm.library().asked.size(), 1U);
 }
 
-TEST_F(LtGemms, DeclineTokensThatTheAlgorithmDoesNotServe) {
-  gemm.library().most_tokens = 100;
-  const Factors<float> factors(200, 8, 8);
-  EXPECT_FALSE(multiply(factors, 200));
-  EXPECT_TRUE(multiply(factors, 100));
+TEST_F(LtGemms, TakeTheFirstAlgorithmThatServesOneTokenToo) {
+  gemm.library().able = 3;
+  gemm.library().first_wants_many = true;
+  const Factors<float> factors(64, 8, 8);
+  for (const Index rows : {64, 1}) EXPECT_TRUE(multiply(factors, rows));
+  for (const auto& used : gemm.library().used) EXPECT_EQ(used.rank, 1);
+}
+
+TEST_F(LtGemms, MultiplyInPiecesWhereTheAlgorithmDoesNotServeSoManyTokens) {
+  gemm.library().refused_tokens = {201, 101};
+  const Factors<float> factors(201, 8, 12);
+  ASSERT_TRUE(multiply(factors, 201));
+  EXPECT_LE(worst_error(on_host(y), factors.expected<float>(201)), 1);
+  EXPECT_EQ(gemm.library().used.size(), 3U);  // 100, 50 and 51
 }
 
 TEST(PlanCaches, ForgetAllWhenFull) {
