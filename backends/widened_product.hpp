@@ -14,7 +14,7 @@ template <class T>
 void widen(const Exec& exec, const void* from, View2<float> to) {
   const View1<float> out(to.data(), to.size());
   const View1<const T> in(static_cast<const T*>(from), to.size());
-  Kokkos::parallel_for("grist::gemm::widen", Kokkos::RangePolicy<Exec>(exec, 0, out.size()),
+  Kokkos::parallel_for("grist::gemm::widen", Indices<Exec>(exec, 0, out.size()),
                        KOKKOS_LAMBDA(Index i) { out(i) = static_cast<float>(in(i)); });
 }
 
@@ -23,7 +23,7 @@ template <class T>
 void place(const Exec& exec, View2<float> panel, T* to, Index to_columns) {
   const Index columns = panel.extent(1);
   Kokkos::parallel_for(
-      "grist::gemm::place", Kokkos::RangePolicy<Exec>(exec, 0, panel.extent(0)), KOKKOS_LAMBDA(Index row) {
+      "grist::gemm::place", Indices<Exec>(exec, 0, panel.extent(0)), KOKKOS_LAMBDA(Index row) {
         for (Index i = 0; i < columns; ++i) to[row * to_columns + i] = T(panel(row, i));
       });
 }

@@ -13,7 +13,7 @@ void embedding(const Exec& exec, View1<const int> ids, View2<const T> w, Index f
   }
   const Index hidden = w.extent(1), rows = w.extent(0);
   Kokkos::parallel_for(
-      "grist::embedding::forward", Kokkos::RangePolicy<Exec>(exec, 0, x.size()), KOKKOS_LAMBDA(Index i) {
+      "grist::embedding::forward", Indices<Exec>(exec, 0, x.size()), KOKKOS_LAMBDA(Index i) {
         const Index row = ids(i / hidden) - first_row;
         x.data()[i] = row >= 0 && row < rows ? static_cast<float>(w(row, i % hidden)) : 0.0F;
       });

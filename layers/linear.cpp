@@ -10,7 +10,7 @@ template <class Y>
 void add_bias(const Exec& exec, View1<const float> b, View2<Y> y) {
   const Index out = y.extent(1);
   Kokkos::parallel_for(
-      "grist::linear::bias", Kokkos::RangePolicy<Exec>(exec, 0, y.size()),
+      "grist::linear::bias", Indices<Exec>(exec, 0, y.size()),
       KOKKOS_LAMBDA(Index i) { y(i / out, i % out) = Y(static_cast<float>(y(i / out, i % out)) + b(i % out)); });
 }
 

@@ -11,7 +11,7 @@ void residual(const Exec& exec, View2<const float> y, View2<float> x) {
                      x.extent(1));
   }
   Kokkos::parallel_for(
-      "grist::residual::forward", Kokkos::RangePolicy<Exec>(exec, 0, x.size()),
+      "grist::residual::forward", Indices<Exec>(exec, 0, x.size()),
       KOKKOS_LAMBDA(Index i) { x.data()[i] += y.data()[i]; });
 }
 

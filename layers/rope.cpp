@@ -12,7 +12,7 @@ void rope_turns(const Exec& exec, View1<const int> positions, View1<const float>
                      positions.extent(0), half, turns.extent(0), turns.extent(1));
   }
   Kokkos::parallel_for(
-      "grist::rope::turns", Kokkos::RangePolicy<Exec>(exec, 0, positions.extent(0) * half), KOKKOS_LAMBDA(Index item) {
+      "grist::rope::turns", Indices<Exec>(exec, 0, positions.extent(0) * half), KOKKOS_LAMBDA(Index item) {
         const Index t = item / half, i = item % half;
         const float angle = static_cast<float>(positions(t)) * inverse_frequencies(i);
         turns(t, i) = Kokkos::cos(angle);
@@ -29,7 +29,7 @@ void rope(const Exec& exec, View2<const float> turns, int heads, View2<T> x) {
                      x.extent(1), turns.extent(0), turns.extent(1));
   }
   Kokkos::parallel_for(
-      "grist::rope::forward", Kokkos::RangePolicy<Exec>(exec, 0, x.extent(0) * heads), KOKKOS_LAMBDA(Index item) {
+      "grist::rope::forward", Indices<Exec>(exec, 0, x.extent(0) * heads), KOKKOS_LAMBDA(Index item) {
         const Index t = item / heads;
         T* head = &x(t, item % heads * head_dim);
         for (Index i = 0; i < half; ++i) {

@@ -13,7 +13,7 @@ void swiglu(const Exec& exec, View2<const T> gate_up, View2<T> y) {
   }
   const Index width = y.extent(1);
   Kokkos::parallel_for(
-      "grist::swiglu::forward", Kokkos::RangePolicy<Exec>(exec, 0, y.size()), KOKKOS_LAMBDA(Index i) {
+      "grist::swiglu::forward", Indices<Exec>(exec, 0, y.size()), KOKKOS_LAMBDA(Index i) {
         const Index t = i / width, c = i % width;
         const float gate = static_cast<float>(gate_up(t, c));
         const float up = static_cast<float>(gate_up(t, width + c));

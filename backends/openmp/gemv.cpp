@@ -75,7 +75,7 @@ template <class X, class W, class Y>
 void gemv(const Exec& exec, View2<const X> x, View2<const W> w, View2<Y> y) {
   const Index in = w.extent(1), out = w.extent(0);
   Kokkos::parallel_for(
-      "grist::gemv", Kokkos::RangePolicy<Exec>(exec, 0, (out + rows_per_item - 1) / rows_per_item),
+      "grist::gemv", Indices<Exec>(exec, 0, (out + rows_per_item - 1) / rows_per_item),
       KOKKOS_LAMBDA(Index item) {
         Index row = item * rows_per_item;
         if (row + rows_per_item <= out) {

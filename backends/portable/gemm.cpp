@@ -11,7 +11,7 @@ void multiply_tiles(const Exec& exec, View3<const T> x, View3<const T> w, View3<
   const Index tokens = x.extent(1), in = x.extent(2), out = w.extent(1);
   const Index row_tiles = (tokens + tile - 1) / tile, column_tiles = (out + tile - 1) / tile;
   Kokkos::parallel_for(
-      "grist::gemm::portable", Kokkos::RangePolicy<Exec>(exec, 0, x.extent(0) * row_tiles * column_tiles),
+      "grist::gemm::portable", Indices<Exec>(exec, 0, x.extent(0) * row_tiles * column_tiles),
       KOKKOS_LAMBDA(Index item) {
         const Index n0 = item % column_tiles * tile, m0 = item / column_tiles % row_tiles * tile;
         const Index batch = item / column_tiles / row_tiles;

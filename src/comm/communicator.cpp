@@ -89,7 +89,7 @@ KOKKOS_INLINE_FUNCTION T sum_of(const T* parts, int ranks, Index stride) {
 /// sum [count] of parts [ranks, stride]; on return it is there.
 template <class Space, class T>
 void sum_parts(const Space& space, const T* parts, int ranks, Index stride, Index count, T* sum) {
-  Kokkos::parallel_for("grist::comm::sum_parts", Kokkos::RangePolicy<Space>(space, 0, count),
+  Kokkos::parallel_for("grist::comm::sum_parts", Indices<Space>(space, 0, count),
                        KOKKOS_LAMBDA(Index i) { sum[i] = sum_of(parts + i, ranks, stride); });
   space.fence("grist::comm: sums for MPI");
 }

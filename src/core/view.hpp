@@ -19,6 +19,10 @@ using HostExec = Kokkos::DefaultHostExecutionSpace;
 /// Extents and index products are 64 bits wide: tokens x vocabulary passes 2^31.
 using Index = std::int64_t;
 
+/// Of a kernel over indices; Kokkos' own default counts in 32 bits on devices.
+template <class Space>
+using Indices = Kokkos::RangePolicy<Space, Kokkos::IndexType<Index>>;
+
 template <class Data>
 using View = Kokkos::View<Data, Kokkos::LayoutRight, Memory, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
 template <class T>

@@ -10,7 +10,7 @@ namespace grist {
 namespace {
 
 void poison(const Exec& exec, View1<std::uint64_t> words) {
-  Kokkos::parallel_for("grist::workspace::poison", Kokkos::RangePolicy<Exec>(exec, 0, words.extent(0)),
+  Kokkos::parallel_for("grist::workspace::poison", Indices<Exec>(exec, 0, words.extent(0)),
                        KOKKOS_LAMBDA(Index i) { words(i) = ~std::uint64_t{0}; });
 }
 

@@ -153,7 +153,7 @@ void Weights::read(const TensorInfo& tensor, const Slice& slice, T* out) const {
   }
   file.will_read(start, static_cast<std::uint64_t>(slice.rows * row_bytes));
   const HostExec host;
-  Kokkos::parallel_for("grist::io::read", Kokkos::RangePolicy<HostExec>(host, 0, slice.rows), read_one);
+  Kokkos::parallel_for("grist::io::read", Indices<HostExec>(host, 0, slice.rows), read_one);
   host.fence("grist::io::read");
 }
 

@@ -17,7 +17,7 @@ void draw(const TensorRow& row, std::uint64_t seed, float deviation, Index first
   T* values = out.data();
   const Initial initial = row.initial;
   Kokkos::parallel_for(
-      "grist::initialize", Kokkos::RangePolicy<HostExec>(0, (count + 3) / 4), [=](Index block) {
+      "grist::initialize", Indices<HostExec>(0, (count + 3) / 4), [=](Index block) {
         const PhiloxBlock bits = stream.at(static_cast<std::uint64_t>(first / 4 + block));
         const NormalPair a = normal_pair(bits.word[0], bits.word[1]), b = normal_pair(bits.word[2], bits.word[3]);
         const float drawn[4] = {a.first, a.second, b.first, b.second};

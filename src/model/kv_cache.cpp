@@ -15,7 +15,7 @@ void KvCache<T>::append(const Exec& exec, int layer, View2<const T> qkv, View1<c
   const Index width = kv_heads_ * head_dim_, first_k = static_cast<Index>(qkv.extent(1)) - 2 * width;
   const Index dim = head_dim_;
   Kokkos::parallel_for(
-      "grist::kv_cache::append", Kokkos::RangePolicy<Exec>(exec, 0, static_cast<Index>(rows.extent(0)) * width),
+      "grist::kv_cache::append", Indices<Exec>(exec, 0, static_cast<Index>(rows.extent(0)) * width),
       KOKKOS_LAMBDA(Index item) {
         const Index t = item / width, c = item % width;
         k(c / dim, rows(t), c % dim) = qkv(t, first_k + c);

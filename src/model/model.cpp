@@ -20,12 +20,12 @@ namespace {
 void pick_rows(const Exec& exec, View2<const float> x, View1<const int> rows, View2<float> picked) {
   const Index hidden = x.extent(1);
   Kokkos::parallel_for(
-      "grist::model::pick_rows", Kokkos::RangePolicy<Exec>(exec, 0, picked.size()),
+      "grist::model::pick_rows", Indices<Exec>(exec, 0, picked.size()),
       KOKKOS_LAMBDA(Index i) { picked(i / hidden, i % hidden) = x(rows(i / hidden), i % hidden); });
 }
 
 void number_rows(const Exec& exec, View1<int> rows) {
-  Kokkos::parallel_for("grist::model::number_rows", Kokkos::RangePolicy<Exec>(exec, 0, rows.extent(0)),
+  Kokkos::parallel_for("grist::model::number_rows", Indices<Exec>(exec, 0, rows.extent(0)),
                        KOKKOS_LAMBDA(Index i) { rows(i) = static_cast<int>(i); });
 }
 
