@@ -37,8 +37,8 @@ void sum_chunks(const Exec& exec, View1<const Index> array, View1<Index> sums) {
 template <class T>
 double square_rate(const Exec& exec, Gemm& gemm, Index n) {
   const Buffer<T> x("rates x", n * n), w("rates w", n * n), y("rates y", n * n);
-  Kokkos::deep_copy(exec, x.view(), T(0.5F));
-  Kokkos::deep_copy(exec, w.view(), T(0.25F));
+  fill_varied(exec, x.view());
+  fill_varied(exec, w.view());
   const auto multiply = [&] { return gemm.multiply(exec, as_const(x.view(n, n)), as_const(w.view(n, n)), y.view(n, n)); };
   if (!multiply()) return 0;
   double best = 1e300;

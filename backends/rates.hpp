@@ -18,8 +18,15 @@ private:
   Buffer<Index> sums_;
 };
 
-/// FLOP per second of a square product that takes some hundredths of a second, the best of three; 0 where the provider
-/// declines the type.
+/// Values of many bit patterns in [-0.5, 0.5]: with constants a device draws less power and multiplies faster.
+template <class T>
+void fill_varied(const Exec& exec, View1<T> values) {
+  Kokkos::parallel_for("grist::rates::fill", Indices<Exec>(exec, 0, values.extent(0)),
+                       KOKKOS_LAMBDA(Index i) { values(i) = T(static_cast<float>(i % 1021) / 1021.0F - 0.5F); });
+}
+
+/// FLOP per second of a square product, of 8192 rows or as many as take some hundredths of a second: the best of three; 0
+/// where the provider declines the type.
 double gemm_rate(const Exec& exec, Gemm& gemm, DType type);
 
 }  // namespace grist

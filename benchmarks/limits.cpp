@@ -27,12 +27,6 @@ double seconds(const Exec& exec, F&& f) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-template <class T>
-void fill(const Exec& exec, View1<T> values) {
-  Kokkos::parallel_for("grist::benchmark::fill", Kokkos::RangePolicy<Exec>(exec, 0, values.extent(0)),
-                       KOKKOS_LAMBDA(Index i) { values(i) = T(static_cast<float>(i % 1021) / 1021.0F - 0.5F); });
-}
-
 double median(std::vector<double> values) {
   std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2));
   return values[values.size() / 2];
@@ -73,7 +67,7 @@ public:
 private:
   Buffer<T> random(const char* name, Index size) {
     const Buffer<T> buffer(name, size);
-    fill(exec_, buffer.view());
+    fill_varied(exec_, buffer.view());
     return buffer;
   }
 
@@ -93,7 +87,8 @@ nlohmann::ordered_json measure(const std::string& path, int prompt, int rounds, 
   const ProcessGrid grid(MPI_COMM_WORLD, {});
   const auto model = make_model(files, grid, {.type = dtype_of<T>,
                                               .limits = {.cache_tokens = prompt + rounds * tokens + 1,
-                                                         .batch_tokens = std::max<Index>(prompt, 8)}});
+                                                         .batch_tokens = std::max<Index>(prompt, 8)},
+                                              .replay = true});
   ReadBandwidth bandwidth(exec);
   BlockGemm<T> gemm(exec, spec, prompt);
   std::vector<int> ids(static_cast<std::size_t>(prompt));

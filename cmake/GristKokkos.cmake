@@ -1,4 +1,5 @@
-# Kokkos, and which of its backends the kernels run on: GRIST_KOKKOS_BACKEND is CUDA, HIP, SYCL, OPENMP, THREADS or SERIAL afterwards.
+# Kokkos, and which of its backends the kernels run on: afterwards GRIST_KOKKOS_BACKEND is CUDA, HIP, SYCL, OPENMP, THREADS or
+# SERIAL, and GRIST_ON_DEVICE says whether that is one with memory of its own.
 set(GRIST_BACKEND AUTO CACHE STRING "Backend that Kokkos must bring: AUTO (what it has), CUDA, HIP, OPENMP or SERIAL")
 set_property(CACHE GRIST_BACKEND PROPERTY STRINGS AUTO CUDA HIP OPENMP SERIAL)
 set(kokkos_wanted 5.0)
@@ -22,6 +23,10 @@ foreach(backend SERIAL THREADS OPENMP SYCL HIP CUDA)
     set(GRIST_KOKKOS_BACKEND ${backend})
   endif()
 endforeach()
+set(GRIST_ON_DEVICE OFF)
+if(GRIST_KOKKOS_BACKEND MATCHES "CUDA|HIP|SYCL")
+  set(GRIST_ON_DEVICE ON)
+endif()
 if(NOT GRIST_BACKEND STREQUAL AUTO AND NOT GRIST_BACKEND IN_LIST Kokkos_DEVICES)
   list(JOIN Kokkos_DEVICES ", " devices)
   message(FATAL_ERROR "Kokkos ${Kokkos_VERSION} in ${Kokkos_DIR} was built for ${devices}, without ${GRIST_BACKEND}: "
@@ -33,10 +38,12 @@ endif()
 
 # A Kokkos that is too old for the toolkit, or was built with another, breaks in the middle of the build, with errors that
 # nobody understands. One kernel tells.
-if(GRIST_KOKKOS_BACKEND MATCHES "CUDA|HIP|SYCL" AND NOT GRIST_DEVICE_CHECK AND NOT GRIST_KOKKOS_COMPILES)
+if(GRIST_ON_DEVICE AND NOT GRIST_DEVICE_CHECK AND NOT GRIST_KOKKOS_COMPILES)
   # A project of its own: there Kokkos puts its compiler in place of the host's, as it does here.
   try_compile(GRIST_KOKKOS_COMPILES PROJECT kernel SOURCE_DIR "${CMAKE_CURRENT_LIST_DIR}/kernel"
-    CMAKE_FLAGS "-DKokkos_DIR=${Kokkos_DIR}" -DCMAKE_CXX_STANDARD=20 OUTPUT_VARIABLE output)
+    CMAKE_FLAGS "-DKokkos_DIR=${Kokkos_DIR}" -DCMAKE_CXX_STANDARD=20 "-DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS}"
+                "-DCMAKE_PREFIX_PATH=${CMAKE_PREFIX_PATH}"
+    OUTPUT_VARIABLE output)
   if(NOT GRIST_KOKKOS_COMPILES)
     string(REGEX MATCH "[^\n]*error[^\n]*" line "${output}")
     message(FATAL_ERROR "a kernel does not compile with Kokkos ${Kokkos_VERSION} in ${Kokkos_DIR} and ${CMAKE_CXX_COMPILER}: "
@@ -44,6 +51,6 @@ if(GRIST_KOKKOS_BACKEND MATCHES "CUDA|HIP|SYCL" AND NOT GRIST_DEVICE_CHECK AND N
   endif()
 endif()
 
-if(GRIST_KOKKOS_BACKEND MATCHES "CUDA|HIP|SYCL")
+if(GRIST_ON_DEVICE)
   set(CMAKE_DISABLE_PRECOMPILE_HEADERS ON)  # compilers for devices have none
 endif()

@@ -52,6 +52,10 @@ $kernel"
 printf '#!/bin/bash\nexec "$@" -DWRAPPED\n' >"$work/wrapper"
 chmod +x "$work/wrapper"
 echo "set_property(GLOBAL PROPERTY RULE_LAUNCH_COMPILE \"$work/wrapper\")" >>"$work/wrapped/KokkosConfig.cmake"
+kokkos dependent 5.0.2 "CUDA;SERIAL" "$kernel"
+echo 'find_package(Thing REQUIRED)' >>"$work/dependent/KokkosConfig.cmake"
+mkdir "$work/thing"
+touch "$work/thing/ThingConfig.cmake"
 kokkos broken 5.0.2 "HIP;SERIAL" '#error this ROCm is too new'
 
 says nowhere 'Kokkos was not found: .*Kokkos >= 5.0' -DCMAKE_DISABLE_FIND_PACKAGE_Kokkos=ON
@@ -62,6 +66,7 @@ says host 'kernels on OPENMP, not on SERIAL: give one without OPENMP' -DGRIST_BA
 says cuda 'kernels run on CUDA' -DGRIST_BACKEND=CUDA
 says cuda 'kernels on CUDA, not on OPENMP' -DGRIST_BACKEND=OPENMP
 says wrapped 'kernels run on CUDA' -DGRIST_BACKEND=CUDA
+says dependent 'kernels run on CUDA' -DGRIST_BACKEND=CUDA "-DCMAKE_PREFIX_PATH=$work/host;$work/thing"
 says broken 'does not compile with Kokkos 5.0.2 in .*too old for the toolkit.*this ROCm is too new' -DGRIST_BACKEND=HIP
 
 [ "$failures" = 0 ] && echo "all checks of GristKokkos.cmake passed"

@@ -32,12 +32,13 @@ protected:
     if (layouts.empty()) GTEST_SKIP() << GetParam().model << " has no layout for so many ranks";
   }
 
-  [[nodiscard]] std::unique_ptr<Model> make(const ProcessGrid& grid) const {
+  [[nodiscard]] std::unique_ptr<Model> make(const ProcessGrid& grid, bool replay = false) const {
     return make_model(files, grid, {.type = GetParam().type,
                                     .limits = {.cache_tokens = sequence_rows * static_cast<Index>(cases.size()),
                                                .batch_tokens = 64,
                                                .batch_sequences = static_cast<int>(cases.size()),
-                                               .logit_rows = static_cast<Index>(cases.size())}});
+                                               .logit_rows = static_cast<Index>(cases.size())},
+                                    .replay = replay});
   }
 
   static BatchItem item(std::span<const int> ids, std::size_t position, std::size_t sequence) {
@@ -82,7 +83,7 @@ TEST_P(Golden, TokenByTokenGivesThemToo) {
   for (const auto& layout : layouts) {
     SCOPED_TRACE(to_string(layout));
     const ProcessGrid grid(MPI_COMM_WORLD, layout);
-    const auto model = make(grid);
+    const auto model = make(grid, true);
     for (const auto& c : cases) {
       std::vector<int> ids = c.ids;
       ids.insert(ids.end(), c.greedy_ids.begin(), c.greedy_ids.end());
