@@ -17,18 +17,17 @@ public:
   /// Room for `size` elements, valid until the next call.
   template <class T>
   T* room(Index size) {
-    const std::size_t bytes = static_cast<std::size_t>(size) * sizeof(T);
-    if (memory_.extent(0) < bytes) {
-      const std::size_t grown = std::max(bytes, 2 * memory_.extent(0));
+    const Index bytes = size * static_cast<Index>(sizeof(T));
+    if (memory_.size() < bytes) {
+      const Index grown = std::max(bytes, 2 * memory_.size());
       memory_ = {};  // what was there is given back first
-      memory_ = Bytes(Kokkos::view_alloc(Kokkos::WithoutInitializing, "grist::reserve"), grown);
+      memory_ = {"reserve", grown};
     }
     return reinterpret_cast<T*>(memory_.data());
   }
 
 private:
-  using Bytes = Kokkos::View<std::byte*, Kokkos::LayoutRight, Space>;
-  Bytes memory_;
+  Buffer<std::byte, Space> memory_;
 };
 
 /// One View at a time in host memory. With `direct` it is the View's own memory that is handed out, which then must be
@@ -62,7 +61,7 @@ public:
 
 private:
   template <class T>
-  using Host = Kokkos::View<T*, Kokkos::LayoutRight, Kokkos::SharedHostPinnedSpace, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
+  using Host = View<T*, Kokkos::SharedHostPinnedSpace>;
 
   bool direct_;
   Reserve<Kokkos::SharedHostPinnedSpace> pinned_;

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <grist/core/dtype.hpp>
+#include <grist/core/errors.hpp>
 
 #include <Kokkos_Core.hpp>
 #include <Kokkos_Profiling_ScopedRegion.hpp>
 
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 
 namespace grist {
@@ -23,8 +25,8 @@ using Index = std::int64_t;
 template <class Space>
 using Indices = Kokkos::RangePolicy<Space, Kokkos::IndexType<Index>>;
 
-template <class Data>
-using View = Kokkos::View<Data, Kokkos::LayoutRight, Memory, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
+template <class Data, class Space = Memory>
+using View = Kokkos::View<Data, Kokkos::LayoutRight, Space, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
 template <class T>
 using View1 = View<T*>;
 template <class T>
@@ -32,21 +34,28 @@ using View2 = View<T**>;
 template <class T>
 using View3 = View<T***>;
 
-/// Owned device memory of one type, not initialised.
-template <class T>
+/// Owned memory of one type, not initialised. Throws MemoryError where `Space` has not so much.
+template <class T, class Space = Memory>
 class Buffer {
 public:
   Buffer() = default;
-  Buffer(const std::string& label, Index size)
-      : memory_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "grist::" + label), static_cast<std::size_t>(size)) {}
+  Buffer(const std::string& label, Index size) {
+    try {
+      memory_ = Owned(Kokkos::view_alloc(Kokkos::WithoutInitializing, "grist::" + label), static_cast<std::size_t>(size));
+    } catch (const std::runtime_error&) {  // what Kokkos throws here, and only for want of memory
+      throw MemoryError("{}: {} bytes of {} memory are wanted, and not so many are free", label,
+                        static_cast<std::size_t>(size) * sizeof(T), Space::name());
+    }
+  }
 
   [[nodiscard]] Index size() const { return static_cast<Index>(memory_.extent(0)); }
   [[nodiscard]] T* data() const { return memory_.data(); }
-  [[nodiscard]] View1<T> view() const { return View1<T>(memory_.data(), memory_.extent(0)); }
-  [[nodiscard]] View2<T> view(Index rows, Index columns) const { return View2<T>(memory_.data(), rows, columns); }
+  [[nodiscard]] View<T*, Space> view() const { return View<T*, Space>(memory_.data(), memory_.extent(0)); }
+  [[nodiscard]] View<T**, Space> view(Index rows, Index columns) const { return View<T**, Space>(memory_.data(), rows, columns); }
 
 private:
-  Kokkos::View<T*, Kokkos::LayoutRight, Memory> memory_;
+  using Owned = Kokkos::View<T*, Kokkos::LayoutRight, Space>;
+  Owned memory_;
 };
 
 /// Kernels take const Views; this spells the conversion once.

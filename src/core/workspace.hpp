@@ -52,7 +52,7 @@ public:
   [[nodiscard]] std::size_t capacity() const { return static_cast<std::size_t>(arena_.size()); }
 
 private:
-  static constexpr std::size_t alignment = 256;
+  static constexpr std::size_t alignment = 256;  // counted from the arena's begin
   void* take_bytes(const Exec& exec, std::string_view name, std::size_t bytes);
 
   Buffer<std::byte> arena_;

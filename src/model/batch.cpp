@@ -36,7 +36,7 @@ Batch::Batch(Index max_tokens, int max_sequences, Index cache_tokens, int group)
       tile_sequence_(take<int>(most_tiles(max_tokens, max_sequences, group))),
       tile_begin_(take<int>(most_tiles(max_tokens, max_sequences, group))),
       device_("batch", bytes_),
-      host_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "grist::batch"), host_reaches_memory ? 0 : bytes_) {}
+      host_("batch", host_reaches_memory ? 0 : bytes_) {}
 
 void Batch::assign(const Exec& exec, std::span<const BatchItem> items) {
   tokens_ = few_ = tiles_ = 0;
@@ -72,7 +72,7 @@ void Batch::assign(const Exec& exec, std::span<const BatchItem> items) {
     host(kv_length_)[s] = item.position + count;
     host(last_rows_)[s] = static_cast<int>(tokens_) - 1;
   }
-  if constexpr (!host_reaches_memory) Kokkos::deep_copy(exec, device_.view(), host_);
+  if constexpr (!host_reaches_memory) Kokkos::deep_copy(exec, device_.view(), host_.view());
 }
 
 layers::PackedSequences Batch::packed() const {

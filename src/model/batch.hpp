@@ -68,7 +68,7 @@ private:
   Array<int> ids_, positions_, query_begin_, kv_length_, last_rows_, tile_sequence_, tile_begin_;
   // The block goes to the device in one piece; where the host reaches it there is no other.
   Buffer<std::byte> device_;
-  Kokkos::View<std::byte*, Kokkos::LayoutRight, Kokkos::SharedHostPinnedSpace> host_;
+  Buffer<std::byte, Kokkos::SharedHostPinnedSpace> host_;
 };
 
 }  // namespace grist

@@ -1,4 +1,4 @@
-// Workspace: pieces do not touch, scopes give back, too much is refused with the sizes, poison shows.
+// Buffer and Workspace: pieces do not touch, scopes give back, too much is refused with the sizes, poison shows.
 #include <grist/core/errors.hpp>
 #include <grist/core/workspace.hpp>
 
@@ -12,6 +12,15 @@ namespace {
 using namespace grist;
 
 std::uintptr_t address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+
+TEST(Buffer, SaysWhatItWantedWhereThereIsNoMemory) {
+  try {
+    const Buffer<double> buffer("too much", Index{1} << 50);
+    FAIL() << "2^53 bytes were given";
+  } catch (const MemoryError& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("too much: 9007199254740992 bytes"));
+  }
+}
 
 TEST(Workspace, IsEmptyUnlessGivenASize) {
   const Workspace none;
