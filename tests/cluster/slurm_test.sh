@@ -105,16 +105,27 @@ MODEL=$work/nowhere PROMPTS=$prompt sbatch --wait --quiet --ntasks=2 --output="$
 same "a batch job that fails: sbatch's exit code" $? 3
 job=$(squeue --states=all --noheader --format=%i | sort -n | tail -n 1)
 same "and what Slurm keeps of it" "$(scontrol show job "$job" | grep -o ' ExitCode=[0-9:]*')" " ExitCode=3:0"
-# One rank waits for a text, the other for that one, and is killed. Slurm leaves the first alone without --kill-on-bad-exit.
+srun -n 2 --overcommit bash -c 'models=("$0" "$1"); exec grist generate --prompt x --tp 2 --model "${models[SLURM_PROCID]}"' \
+  "$model" "$work/nowhere" >/dev/null 2>"$work/messages"
+same "one rank that fails alone: srun's exit code" $? 3
+same "and one line of it" "$(grep -c '^grist: error: .*nowhere' "$work/messages")" 1
+
+# One rank waits for a text that never comes, the other for that one, and is killed: the template must end the job.
 mkfifo "$work/silence"
 exec 9<>"$work/silence"
-srun --kill-on-bad-exit=1 -n 2 --overcommit bash -c '{ [ "$SLURM_PROCID" = 1 ] && sleep 4 && kill -9 $$; } & exec "$@"' rank \
-  grist perplexity --model "$model" --file /dev/stdin --tp 2 <"$work/silence" >"$work/killed" 2>&1 &
+mkdir "$work/bin"
+cat >"$work/bin/grist" <<TEXT
+#!/bin/bash
+{ [ "\$SLURM_PROCID" = 1 ] && sleep 4 && kill -9 \$\$; } &
+exec $(type -P grist) "\$@"
+TEXT
+chmod +x "$work/bin/grist"
 begin=$SECONDS
-wait $!
-same "a step with a killed rank fails" $(($? != 0)) 1
-[ $((SECONDS - begin)) -ge 3 ] || fail "a step with a killed rank ended before: $(cat "$work/killed")"
-[ $((SECONDS - begin)) -lt 40 ] || fail "a step with a killed rank took $((SECONDS - begin)) s to end"
+PATH=$work/bin:$PATH MODEL=$model PROMPTS=$work/silence sbatch --wait --quiet --ntasks=2 --output="$work/killed" \
+  "$root/examples/batch/generate.sbatch"
+same "a batch job with a killed rank: sbatch's exit code" $? 137
+[ $((SECONDS - begin)) -ge 3 ] || fail "a batch job with a killed rank ended before: $(cat "$work/killed")"
+[ $((SECONDS - begin)) -lt 40 ] || fail "a batch job with a killed rank took $((SECONDS - begin)) s to end"
 
 [ "$failures" = 0 ] && echo "all checks in Slurm passed"
 exit $((failures > 0))

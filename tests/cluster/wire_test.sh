@@ -53,16 +53,19 @@ generate=(grist generate --model "$model" --prompt "Once upon a time" --max-new-
 expected=$(ids "$work/alone")
 [ -n "$expected" ] || fail "one rank gives no tokens"
 same "the ranks are on two nodes" "$(over_the_wire hostname | sort | tr '\n' ' ')" "$first $second "
-# What the launcher itself sends, and then 12 tokens of 64 floats at least.
+# The launcher and the start of MPI send too; beyond that, two sums per layer or one handing over per token, of floats.
 before=$(sent)
-over_the_wire true
-least=$(($(sent) - before + 12 * 64 * 4))
+over_the_wire grist info >/dev/null || fail "grist info on two nodes: exit code $?"
+start=$(($(sent) - before))
+of_config() { grep -o "\"$1\": *[0-9]*" "$model/config.json" | grep -o '[0-9]*$'; }
+vector=$((4 * $(of_config hidden_size)))
+declare -A least=([tp]=$((start + 12 * 2 * $(of_config num_hidden_layers) * vector)) [pp]=$((start + 12 * vector)))
 for layout in tp pp; do
   before=$(sent)
   over_the_wire "${generate[@]}" "--$layout" 2 >"$work/$layout" 2>"$work/messages" || fail "--$layout 2: exit code $?: $(cat "$work/messages")"
   same "--$layout 2 over the wire gives one rank's tokens" "$(ids "$work/$layout")" "$expected"
   bytes=$(($(sent) - before))
-  [ "$bytes" -gt "$least" ] || fail "--$layout 2: only $bytes bytes went over the wire, expected more than $least"
+  [ "$bytes" -gt "${least[$layout]}" ] || fail "--$layout 2: only $bytes bytes went over the wire, expected more than ${least[$layout]}"
 done
 over_the_wire grist generate --model "$work/nowhere" --prompt x --tp 2 >/dev/null 2>"$work/messages"
 same "a failure on two nodes: the exit code" $? 3
