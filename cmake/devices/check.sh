@@ -1,15 +1,17 @@
 #!/bin/bash
-# check.sh CUDA ARCHITECTURE...: compiles src, layers, backends and benchmarks as a GPU build does, for each architecture, without
-# such a device. Fails on an error, on a warning, on a source file or a header with a kernel that was not compiled, and on a
-# kernel too large for a graph. CUDA: where nvcc lies.
+# check.sh CUDA TESTS ARCHITECTURE...: compiles src, layers, backends and benchmarks as a GPU build does, for each architecture,
+# without such a device; with TESTS ON those too. Fails on an error, on a warning, on a source file or a header with a kernel that
+# was not compiled, and on a kernel too large for a graph. CUDA: where nvcc lies.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 export GRIST_NVCC=$1/bin/nvcc GRIST_DEVICE_ARCH
 kernel='KOKKOS_(LAMBDA|FUNCTION|INLINE_FUNCTION|CLASS_LAMBDA)|parallel_(for|reduce|scan)'
 host='^(backends/openmp|backends/kokkos_kernels)/|^backends/widened_product.hpp$'   # for hosts, or for a library that is not here
+folders=(src layers backends benchmarks)
+[ "$2" = OFF ] || folders+=(tests)
 failed=0
 
-for GRIST_DEVICE_ARCH in "${@:2}"; do
+for GRIST_DEVICE_ARCH in "${@:3}"; do
   case $GRIST_DEVICE_ARCH in
     sm_*) device=cuda launcher=nvcc.sh ;;
     gfx*) device=hip launcher=hipcc.sh ;;
@@ -21,13 +23,13 @@ for GRIST_DEVICE_ARCH in "${@:2}"; do
   # Nothing will run: what an optimizer does only takes time.
   cmake -G Ninja -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DGRIST_DEVICE_CHECK=$device \
     -DGRIST_DEVICE_ARCH="$GRIST_DEVICE_ARCH" -DCMAKE_CXX_COMPILER_LAUNCHER="$root/cmake/devices/$launcher" \
-    -DGRIST_TESTS=OFF >"$build/configure.log" 2>&1 || { cat "$build/configure.log" >&2; exit 1; }
+    -DGRIST_TESTS="$2" >"$build/configure.log" 2>&1 || { cat "$build/configure.log" >&2; exit 1; }
   cmake --build "$build" -- -k 0 || failed=1
 
   # What was compiled, headers too: ninja keeps it for every object that was made.
   compiled=$(cd "$build" && ninja -t deps | sed -n 's|^    ||p' | sort -u | xargs realpath | sed -n "s|^$root/||p" |
     grep -v '^build/' | sort -u)
-  with_kernels=$(cd "$root" && grep -rlE --include='*.cpp' --include='*.hpp' "$kernel" src layers backends benchmarks | sort)
+  with_kernels=$(cd "$root" && grep -rlE --include='*.cpp' --include='*.hpp' "$kernel" "${folders[@]}" | sort)
   left_out=$(comm -13 <(echo "$compiled") <(echo "$with_kernels") | grep -vE "$host" || true)
   if [ -n "$left_out" ]; then
     printf 'check-devices: a kernel is not compiled for %s: %s\n' "$GRIST_DEVICE_ARCH" "${left_out//$'\n'/ }" >&2

@@ -14,7 +14,7 @@ namespace grist::test {
 template <class Exception = InputError>
 auto Refuses(const std::vector<std::string>& words) {
   std::vector<testing::Matcher<std::string>> parts = {testing::Not(testing::HasSubstr("\n"))};
-  for (const std::string& word : words) parts.emplace_back(testing::HasSubstr(word));
+  for (const std::string& word : words) parts.push_back(testing::HasSubstr(word));
   return testing::ThrowsMessage<Exception>(testing::AllOfArray(parts));
 }
 
