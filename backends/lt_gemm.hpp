@@ -2,6 +2,7 @@
 #pragma once
 
 #include <grist/backends/plan_cache.hpp>
+#include <grist/backends/widened_product.hpp>
 
 #include <cstdint>
 #include <numeric>
@@ -21,20 +22,19 @@ struct LtProduct {
 ///   bool serves(const LtProduct&, const Algorithm&);
 ///   void multiply(const Exec&, const LtProduct&, const Algorithm&, const void* x, const void* w, void* y).
 /// One algorithm is chosen for each weight matrix, whatever the number of tokens: with a choice for each number of tokens
-/// the bits of a token would depend on its neighbours. It must not deal a sum out to several work groups.
+/// the bits of a token would depend on its neighbours. It must not deal a sum out to several work groups. 16-bit products that
+/// the library lacks (hipBLASLt on MI200: bf16 to float) are done by float ones.
 template <class Library>
 class LtGemm final : public Gemm {
 public:
   [[nodiscard]] std::string_view name() const override { return Library::name; }
 
   bool multiply(const Exec& exec, ConstMatrix x, ConstMatrix w, Matrix y) override {
-    const LtProduct product{ProductShape(x, w, y), alignment_of(x, w, y)};
-    for (const void* data : {x.data, w.data, static_cast<const void*>(y.data)})
-      if (reinterpret_cast<std::uintptr_t>(data) % product.alignment != 0) return false;
-    const auto* algorithm = algorithms_.find_or_make(with_tokens(product, planned_tokens).shape, [&] { return choose(product); });
-    if (algorithm == nullptr) return false;
     const auto region = Kokkos::Profiling::ScopedRegion("grist::gemm");
-    return multiply_pieces(exec, product, *algorithm, static_cast<const std::byte*>(x.data), w.data, static_cast<std::byte*>(y.data));
+    if (multiply_as_they_are(exec, x, w, y)) return true;
+    return widened_.multiply(exec, x, w, y, [&](const ConstMatrix& wx, const ConstMatrix& ww, const Matrix& wy) {
+      return multiply_as_they_are(exec, wx, ww, wy);
+    });
   }
 
   [[nodiscard]] Library& library() { return library_; }
@@ -48,6 +48,15 @@ private:
   static std::size_t alignment_of(const ConstMatrix& x, const ConstMatrix& w, const Matrix& y) {
     const auto bytes = [](Index columns, DType type) { return static_cast<std::size_t>(columns) * size_of(type); };
     return std::gcd(std::gcd(widest_load, bytes(x.columns, x.type)), std::gcd(bytes(w.columns, w.type), bytes(y.columns, y.type)));
+  }
+
+  bool multiply_as_they_are(const Exec& exec, const ConstMatrix& x, const ConstMatrix& w, const Matrix& y) {
+    const LtProduct product{ProductShape(x, w, y), alignment_of(x, w, y)};
+    for (const void* data : {x.data, w.data, static_cast<const void*>(y.data)})
+      if (reinterpret_cast<std::uintptr_t>(data) % product.alignment != 0) return false;
+    const auto* algorithm = algorithms_.find_or_make(with_tokens(product, planned_tokens).shape, [&] { return choose(product); });
+    if (algorithm == nullptr) return false;
+    return multiply_pieces(exec, product, *algorithm, static_cast<const std::byte*>(x.data), w.data, static_cast<std::byte*>(y.data));
   }
 
   static LtProduct with_tokens(LtProduct product, Index tokens) {
@@ -80,6 +89,7 @@ private:
   Library library_;
   PlanCache<ProductShape, Algorithm> algorithms_;
   PlanCache<ProductShape, bool> served_;
+  WidenedProduct widened_;
 };
 
 }  // namespace grist

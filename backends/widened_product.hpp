@@ -22,9 +22,11 @@ void widen(const Exec& exec, const void* from, View2<float> to) {
 template <class T>
 void place(const Exec& exec, View2<float> panel, T* to, Index to_columns) {
   const Index columns = panel.extent(1);
+  using Team = Kokkos::TeamPolicy<Exec>;
   Kokkos::parallel_for(
-      "grist::gemm::place", Indices<Exec>(exec, 0, panel.extent(0)), KOKKOS_LAMBDA(Index row) {
-        for (Index i = 0; i < columns; ++i) to[row * to_columns + i] = T(panel(row, i));
+      "grist::gemm::place", Team(exec, static_cast<int>(panel.extent(0)), Kokkos::AUTO), KOKKOS_LAMBDA(const Team::member_type& team) {
+        const Index row = team.league_rank();
+        Kokkos::parallel_for(Kokkos::TeamVectorRange(team, columns), [&](Index i) { to[row * to_columns + i] = T(panel(row, i)); });
       });
 }
 
@@ -43,7 +45,7 @@ public:
   }
 
 private:
-  static constexpr Index panel_rows = 512;
+  static constexpr Index panel_rows = host_reaches_memory ? 512 : 2048;  // that fit a cache, or keep a device busy
 
   template <class T, class Multiply>
   bool multiply_as(const Exec& exec, ConstMatrix x, ConstMatrix w, Matrix y, Multiply&& multiply) {

@@ -38,10 +38,10 @@ class BlockGemm {
 public:
   BlockGemm(const Exec& exec, const ModelSpec& spec, Index tokens) : exec_(exec), tokens_(tokens) {
     const Index q = Index{spec.heads} * spec.head_dim, kv = Index{spec.kv_heads} * spec.head_dim;
-    shapes_ = {{q + 2 * kv, spec.hidden_size}, {spec.hidden_size, q},
-               {2 * spec.intermediate_size, spec.hidden_size}, {spec.hidden_size, spec.intermediate_size}};
+    products_ = {{q + 2 * kv, spec.hidden_size}, {spec.hidden_size, q, true},
+                 {2 * spec.intermediate_size, spec.hidden_size}, {spec.hidden_size, spec.intermediate_size, true}};
     Index most_in = 0, most_out = 0, weights = 0;
-    for (const auto& [out, in] : shapes_) {
+    for (const auto& [out, in, residual] : products_) {
       most_in = std::max(most_in, in);
       most_out = std::max(most_out, out);
       weights += out * in;
@@ -49,15 +49,16 @@ public:
     }
     x_ = random("x", most_in * tokens);
     w_ = random("w", weights);
-    y_ = Buffer<T>("y", most_out * tokens);
+    y_ = Buffer<float>("y", most_out * tokens);
   }
   /// FLOP per second.
   double measure() {
     return flops_ / seconds(exec_, [&] {
              Index offset = 0;
-             for (const auto& [out, in] : shapes_) {
+             for (const auto& [out, in, residual] : products_) {
                const View2<const T> x(x_.data(), tokens_, in), w(w_.data() + offset, out, in);
-               if (!gemm_->multiply(exec_, x, w, View2<T>(y_.data(), tokens_, out))) std::abort();
+               const Matrix y = residual ? Matrix(y_.view(tokens_, out)) : Matrix(View2<T>(reinterpret_cast<T*>(y_.data()), tokens_, out));
+               if (!gemm_->multiply(exec_, x, w, y)) std::abort();
                offset += out * in;
              }
            });
@@ -73,10 +74,15 @@ private:
 
   const Exec& exec_;
   Index tokens_;
-  std::vector<std::pair<Index, Index>> shapes_;
+  struct Product {
+    Index out, in;
+    bool residual = false;  // what is added to the residual stream is float
+  };
+  std::vector<Product> products_;
   double flops_ = 0;
   std::unique_ptr<Gemm> gemm_ = make_gemm();
-  Buffer<T> x_, w_, y_;
+  Buffer<T> x_, w_;
+  Buffer<float> y_;
 };
 
 template <class T>

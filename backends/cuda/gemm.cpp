@@ -7,6 +7,7 @@
 
 #include <array>
 #include <memory>
+#include <span>
 
 namespace grist {
 namespace {
@@ -78,16 +79,17 @@ public:
     if (status == CUBLAS_STATUS_NOT_SUPPORTED) return {};
     check(status, "cublasLtMatmulAlgoGetHeuristic");
     std::vector<Algorithm> algorithms;
-    for (int i = 0; i < found; ++i) algorithms.push_back(results[static_cast<std::size_t>(i)].algo);
+    for (const auto& result : std::span(results).first(static_cast<std::size_t>(found)))
+      if (result.state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(result.algo);
     return algorithms;
   }
 
   bool serves(const LtProduct& product, const Algorithm& algorithm) {
     Problem problem(product.shape);
-    cublasLtMatmulHeuristicResult_t result;
+    cublasLtMatmulHeuristicResult_t result{};
     const auto status = cublasLtMatmulAlgoCheck(handle_, &problem.operation, &problem.w.layout, &problem.x.layout,
                                                 &problem.y.layout, &problem.y.layout, &algorithm, &result);
-    return status == CUBLAS_STATUS_SUCCESS && result.state == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= workspace_bytes;
+    return status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= workspace_bytes;
   }
 
   void multiply(const Exec& exec, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {

@@ -8,6 +8,7 @@
 #include <hipblaslt/hipblaslt.h>
 
 #include <array>
+#include <span>
 
 namespace grist {
 namespace {
@@ -82,7 +83,8 @@ public:
     if (status == HIPBLAS_STATUS_NOT_SUPPORTED) return {};
     check(status, "hipblasLtMatmulAlgoGetHeuristic");
     std::vector<Algorithm> algorithms;
-    for (int i = 0; i < found; ++i) algorithms.push_back(results[static_cast<std::size_t>(i)].algo);
+    for (const auto& result : std::span(results).first(static_cast<std::size_t>(found)))
+      if (result.state == HIPBLAS_STATUS_SUCCESS) algorithms.push_back(result.algo);
     return algorithms;
   }
 

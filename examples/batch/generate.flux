@@ -12,5 +12,6 @@ RANKS=${RANKS:-2}                 # as many as slots
 TP=${TP:-$RANKS}
 PP=${PP:-1}
 
+# With GPUs: flux batch --gpus-per-slot=1, and flux run --gpus-per-task=1
 exec flux run --ntasks="$RANKS" --cores-per-task="${CORES:-4}" -o cpu-affinity=per-task \
   grist generate --model "$MODEL" --prompt-file "$PROMPTS" --tp "$TP" --pp "$PP" --max-new-tokens "${TOKENS:-128}" --json

@@ -42,9 +42,9 @@ public:
   Buffer(const std::string& label, Index size) {
     try {
       memory_ = Owned(Kokkos::view_alloc(Kokkos::WithoutInitializing, "grist::" + label), static_cast<std::size_t>(size));
-    } catch (const std::runtime_error&) {  // what Kokkos throws here, and only for want of memory
-      throw MemoryError("{}: {} bytes of {} memory are wanted, and not so many are free", label,
-                        static_cast<std::size_t>(size) * sizeof(T), Space::name());
+    } catch (const std::runtime_error& error) {  // what Kokkos throws where an allocation fails
+      throw MemoryError("{}: {} bytes of {} memory are wanted, and not so many are free ({})", label,
+                        static_cast<std::size_t>(size) * sizeof(T), Space::name(), error.what());
     }
   }
 

@@ -36,6 +36,9 @@ MemoryPlan memory_plan(const ModelSpec& spec, const Layout& layout, int pp_rank,
 }
 
 void check_memory(const MemoryPlan& plan, std::uint64_t needed, int ranks) {
+  // What a device's libraries, their workspace and the scratch of Kokkos' teams take of each rank beyond the plan.
+  constexpr std::uint64_t overhead = host_reaches_memory ? 0 : 512ULL << 20;
+  needed += overhead * static_cast<std::uint64_t>(ranks);
   const std::uint64_t available = device_facts().available;
   if (available != 0 && needed > available) {
     throw MemoryError("the model does not fit: the {} ranks that share this memory need {} (this one {} of weights, {} of KV cache, "

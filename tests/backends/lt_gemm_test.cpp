@@ -21,11 +21,14 @@ struct FakeLibrary {
 
   std::vector<Algorithm> asked, used;
   int able = 1;
+  bool has_16_bit = true;
+  bool first_wants_many = false;
   std::set<Index> refused_tokens;
 
   std::vector<Algorithm> candidates(const LtProduct& product) {
     asked.push_back({product.shape, product.alignment, 0});
     std::vector<Algorithm> all;
+    if (product.shape.x != DType::f32 && !has_16_bit) return all;
     for (int rank = 0; rank < able; ++rank) all.push_back({product.shape, product.alignment, rank});
     return all;
   }
@@ -33,7 +36,6 @@ struct FakeLibrary {
   bool serves(const LtProduct& product, const Algorithm& algorithm) {
     return (algorithm.rank > 0 || !first_wants_many || product.shape.tokens > 1) && !refused_tokens.contains(product.shape.tokens);
   }
-  bool first_wants_many = false;
 
   void multiply(const Exec&, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
     const auto& s = product.shape;
@@ -55,10 +57,11 @@ struct FakeLibrary {
 struct LtGemms : testing::Test {
   LtGemm<FakeLibrary> gemm;
 
-  bool multiply(const Factors<float>& factors, Index rows, Index first_float = 0) {
-    const auto x = on_device<float>(factors.x), w = on_device<float>(factors.w);
+  template <class T>
+  bool multiply(const Factors<T>& factors, Index rows, Index first_float = 0) {
+    const auto x = on_device<T>(factors.x), w = on_device<T>(factors.w);
     y = Buffer<float>("y", rows * factors.out + first_float);
-    return gemm.multiply(Exec(), View2<const float>(x.data(), rows, factors.in), as_const(w.view(factors.out, factors.in)),
+    return gemm.multiply(Exec(), View2<const T>(x.data(), rows, factors.in), as_const(w.view(factors.out, factors.in)),
                          View2<float>(y.data() + first_float, rows, factors.out));
   }
   Buffer<float> y;
@@ -119,6 +122,14 @@ TEST_F(LtGemms, MultiplyInPiecesWhereTheAlgorithmDoesNotServeSoManyTokens) {
   ASSERT_TRUE(multiply(factors, 201));
   EXPECT_LE(worst_error(on_host(y), factors.expected<float>(201)), 1);
   EXPECT_EQ(gemm.library().used.size(), 3U);  // 100, 50 and 51
+}
+
+TEST_F(LtGemms, WidenToFloatWhatTheLibraryLacksIn16Bits) {
+  gemm.library().has_16_bit = false;
+  const Factors<bf16> factors(9, 24, 2500);  // more weight rows than one panel
+  ASSERT_TRUE(multiply(factors, 9));
+  EXPECT_LE(worst_error(on_host(y), factors.expected<float>(9)), 1);
+  for (const auto& used : gemm.library().used) EXPECT_EQ(used.chosen_for.w, DType::f32);
 }
 
 TEST(PlanCaches, ForgetAllWhenFull) {
