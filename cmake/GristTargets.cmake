@@ -68,6 +68,6 @@ function(grist_test name)
     endif()
     set_tests_properties(${entries} PROPERTIES
       SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT} PROCESSORS ${processors} LABELS "${folder};${ARG_LABELS}"
-      ENVIRONMENT "OMP_NUM_THREADS=${threads};OMP_PROC_BIND=false;KOKKOS_DISABLE_WARNINGS=1;ASAN_OPTIONS=allocator_may_return_null=1")  # as malloc does
+      ENVIRONMENT "OMP_NUM_THREADS=${threads};OMP_PROC_BIND=false;KOKKOS_DISABLE_WARNINGS=1")
   endforeach()
 endfunction()

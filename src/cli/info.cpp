@@ -53,8 +53,8 @@ void print_build(const Runtime& runtime) {
 /// The first rank alone: others on its node would share what is measured.
 void print_rates(const Exec& exec) {
   ReadBandwidth bandwidth(exec);
-  double read = bandwidth.measure();  // the first round is a device's warming up
-  for (int round = 0; round < 3; ++round) read = std::max(read, bandwidth.measure());
+  double read = 0;
+  for (int round = 0; round < 4; ++round) read = std::max(read, bandwidth.measure());  // the first one warms a device up
   row("read", std::format("{:.1f} GB/s", read * 1e-9));
   for (const auto name : gemm_providers()) {
     for (const DType type : {DType::f32, DType::bf16}) {
@@ -89,7 +89,7 @@ void print_model(const Options& options) {
     const auto& plan = plans[i];
     std::printf("%5d %5d %12s %12s %12s %12s\n", static_cast<int>(i) / layout.tp, static_cast<int>(i) % layout.tp,
                 human_bytes(plan.parameters).c_str(), human_bytes(plan.kv_cache).c_str(),
-                human_bytes(plan.workspace).c_str(), human_bytes(plan.total()).c_str());
+                human_bytes(plan.workspace + plan.libraries).c_str(), human_bytes(plan.total()).c_str());
   }
 }
 

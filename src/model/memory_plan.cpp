@@ -2,6 +2,7 @@
 
 #include <grist/backends/device.hpp>
 #include <grist/core/errors.hpp>
+#include <grist/core/staging.hpp>
 #include <grist/model/decoder_block.hpp>
 #include <grist/model/parameters.hpp>
 
@@ -24,6 +25,7 @@ MemoryPlan plan_of(const ModelSpec& spec, const Layout& layout, int pp_rank, int
                              floats(limits.logit_rows * widest * layout.tp) + 3 * floats(limits.logit_rows);
   plan.workspace = floats(limits.batch_tokens * spec.hidden_size) + floats(limits.batch_tokens * spec.head_dim) +
                    std::max(decoder_block_bytes<T>(spec, shard, limits.batch_tokens), logits);
+  plan.libraries = host_reaches_memory ? 0 : 512ULL << 20;
   return plan;
 }
 
@@ -36,15 +38,12 @@ MemoryPlan memory_plan(const ModelSpec& spec, const Layout& layout, int pp_rank,
 }
 
 void check_memory(const MemoryPlan& plan, std::uint64_t needed, int ranks) {
-  // What a device's libraries, their workspace and the scratch of Kokkos' teams take of each rank beyond the plan.
-  constexpr std::uint64_t overhead = host_reaches_memory ? 0 : 512ULL << 20;
-  needed += overhead * static_cast<std::uint64_t>(ranks);
   const std::uint64_t available = device_facts().available;
   if (available != 0 && needed > available) {
     throw MemoryError("the model does not fit: the {} ranks that share this memory need {} (this one {} of weights, {} of KV cache, "
                       "{} of scratch), {} is free; use bf16, a shorter context or more nodes", ranks,
                       human_bytes(needed), human_bytes(plan.parameters), human_bytes(plan.kv_cache),
-                      human_bytes(plan.workspace), human_bytes(available));
+                      human_bytes(plan.workspace + plan.libraries), human_bytes(available));
   }
 }
 

@@ -22,7 +22,8 @@ struct MemoryPlan {
   std::uint64_t parameters = 0;
   std::uint64_t kv_cache = 0;
   std::uint64_t workspace = 0;
-  [[nodiscard]] std::uint64_t total() const { return parameters + kv_cache + workspace; }
+  std::uint64_t libraries = 0;  // that a device's libraries and the scratch of Kokkos' teams take beside it
+  [[nodiscard]] std::uint64_t total() const { return parameters + kv_cache + workspace + libraries; }
 };
 
 /// The plan of the rank with coordinates (pp_rank, tp_rank).
