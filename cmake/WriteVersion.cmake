@@ -4,7 +4,12 @@ execute_process(COMMAND git -C ${SOURCE_DIR} describe --always --dirty --abbrev=
 if(failed OR NOT commit)
   set(commit "unknown")
 endif()
-set(text "#pragma once\nnamespace grist {\ninline constexpr const char* version = \"${VERSION}\";\ninline constexpr const char* commit = \"${commit}\";\n}\n")
+set(text "#pragma once
+namespace grist {
+inline constexpr const char* version = \"${VERSION}\";
+inline constexpr const char* commit = \"${commit}\";
+}
+")
 set(old "")
 if(EXISTS ${OUT})
   file(READ ${OUT} old)

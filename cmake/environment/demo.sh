@@ -8,11 +8,13 @@ trap 'rm -rf "$results"' EXIT
 # answer NAME HEADLINE LAUNCHER...: streams the answer, then tells how fast it came.
 answer() {
   printf '\n== %s\n   $ %s\n\n' "$2" "./run ${*:3} generate ...${layout[*]:+ ${layout[*]}}"
-  if ! "${@:3}" generate "${question[@]}" "${layout[@]}" --json-file "$results/$1" 2>"$results/messages" </dev/null; then
+  if ! "${@:3}" generate "${question[@]}" "${layout[@]}" --json-file "$results/$1" 2>"$results/messages" </dev/null
+  then
     cat "$results/messages" >&2
     exit 1
   fi
-  printf '\n\n   -- %s tokens per second\n' "$(sed -n 's/.*"decode_tokens_per_second": *\([0-9]*\.\?[0-9]\).*/\1/p' "$results/$1")"
+  printf '\n\n   -- %s tokens per second\n' \
+    "$(sed -n 's/.*"decode_tokens_per_second": *\([0-9]*\.\?[0-9]\).*/\1/p' "$results/$1")"
 }
 
 ids() { grep -o '"new_ids": *\[[^]]*\]' "$results/$1" | grep -oE '[0-9]+'; }

@@ -30,7 +30,8 @@ host_serves() {
   if [ ! -e "$answer" ]; then
     mkdir -p "$store/host"
     scratch=$(mktemp -d "$store/host/probe.XXXXXX")
-    if cmake -G Ninja -S "$environment/probe" -B "$scratch" >"$scratch/log" 2>&1; then echo yes; else echo no; fi >"$scratch/answer"
+    if cmake -G Ninja -S "$environment/probe" -B "$scratch" >"$scratch/log" 2>&1
+    then echo yes; else echo no; fi >"$scratch/answer"
     mv "$scratch/answer" "$answer"
     rm -rf "$scratch"
   fi
@@ -86,18 +87,19 @@ need() {
   type -P apt-get >/dev/null || die "$2 is missing; $other_ways"
   [ "$UID" = 0 ] || die "please have these installed: apt-get install bubblewrap mmdebstrap uidmap; $other_ways"
   say "installing $2 ..."
-  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2"; } >/dev/null 2>&1 ||
-    die "apt-get install $2 failed; $other_ways"
+  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2"; } \
+    >/dev/null 2>&1 || die "apt-get install $2 failed; $other_ways"
 }
 
 # describe_entering IMAGE FOLDER: the image is the system, read-only; all else is this machine's, at its own paths.
 describe_entering() {
   local image=$1 path name
-  entering=(bwrap --die-with-parent --bind "$image" / --dev-bind /dev /dev --proc /proc --ro-bind /sys /sys --bind /run /run
-    --bind /var/tmp /var/tmp)
+  entering=(bwrap --die-with-parent --bind "$image" / --dev-bind /dev /dev --proc /proc --ro-bind /sys /sys
+    --bind /run /run --bind /var/tmp /var/tmp)
   for path in /*; do
     case $path in
-      /bin | /sbin | /lib | /lib32 | /lib64 | /libx32 | /usr | /etc | /var | /boot | /dev | /proc | /sys | /run | /lost+found) ;;
+      /bin | /sbin | /lib | /lib32 | /lib64 | /libx32 | /usr | /etc | /var) ;;
+      /boot | /dev | /proc | /sys | /run | /lost+found) ;;
       *) if [ -d "$path" ] && [ -x "$path" ]; then entering+=(--bind "$path" "$path"); fi ;;
     esac
   done
@@ -115,11 +117,12 @@ describe_entering() {
     PYTHONPATH PYTHONHOME LANGUAGE LANG $(compgen -e | grep -E '^[A-Za-z0-9]+_ROOT$'); do
     entering+=(--unsetenv "$name")
   done
-  # In the image one is root without being it, and tests start more ranks than there are cores: Open MPI wants to be told.
-  # There is one machine: its shared memory serves, and looking for networks takes a second at each start.
+  # In the image one is root without being it, and tests start more ranks than there are cores: Open MPI wants to be
+  # told. There is one machine: its shared memory serves, and looking for networks takes a second at each start.
   entering+=(--setenv OMPI_ALLOW_RUN_AS_ROOT 1 --setenv OMPI_ALLOW_RUN_AS_ROOT_CONFIRM 1
     --setenv PRTE_MCA_mapby :oversubscribe --setenv OMPI_MCA_pml ob1 --setenv OMPI_MCA_btl self,sm)
-  entering+=(--setenv LC_ALL C.UTF-8 --setenv CCACHE_DIR "$store/ccache" --setenv CCACHE_SLOPPINESS "pch_defines,time_macros" --setenv GRIST_ENV host --setenv GRIST_KIND "$kind"
+  entering+=(--setenv LC_ALL C.UTF-8 --setenv GRIST_ENV host --setenv GRIST_KIND "$kind"
+    --setenv CCACHE_DIR "$store/ccache" --setenv CCACHE_SLOPPINESS "pch_defines,time_macros"
     --setenv PATH "$2:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" --remount-ro / --chdir "$PWD")
 }
 

@@ -1,5 +1,6 @@
 #!/bin/bash
-# slurm_test.sh MODEL: a Slurm of one node, made on the spot, starts grist from PATH as a cluster does. Exit code 77: skipped.
+# slurm_test.sh MODEL: a Slurm of one node, made on the spot, starts grist from PATH as a cluster does. Exit code 77:
+# skipped.
 set -uo pipefail
 # shellcheck source=tests/cluster/checks.sh
 . "$(dirname "$0")/checks.sh"
@@ -68,8 +69,8 @@ start() {
   "$@" >>"$work/daemons.log" 2>&1 &
   started+=($!)
 }
-start munged --foreground --force --key-file="$work/munge.key" --socket="$work/munge.socket" --pid-file="$work/munge.pid" \
-  --log-file="$work/munge.log" --seed-file="$work/munge.seed" --num-threads=2
+start munged --foreground --force --key-file="$work/munge.key" --socket="$work/munge.socket" \
+  --pid-file="$work/munge.pid" --log-file="$work/munge.log" --seed-file="$work/munge.seed" --num-threads=2
 start slurmctld -D -i
 start slurmd -D -N "$node"
 for ((i = 0; i < 60; ++i)); do
@@ -90,7 +91,8 @@ generate=(grist generate --model "$model" --prompt-file "$prompt" --max-new-toke
 expected=$(ids "$work/alone")
 [ -n "$expected" ] || fail "one rank gives no tokens"
 
-srun -n 2 --overcommit "${generate[@]}" --tp 2 >"$work/tp" 2>"$work/messages" || fail "srun --tp 2: exit code $?: $(cat "$work/messages")"
+srun -n 2 --overcommit "${generate[@]}" --tp 2 >"$work/tp" 2>"$work/messages" ||
+  fail "srun --tp 2: exit code $?: $(cat "$work/messages")"
 same "srun -n 2 --tp 2 gives one rank's tokens" "$(ids "$work/tp")" "$expected"
 same "and is silent on stderr" "$(cat "$work/messages")" ""
 srun -n 2 --overcommit "${generate[@]}" --pp 2 >"$work/pp" 2>/dev/null || fail "srun --pp 2: exit code $?"
@@ -100,18 +102,27 @@ MODEL=$model PROMPTS=$prompt TOKENS=12 sbatch --wait --quiet --ntasks=2 --output
   "$root/examples/batch/generate.sbatch" || fail "sbatch: exit code $?: $(cat "$work/batch")"
 same "a batch job gives one rank's tokens" "$(ids "$work/batch")" "$expected"
 
+# Tasks that MPI does not join work alone, each for itself, and one of them says so.
+srun -n 2 --overcommit --mpi=none "${generate[@]}" >"$work/tasks" 2>"$work/messages" ||
+  fail "srun --mpi=none: exit code $?"
+same "srun --mpi=none: both tasks give one rank's tokens" "$(ids "$work/tasks" | uniq -c | tr -s ' ')" " 2 $expected"
+same "and one note" "$(grep -c '^grist: note: the launcher started 2 processes' "$work/messages")" 1
+srun -n 2 --overcommit bash -c 'grist tokenize --model "$0" --text "part $SLURM_PROCID"' "$model" >"$work/parts"
+same "every task of a batch speaks" "$(wc -l <"$work/parts")" 2
+
 # ---- failures, as Slurm sees them
 srun -n 2 --overcommit grist generate --model "$work/nowhere" --prompt x --tp 2 2>"$work/messages"
 same "a missing model: srun's exit code" $? 3
 grep -q "nowhere" "$work/messages" || fail "the message does not name the model: $(cat "$work/messages")"
 srun -n 3 --overcommit "${generate[@]}" --tp 2 2>/dev/null
 same "a layout that does not fit: srun's exit code" $? 2
-MODEL=$work/nowhere PROMPTS=$prompt sbatch --wait --quiet --ntasks=2 --output="$work/batch" "$root/examples/batch/generate.sbatch"
+MODEL=$work/nowhere PROMPTS=$prompt sbatch --wait --quiet --ntasks=2 --output="$work/batch" \
+  "$root/examples/batch/generate.sbatch"
 same "a batch job that fails: sbatch's exit code" $? 3
 job=$(squeue --states=all --noheader --format=%i | sort -n | tail -n 1)
 same "and what Slurm keeps of it" "$(scontrol show job "$job" | grep -o ' ExitCode=[0-9:]*')" " ExitCode=3:0"
-srun -n 2 --overcommit bash -c 'models=("$0" "$1"); exec grist generate --prompt x --tp 2 --model "${models[SLURM_PROCID]}"' \
-  "$model" "$work/nowhere" >/dev/null 2>"$work/messages"
+own_model='models=("$0" "$1"); exec grist generate --prompt x --tp 2 --model "${models[SLURM_PROCID]}"'
+srun -n 2 --overcommit bash -c "$own_model" "$model" "$work/nowhere" >/dev/null 2>"$work/messages"
 same "one rank that fails alone: srun's exit code" $? 3
 same "and one line of it" "$(grep -c '^grist: error: .*nowhere' "$work/messages")" 1
 
@@ -126,8 +137,8 @@ exec $(type -P grist) "\$@"
 TEXT
 chmod +x "$work/bin/grist"
 begin=$SECONDS
-PATH=$work/bin:$PATH MODEL=$model PROMPTS=$work/silence timeout 60 sbatch --wait --quiet --ntasks=2 --output="$work/killed" \
-  "$root/examples/batch/generate.sbatch"
+PATH=$work/bin:$PATH MODEL=$model PROMPTS=$work/silence timeout 60 sbatch --wait --quiet --ntasks=2 \
+  --output="$work/killed" "$root/examples/batch/generate.sbatch"
 same "a batch job with a killed rank ends by a signal: sbatch's exit code is above 128" $(($? > 128)) 1
 [ $((SECONDS - begin)) -ge 3 ] || fail "a batch job with a killed rank ended before: $(cat "$work/killed")"
 

@@ -1,5 +1,6 @@
 #!/bin/bash
-# wire_test.sh MODEL: two nodes made of network namespaces; grist from PATH runs over the wire between them. Exit code 77: skipped.
+# wire_test.sh MODEL: two nodes made of network namespaces; grist from PATH runs over the wire between them. Exit code
+# 77: skipped.
 set -uo pipefail
 # shellcheck source=tests/cluster/checks.sh
 . "$(dirname "$0")/checks.sh"
@@ -22,7 +23,8 @@ trap end EXIT
 
 # ---- two nodes and a wire
 ip netns add "$second"
-ip link add eth0 netns "$first" type veth peer name eth0 netns "$second" || { echo "skipped: no veth devices here"; exit 77; }
+ip link add eth0 netns "$first" type veth peer name eth0 netns "$second" ||
+  { echo "skipped: no veth devices here"; exit 77; }
 ip -n "$first" address add 10.77.0.1/24 dev eth0
 ip -n "$second" address add 10.77.0.2/24 dev eth0
 for name in "$first" "$second"; do
@@ -41,14 +43,16 @@ exec nsenter --net="/run/netns/\$name" unshare --mount --uts bash -c \
   'hostname "\$0"; mount -t sysfs none /sys; exec bash -c "\$*"' "\$name" "\${@:2}"
 TEXT
 chmod +x "$work/enter"
+network=("PATH=$PATH" UCX_TLS=tcp,self UCX_NET_DEVICES=eth0 MPIR_CVAR_NOLOCAL=1)
 over_the_wire() {
-  "$work/enter" 10.77.0.1 "$(printf '%q ' env "PATH=$PATH" UCX_TLS=tcp,self UCX_NET_DEVICES=eth0 MPIR_CVAR_NOLOCAL=1 timeout 120 \
-    mpiexec.hydra -launcher rsh -launcher-exec "$work/enter" -iface eth0 -hosts 10.77.0.1,10.77.0.2 -ppn 1 -n 2 "$@")"
+  "$work/enter" 10.77.0.1 "$(printf '%q ' env "${network[@]}" timeout 120 mpiexec.hydra -launcher rsh \
+    -launcher-exec "$work/enter" -iface eth0 -hosts 10.77.0.1,10.77.0.2 -ppn 1 -n 2 "$@")"
 }
 sent() { ip netns exec "$first" cat /sys/class/net/eth0/statistics/tx_bytes; }
 
 # ---- grist on them
-generate=(grist generate --model "$model" --prompt "Once upon a time" --max-new-tokens 12 --dtype f32 --json --threads 1)
+generate=(grist generate --model "$model" --prompt "Once upon a time" --max-new-tokens 12 --dtype f32 --json
+  --threads 1)
 "${generate[@]}" >"$work/alone" || fail "one rank: exit code $?"
 expected=$(ids "$work/alone")
 [ -n "$expected" ] || fail "one rank gives no tokens"
@@ -62,10 +66,12 @@ vector=$((4 * $(of_config hidden_size)))
 declare -A least=([tp]=$((start + 12 * 2 * $(of_config num_hidden_layers) * vector)) [pp]=$((start + 12 * vector)))
 for layout in tp pp; do
   before=$(sent)
-  over_the_wire "${generate[@]}" "--$layout" 2 >"$work/$layout" 2>"$work/messages" || fail "--$layout 2: exit code $?: $(cat "$work/messages")"
+  over_the_wire "${generate[@]}" "--$layout" 2 >"$work/$layout" 2>"$work/messages" ||
+    fail "--$layout 2: exit code $?: $(cat "$work/messages")"
   same "--$layout 2 over the wire gives one rank's tokens" "$(ids "$work/$layout")" "$expected"
   bytes=$(($(sent) - before))
-  [ "$bytes" -gt "${least[$layout]}" ] || fail "--$layout 2: only $bytes bytes went over the wire, expected more than ${least[$layout]}"
+  [ "$bytes" -gt "${least[$layout]}" ] ||
+    fail "--$layout 2: only $bytes bytes went over the wire, expected more than ${least[$layout]}"
 done
 over_the_wire grist generate --model "$work/nowhere" --prompt x --tp 2 >/dev/null 2>"$work/messages"
 same "a failure on two nodes: the exit code" $? 3
