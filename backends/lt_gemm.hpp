@@ -4,86 +4,131 @@
 #include <grist/backends/plan_cache.hpp>
 #include <grist/backends/widened_product.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <numeric>
 #include <vector>
 
 namespace grist {
 
-/// A product as these libraries see it. Their matrices are column-major, so that what is row-major here is transposed there:
-/// y^T [out, tokens] = w [out, in] x^T [in, tokens], with w given as the transpose of [in, out].
+/// A matrix, or a batch of them, as these libraries see it: column-major, so that what is row-major here is transposed
+/// there.
+struct LtMatrix {
+  DType type;
+  Index rows, columns, leading_dimension, batches, batch_stride;
+};
+
+/// A product as these libraries see it: C^T [columns, rows] = op(B)^T op(A)^T. B comes first, transposed there where it
+/// is transposed here, and A second.
 struct LtProduct {
   ProductShape shape;
   std::size_t alignment;  // of every row's first byte
+
+  [[nodiscard]] LtMatrix first() const {
+    const bool straight = shape.op_b == Op::none;
+    return {shape.b,
+            straight ? shape.columns : shape.inner,
+            straight ? shape.inner : shape.columns,
+            shape.b_stride,
+            shape.batches,
+            shape.b_batch_stride};
+  }
+  [[nodiscard]] LtMatrix second() const {
+    const bool straight = shape.op_a == Op::none;
+    return {shape.a,
+            straight ? shape.inner : shape.rows,
+            straight ? shape.rows : shape.inner,
+            shape.a_stride,
+            shape.batches,
+            shape.a_batch_stride};
+  }
+  [[nodiscard]] LtMatrix result() const {
+    return {shape.c, shape.columns, shape.rows, shape.c_stride, shape.batches, shape.c_batch_stride};
+  }
 };
 
 /// Library::Algorithm is what the library may do a product by;
 ///   std::vector<Algorithm> candidates(const LtProduct&), the fastest first;
 ///   bool serves(const LtProduct&, const Algorithm&);
-///   void multiply(const Exec&, const LtProduct&, const Algorithm&, const void* x, const void* w, void* y).
-/// One algorithm is chosen for each weight matrix, whatever the number of tokens: with a choice for each number of tokens
-/// the bits of a token would depend on its neighbours. It must not deal a sum out to several work groups. 16-bit products that
-/// the library lacks (hipBLASLt on MI200: bf16 to float) are done by float ones.
+///   void multiply(const Exec&, const LtProduct&, const Algorithm&, const void* a, const void* b, void* c).
+/// One algorithm is chosen for each B, whatever the number of rows: with a choice for each number of rows the bits of a
+/// token would depend on its neighbours. It must not split a sum over several work groups. 16-bit products that the
+/// library lacks (hipBLASLt on MI200: bf16 to float) are done by float ones.
 template <class Library>
 class LtGemm final : public Gemm {
 public:
   [[nodiscard]] std::string_view name() const override { return Library::name; }
 
-  bool multiply(const Exec& exec, ConstMatrix x, ConstMatrix w, Matrix y) override {
+  bool run(const Exec& exec, const Product& product) override {
     const auto region = Kokkos::Profiling::ScopedRegion("grist::gemm");
-    if (multiply_as_they_are(exec, x, w, y)) return true;
-    return widened_.multiply(exec, x, w, y, [&](const ConstMatrix& wx, const ConstMatrix& ww, const Matrix& wy) {
-      return multiply_as_they_are(exec, wx, ww, wy);
-    });
+    if (run_as_it_is(exec, product)) return true;
+    return widened_.run(exec, product, [&](const Product& wide) { return run_as_it_is(exec, wide); });
   }
 
   [[nodiscard]] Library& library() { return library_; }
 
 private:
   using Algorithm = typename Library::Algorithm;
-  static constexpr Index planned_tokens = 512;
+  static constexpr Index planned_rows = 512;
   static constexpr std::size_t widest_load = 16;  // bytes; more alignment helps no algorithm
 
   /// Of all rows, if the first of each matrix is aligned: their bytes have no greater common divisor.
-  static std::size_t alignment_of(const ConstMatrix& x, const ConstMatrix& w, const Matrix& y) {
-    const auto bytes = [](Index columns, DType type) { return static_cast<std::size_t>(columns) * size_of(type); };
-    return std::gcd(std::gcd(widest_load, bytes(x.columns, x.type)), std::gcd(bytes(w.columns, w.type), bytes(y.columns, y.type)));
+  static std::size_t alignment_of(const ProductShape& s) {
+    const auto bytes = [](Index stride, DType type) { return static_cast<std::size_t>(stride) * size_of(type); };
+    return std::gcd(std::gcd(widest_load, bytes(s.a_stride, s.a)),
+                    std::gcd(bytes(s.b_stride, s.b), bytes(s.c_stride, s.c)));
   }
 
-  bool multiply_as_they_are(const Exec& exec, const ConstMatrix& x, const ConstMatrix& w, const Matrix& y) {
-    const LtProduct product{ProductShape(x, w, y), alignment_of(x, w, y)};
-    for (const void* data : {x.data, w.data, static_cast<const void*>(y.data)})
+  bool run_as_it_is(const Exec& exec, const Product& p) {
+    const ProductShape shape(p);
+    const LtProduct product{shape, alignment_of(shape)};
+    for (const void* data : {p.a.data, p.b.data, static_cast<const void*>(p.c.data)})
       if (reinterpret_cast<std::uintptr_t>(data) % product.alignment != 0) return false;
-    const auto* algorithm = algorithms_.find_or_make(with_tokens(product, planned_tokens).shape, [&] { return choose(product); });
+    const auto* algorithm = algorithms_.find_or_make(planned(product).shape, [&] { return choose(product); });
     if (algorithm == nullptr) return false;
-    return multiply_pieces(exec, product, *algorithm, static_cast<const std::byte*>(x.data), w.data, static_cast<std::byte*>(y.data));
+    return run_pieces(exec, product, *algorithm, static_cast<const std::byte*>(p.a.data), p.b.data,
+                      static_cast<std::byte*>(p.c.data));
   }
 
-  static LtProduct with_tokens(LtProduct product, Index tokens) {
-    product.shape.tokens = tokens;
+  static LtProduct with_rows(LtProduct product, Index rows) {
+    product.shape.rows = rows;
     return product;
   }
 
-  /// The fastest for many tokens that serves a single one too.
+  /// With the number of rows that algorithms are chosen for, the matrices of a batch as far apart as that asks for.
+  static LtProduct planned(LtProduct product) {
+    auto& s = product.shape;
+    s.rows = planned_rows;
+    if (s.batches > 1) {
+      if (s.op_a == Op::none) s.a_batch_stride = s.rows * s.a_stride;
+      s.c_batch_stride = s.rows * s.c_stride;
+    }
+    if (s.op_a == Op::transposed) s.a_stride = std::max(s.a_stride, s.rows);
+    return product;
+  }
+
+  /// The fastest for many rows that serves a single one too.
   std::unique_ptr<Algorithm> choose(const LtProduct& product) {
-    for (const Algorithm& algorithm : library_.candidates(with_tokens(product, planned_tokens)))
-      if (library_.serves(with_tokens(product, 1), algorithm)) return std::make_unique<Algorithm>(algorithm);
+    for (const Algorithm& algorithm : library_.candidates(planned(product)))
+      if (library_.serves(with_rows(product, 1), algorithm)) return std::make_unique<Algorithm>(algorithm);
     return nullptr;
   }
 
-  /// In halves where the algorithm does not serve so many tokens: no row's bits depend on the others.
-  bool multiply_pieces(const Exec& exec, const LtProduct& product, const Algorithm& algorithm, const std::byte* x, const void* w,
-                       std::byte* y) {
+  /// In halves where the algorithm does not serve so many rows: no row's bits depend on the others.
+  bool run_pieces(const Exec& exec, const LtProduct& product, const Algorithm& algorithm, const std::byte* a,
+                  const void* b, std::byte* c) {
     const auto& s = product.shape;
     if (*served_.find_or_make(s, [&] { return std::make_unique<bool>(library_.serves(product, algorithm)); })) {
-      library_.multiply(exec, product, algorithm, x, w, y);
+      library_.multiply(exec, product, algorithm, a, b, c);
       return true;
     }
-    if (s.batches > 1 || s.tokens == 1) return false;
-    const Index half = s.tokens / 2;
-    const auto rows = [half](Index columns, DType type) { return half * columns * static_cast<Index>(size_of(type)); };
-    return multiply_pieces(exec, with_tokens(product, half), algorithm, x, w, y) &&
-           multiply_pieces(exec, with_tokens(product, s.tokens - half), algorithm, x + rows(s.in, s.x), w, y + rows(s.out, s.y));
+    // Of a transposed A half the rows begin within a row of A, where nothing is promised about alignment.
+    if (s.batches > 1 || s.rows == 1 || s.op_a == Op::transposed) return false;
+    const Index half = s.rows / 2;
+    const auto bytes = [half](Index stride, DType type) { return half * stride * static_cast<Index>(size_of(type)); };
+    return run_pieces(exec, with_rows(product, half), algorithm, a, b, c) &&
+           run_pieces(exec, with_rows(product, s.rows - half), algorithm, a + bytes(s.a_stride, s.a), b,
+                      c + bytes(s.c_stride, s.c));
   }
 
   Library library_;

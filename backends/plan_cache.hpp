@@ -1,4 +1,5 @@
-// What a library decided for a shape, kept: deciding costs more than multiplying, and may come out differently next time.
+// What a library decided for a shape, kept: deciding costs more than multiplying, and may come out differently next
+// time.
 #pragma once
 
 #include <grist/backends/gemm.hpp>
@@ -9,13 +10,32 @@
 
 namespace grist {
 
-/// A product y [batches, tokens, out] = x [batches, tokens, in] w [batches, out, in]^T.
+/// A product's shape and types, as a key: C [rows, columns] = op(A) op(B) + beta C, `inner` being what is summed over.
 struct ProductShape {
-  Index batches, tokens, in, out;
-  DType x, w, y;
+  Index batches, rows, columns, inner;
+  Op op_a, op_b;
+  float beta;
+  DType a, b, c;
+  Index a_stride, b_stride, c_stride;                    // of rows
+  Index a_batch_stride, b_batch_stride, c_batch_stride;  // 0 of a single matrix
 
-  ProductShape(const ConstMatrix& x_, const ConstMatrix& w_, const Matrix& y_)
-      : batches(x_.batches), tokens(x_.rows), in(x_.columns), out(w_.rows), x(x_.type), w(w_.type), y(y_.type) {}
+  explicit ProductShape(const Product& p)
+      : batches(p.c.batches),
+        rows(p.rows()),
+        columns(p.columns()),
+        inner(p.inner()),
+        op_a(p.op_a),
+        op_b(p.op_b),
+        beta(p.beta),
+        a(p.a.type),
+        b(p.b.type),
+        c(p.c.type),
+        a_stride(p.a.row_stride),
+        b_stride(p.b.row_stride),
+        c_stride(p.c.row_stride),
+        a_batch_stride(batches > 1 ? p.a.batch_stride : 0),
+        b_batch_stride(batches > 1 ? p.b.batch_stride : 0),
+        c_batch_stride(batches > 1 ? p.c.batch_stride : 0) {}
   auto operator<=>(const ProductShape&) const = default;
 };
 

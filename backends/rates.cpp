@@ -28,7 +28,8 @@ void sum_chunks(const Exec& exec, View1<const Index> array, View1<Index> sums) {
       KOKKOS_LAMBDA(const Team::member_type& team) {
         const Index* const from = array.data() + team.league_rank() * length;
         Index sum = 0;
-        Kokkos::parallel_reduce(Kokkos::TeamVectorRange(team, length), [&](Index i, Index& part) { part += from[i]; }, sum);
+        Kokkos::parallel_reduce(
+            Kokkos::TeamVectorRange(team, length), [&](Index i, Index& part) { part += from[i]; }, sum);
         Kokkos::single(Kokkos::PerTeam(team), [&] { sums(team.league_rank()) = sum; });
       });
 }
@@ -39,7 +40,9 @@ double square_rate(const Exec& exec, Gemm& gemm, Index n) {
   const Buffer<T> x("rates x", n * n), w("rates w", n * n), y("rates y", n * n);
   fill_varied(exec, x.view());
   fill_varied(exec, w.view());
-  const auto multiply = [&] { return gemm.multiply(exec, as_const(x.view(n, n)), as_const(w.view(n, n)), y.view(n, n)); };
+  const auto multiply = [&] {
+    return gemm.run(exec, {as_const(x.view(n, n)), Op::none, as_const(w.view(n, n)), Op::transposed, 0, y.view(n, n)});
+  };
   if (!multiply()) return 0;
   double best = 1e300;
   for (int round = 0; round < 3; ++round) best = std::min(best, seconds(exec, multiply));
@@ -60,7 +63,8 @@ double gemm_rate_of(const Exec& exec, Gemm& gemm) {
 
 }  // namespace
 
-ReadBandwidth::ReadBandwidth(const Exec& exec) : exec_(exec), array_("rates array", words), sums_("rates sums", words / chunk) {
+ReadBandwidth::ReadBandwidth(const Exec& exec)
+    : exec_(exec), array_("rates array", words), sums_("rates sums", words / chunk) {
   Kokkos::deep_copy(exec_, array_.view(), Index{1});
 }
 

@@ -25,8 +25,8 @@ void fill_varied(const Exec& exec, View1<T> values) {
                        KOKKOS_LAMBDA(Index i) { values(i) = T(static_cast<float>(i % 1021) / 1021.0F - 0.5F); });
 }
 
-/// FLOP per second of a square product, of 8192 rows or as many as take some hundredths of a second: the best of three; 0
-/// where the provider declines the type.
+/// FLOP per second of a square product, of 8192 rows or as many as take some hundredths of a second: the best of three;
+/// 0 where the provider declines the type.
 double gemm_rate(const Exec& exec, Gemm& gemm, DType type);
 
 }  // namespace grist

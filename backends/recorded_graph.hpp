@@ -9,8 +9,8 @@
 namespace grist {
 
 /// Recorder::Recording launches what it recorded: void launch(const Exec&);
-/// Recorder::record(exec, enqueue) gives one as std::optional, empty where the device could not record; nothing has run then.
-/// The first call with a key runs plainly, so that what is made at first use is made outside of a recording.
+/// Recorder::record(exec, enqueue) gives one as std::optional, empty where the device could not record; nothing has run
+/// then. The first call with a key runs plainly, so that what is made at first use is made outside of a recording.
 template <class Recorder>
 class RecordedGraph final : public Graph {
 public:

@@ -1,4 +1,4 @@
-// 16-bit products by a library that has only float ones: a panel of weight rows is widened at a time.
+// 16-bit products by a library that has only float ones: a panel of B's rows is widened at a time.
 #pragma once
 
 #include <grist/backends/gemm.hpp>
@@ -10,23 +10,32 @@ namespace grist {
 
 namespace widened {  // not members: device compilers take no kernel in a private one
 
+/// to [rows, columns], of a matrix whose rows lie `stride` elements apart.
 template <class T>
-void widen(const Exec& exec, const void* from, View2<float> to) {
-  const View1<float> out(to.data(), to.size());
-  const View1<const T> in(static_cast<const T*>(from), to.size());
-  Kokkos::parallel_for("grist::gemm::widen", Indices<Exec>(exec, 0, out.size()),
-                       KOKKOS_LAMBDA(Index i) { out(i) = static_cast<float>(in(i)); });
+void widen(const Exec& exec, const T* from, Index stride, View2<float> to) {
+  const Index columns = to.extent(1);
+  if (stride == columns) {
+    Kokkos::parallel_for(
+        "grist::gemm::widen", Indices<Exec>(exec, 0, to.size()),
+        KOKKOS_LAMBDA(Index i) { to.data()[i] = static_cast<float>(from[i]); });
+    return;
+  }
+  Kokkos::parallel_for(
+      "grist::gemm::widen", Indices<Exec>(exec, 0, to.size()),
+      KOKKOS_LAMBDA(Index i) { to.data()[i] = static_cast<float>(from[i / columns * stride + i % columns]); });
 }
 
-/// Copies a panel into the columns of a wider matrix.
+/// Copies a panel into some columns of a wider matrix, whose rows lie `stride` elements apart.
 template <class T>
-void place(const Exec& exec, View2<float> panel, T* to, Index to_columns) {
+void place(const Exec& exec, View2<float> panel, T* to, Index stride) {
   const Index columns = panel.extent(1);
   using Team = Kokkos::TeamPolicy<Exec>;
   Kokkos::parallel_for(
-      "grist::gemm::place", Team(exec, static_cast<int>(panel.extent(0)), Kokkos::AUTO), KOKKOS_LAMBDA(const Team::member_type& team) {
+      "grist::gemm::place", Team(exec, static_cast<int>(panel.extent(0)), Kokkos::AUTO),
+      KOKKOS_LAMBDA(const Team::member_type& team) {
         const Index row = team.league_rank();
-        Kokkos::parallel_for(Kokkos::TeamVectorRange(team, columns), [&](Index i) { to[row * to_columns + i] = T(panel(row, i)); });
+        Kokkos::parallel_for(Kokkos::TeamVectorRange(team, columns),
+                             [&](Index i) { to[row * stride + i] = T(panel(row, i)); });
       });
 }
 
@@ -34,39 +43,43 @@ void place(const Exec& exec, View2<float> panel, T* to, Index to_columns) {
 
 class WidenedProduct {
 public:
-  /// y = x w^T by `multiply`, which does it for float matrices and returns false where it cannot. False, too, where x and w
-  /// are not of one 16-bit type and y of that or float.
-  template <class Multiply>
-  bool multiply(const Exec& exec, ConstMatrix x, ConstMatrix w, Matrix y, Multiply&& multiply) {
-    if (x.type != w.type || x.batches != 1) return false;
-    if (x.type == DType::bf16) return multiply_as<bf16>(exec, x, w, y, multiply);
-    if (x.type == DType::f16) return multiply_as<f16>(exec, x, w, y, multiply);
+  /// C = A B^T by `run`, which does it for float matrices and returns false where it cannot. False, too, for other ops,
+  /// where C is added to, for batches, and where A and B are not of one 16-bit type and C of that or float.
+  template <class Run>
+  bool run(const Exec& exec, const Product& product, Run&& run) {
+    if (product.a.type != product.b.type || product.op_a != Op::none || product.op_b != Op::transposed ||
+        product.beta != 0 || product.c.batches != 1) {
+      return false;
+    }
+    if (product.a.type == DType::bf16) return run_as<bf16>(exec, product, run);
+    if (product.a.type == DType::f16) return run_as<f16>(exec, product, run);
     return false;
   }
 
 private:
   static constexpr Index panel_rows = host_reaches_memory ? 512 : 2048;  // that fit a cache, or keep a device busy
 
-  template <class T, class Multiply>
-  bool multiply_as(const Exec& exec, ConstMatrix x, ConstMatrix w, Matrix y, Multiply&& multiply) {
-    if (y.type != DType::f32 && y.type != dtype_of<T>) return false;
-    const View2<float> wide_x(x_.room<float>(x.rows * x.columns), x.rows, x.columns);
-    widened::widen<T>(exec, x.data, wide_x);
-    for (Index first = 0; first < w.rows; first += panel_rows) {
-      const Index rows = std::min(panel_rows, w.rows - first);
-      const View2<float> wide_w(w_.room<float>(rows * w.columns), rows, w.columns);
-      const View2<float> wide_y(y_.room<float>(x.rows * rows), x.rows, rows);
-      widened::widen<T>(exec, static_cast<const T*>(w.data) + first * w.columns, wide_w);
-      if (!multiply(as_const(wide_x), as_const(wide_w), wide_y)) return false;
-      if (y.type == DType::f32)
-        widened::place(exec, wide_y, static_cast<float*>(y.data) + first, y.columns);
+  template <class T, class Run>
+  bool run_as(const Exec& exec, const Product& product, Run&& run) {
+    const auto& [a, op_a, b, op_b, beta, c] = product;
+    if (c.type != DType::f32 && c.type != dtype_of<T>) return false;
+    const View2<float> wide_a(a_.room<float>(a.rows * a.columns), a.rows, a.columns);
+    widened::widen(exec, static_cast<const T*>(a.data), a.row_stride, wide_a);
+    for (Index first = 0; first < b.rows; first += panel_rows) {
+      const Index rows = std::min(panel_rows, b.rows - first);
+      const View2<float> wide_b(b_.room<float>(rows * b.columns), rows, b.columns);
+      const View2<float> wide_c(c_.room<float>(a.rows * rows), a.rows, rows);
+      widened::widen(exec, static_cast<const T*>(b.at(first, 0)), b.row_stride, wide_b);
+      if (!run(Product{as_const(wide_a), op_a, as_const(wide_b), op_b, beta, wide_c})) return false;
+      if (c.type == DType::f32)
+        widened::place(exec, wide_c, static_cast<float*>(c.at(0, first)), c.row_stride);
       else
-        widened::place(exec, wide_y, static_cast<T*>(y.data) + first, y.columns);
+        widened::place(exec, wide_c, static_cast<T*>(c.at(0, first)), c.row_stride);
     }
     return true;
   }
 
-  Reserve<Memory> x_, w_, y_;
+  Reserve<Memory> a_, b_, c_;
 };
 
 }  // namespace grist

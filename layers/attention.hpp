@@ -1,45 +1,33 @@
-// Causal grouped-query attention over a packed batch with a KV cache: softmax(q k^T / sqrt(head_dim)) v, online softmax,
-// float accumulation (Dao et al. 2022). The score matrix is never whole: a tile of it is as large as the scratch.
-//   q [tokens, width], its first heads * head_dim columns    out [tokens, heads * head_dim]
-//   k, v [kv_heads, capacity, head_dim]: the cache; a sequence owns the rows kv_begin ... kv_begin + kv_length
-//   forward : reads q, k, v    writes out
+// Attention over a packed batch, by online softmax in float (Dao et al. 2022): out = softmax(mask(s)) v with
+//   s = scale q k^T;  s = softcap tanh(s / softcap), where there is a soft cap (Gemma 2);
+//   s += slope (key position - query position), where there are ALiBi slopes (Press et al. 2022).
+// Causal: a query sees the keys of its own sequence up to its own position, the last `window` of them where there is
+// one. Otherwise it sees all keys of its sequence. Head h of a query uses KV head h / (heads / kv_heads).
+//   q [tokens, width], its first heads * head_dim columns    out [tokens, heads * head_dim], of the same type
+//   kv: a cache's pages, or the batch's own rows (packed_kv); its type is its own
+//   scratch: attention_scratch() floats    lse [heads, tokens]: log of the sum of e^s, or empty
+//   forward : reads q, kv    writes out, lse
 //   parallel: heads may be split over tp in whole KV groups: nothing to sum
-// A query sees the keys of its own sequence up to its own position, the last `window` of them where window > 0. The bits of
-// a token depend on its own sequence alone. Requires heads % kv_heads == 0. Throws ShapeError. Enqueues on exec; no
-// fence, no allocation.
+// The bits of a token depend on its own sequence alone, if the provider is batch-invariant. Throws ShapeError. Enqueues
+// on exec; no fence, no allocation.
 #pragma once
 
-#include <grist/core/view.hpp>
+#include <grist/backends/attention.hpp>
 
 namespace grist::layers {
 
-struct AttentionConfig {
-  int heads = 1;
-  int kv_heads = 1;
-  int head_dim = 1;
-  float scale = 1;  // usually 1 / sqrt(head_dim)
-  int window = 0;   // 0: all keys
-};
+template <class X>
+void attention(const Exec& exec, const AttentionConfig& config, View2<const X> q, const KvPages& kv,
+               const PackedSequences& sequences, View1<float> scratch, View2<X> out, View2<float> lse = {});
 
-/// Which rows belong together, in device memory. The new tokens of a sequence are the last of its keys.
-struct PackedSequences {
-  View1<const int> query_begin;  // [sequences + 1]: the new tokens of s are the rows query_begin(s) ... query_begin(s + 1)
-  View1<const Index> kv_begin;   // [sequences]: its first row in the cache
-  View1<const int> kv_length;    // [sequences]: its keys, new ones included
-  View1<const int> tile_sequence;  // [tiles]: work items of attention_tile_rows() rows or fewer
-  View1<const int> tile_begin;     // [tiles]: first of the tile's rows; row r is query r / group, head r % group
-};
+/// The same by the portable provider: the reference that any machine can run.
+template <class X>
+void attention_plain(const Exec& exec, const AttentionConfig& config, View2<const X> q, const KvPages& kv,
+                     const PackedSequences& sequences, View1<float> scratch, View2<X> out, View2<float> lse = {});
 
-/// Query rows (queries times heads of a KV group) that one tile covers.
-int attention_tile_rows();
-
-template <class T>
-void attention(const Exec& exec, const AttentionConfig& config, View2<const T> q, View3<const T> k, View3<const T> v,
-               const PackedSequences& sequences, View2<T> out);
-
-/// The same on plain nested parallelism: the reference that any mill can run.
-template <class T>
-void attention_plain(const Exec& exec, const AttentionConfig& config, View2<const T> q, View3<const T> k,
-                     View3<const T> v, const PackedSequences& sequences, View2<T> out);
+/// Keys and values without a cache: the last 2 * kv_heads heads of the batch's own rows qkv [tokens, width], k first.
+/// `query_begin` as in PackedSequences; every sequence begins at position 0.
+template <class X>
+KvPages packed_kv(const AttentionConfig& config, View2<const X> qkv, View1<const int> query_begin);
 
 }  // namespace grist::layers

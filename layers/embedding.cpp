@@ -3,23 +3,38 @@
 #include <grist/core/errors.hpp>
 
 namespace grist::layers {
+namespace {
 
-template <class T>
-void embedding(const Exec& exec, View1<const int> ids, View2<const T> w, Index first_row, View2<float> x) {
-  const auto region = Kokkos::Profiling::ScopedRegion("grist::embedding::forward");
-  if (x.extent(0) != ids.extent(0) || x.extent(1) != w.extent(1)) {
-    throw ShapeError("embedding: ids [{}], w [{}, {}] do not give x [{}, {}]", ids.extent(0), w.extent(0), w.extent(1),
-                     x.extent(0), x.extent(1));
-  }
-  const Index hidden = w.extent(1), rows = w.extent(0);
+/// A work item per block of a token's row.
+template <class Block>
+void decode_rows(const Exec& exec, View1<const int> ids, const Block* w, Index rows, Index first_row, View2<float> x) {
+  const Index hidden = x.extent(1), blocks = hidden / Block::elements;
   Kokkos::parallel_for(
-      "grist::embedding::forward", Indices<Exec>(exec, 0, x.size()), KOKKOS_LAMBDA(Index i) {
-        const Index row = ids(i / hidden) - first_row;
-        x.data()[i] = row >= 0 && row < rows ? static_cast<float>(w(row, i % hidden)) : 0.0F;
+      "grist::embedding::forward", Indices<Exec>(exec, 0, static_cast<Index>(x.extent(0)) * blocks),
+      KOKKOS_LAMBDA(Index i) {
+        const Index token = i / blocks, block = i % blocks;
+        const Index row = ids(token) - first_row;
+        float* const to = x.data() + token * hidden + block * Block::elements;
+        if (row >= 0 && row < rows) {
+          w[row * blocks + block].decode(to);
+        } else {
+          for (int k = 0; k < Block::elements; ++k) to[k] = 0.0F;
+        }
       });
 }
 
-template void embedding(const Exec&, View1<const int>, View2<const float>, Index, View2<float>);
-template void embedding(const Exec&, View1<const int>, View2<const bf16>, Index, View2<float>);
+}  // namespace
+
+void embedding(const Exec& exec, View1<const int> ids, const Weight& w, Index first_row, View2<float> x) {
+  const auto region = Kokkos::Profiling::ScopedRegion("grist::embedding::forward");
+  if (x.extent(0) != ids.extent(0) || static_cast<Index>(x.extent(1)) != w.columns || w.experts != 1 || w.panels != 1) {
+    throw ShapeError(
+        "embedding: ids [{}], w [{}, {}, {}] of {} panels do not give x [{}, {}]: w is one panel of one expert",
+        ids.extent(0), w.experts, w.rows, w.columns, w.panels, x.extent(0), x.extent(1));
+  }
+  with_format(w.panel[0].format, [&]<class Block>(Block) {
+    decode_rows(exec, ids, static_cast<const Block*>(w.panel[0].data), w.rows, first_row, x);
+  });
+}
 
 }  // namespace grist::layers

@@ -1,20 +1,23 @@
-// Linear: y = x W^T + b, float accumulation; in 16-bit storage y is rounded before b is added, and again behind it.
-//   x [tokens, in]    w [out, in]    b [out], may be empty    y [tokens, out]
+// Linear: y = x W^T + b, float accumulation; in 16-bit storage y is rounded before b is added, and again after it.
+//   x [tokens, columns]    w [rows, columns], stored in any format    b [rows], may be empty    y [tokens, rows]
 //   forward : reads x, w, b    writes y
-//   parallel: column-parallel where w holds a slice of out: nothing to sum; row-parallel where it holds a slice of in:
-//             y is a partial sum over tp, and one rank of tp alone adds b
-// The first `few` rows belong to sequences that bring few tokens and go through gemv, the others through the GEMM
-// provider: how a token is computed depends on its own sequence, never on the batch around it.
-// Throws ShapeError. Enqueues on exec (a provider may fence it); no allocation.
+//   parallel: column-parallel where w holds a slice of the rows: nothing to sum; row-parallel where it holds a slice of
+//             the columns: y is a partial sum over tp, and one rank of tp alone adds b
+// Which kernel serves which row is Products' affair (Products::serve).
+// (X, Y) = (float, float), (bf16, bf16), (bf16, float). Throws ShapeError. Enqueues on exec (a provider may fence it).
 #pragma once
 
-#include <grist/backends/gemm.hpp>
+#include <grist/backends/products.hpp>
 #include <grist/core/view.hpp>
+#include <grist/core/weight.hpp>
 
 namespace grist::layers {
 
-template <class T, class Y>
-void linear(const Exec& exec, Gemm& gemm, View2<const T> x, View2<const T> w, View1<const float> b, Index few,
-            View2<Y> y);
+template <class X, class Y>
+void linear(const Exec& exec, Products& products, View2<const X> x, const Weight& w, View1<const float> b, View2<Y> y);
+
+/// y [tokens, rows] += b, where b comes after a sum over ranks.
+template <class Y>
+void add_bias(const Exec& exec, View1<const float> b, View2<Y> y);
 
 }  // namespace grist::layers

@@ -3,45 +3,76 @@
 #include <grist/core/errors.hpp>
 
 namespace grist::layers {
+namespace {
 
-void rope_turns(const Exec& exec, View1<const int> positions, View1<const float> inverse_frequencies,
-                View2<float> turns) {
-  const Index half = inverse_frequencies.extent(0);
-  if (turns.extent(0) != positions.extent(0) || static_cast<Index>(turns.extent(1)) != 2 * half) {
-    throw ShapeError("rope_turns: positions [{}], inverse_frequencies [{}] do not give turns [{}, {}]",
-                     positions.extent(0), half, turns.extent(0), turns.extent(1));
+using Team = Kokkos::TeamPolicy<Exec>;
+
+}  // namespace
+
+void rope_cos_sin(const Exec& exec, View1<const int> positions, View1<const int> lengths, const RopeFrequencies& table,
+                  View2<float> cos_sin) {
+  const Index half = table.inverse_frequencies.extent(0);
+  if (cos_sin.extent(0) != positions.extent(0) || static_cast<Index>(cos_sin.extent(1)) != 2 * half ||
+      lengths.extent(0) != positions.extent(0)) {
+    throw ShapeError(
+        "rope_cos_sin: positions [{}], lengths [{}], inverse_frequencies [{}] do not give cos_sin [{}, {}]",
+        positions.extent(0), lengths.extent(0), half, cos_sin.extent(0), cos_sin.extent(1));
   }
+  const RopeFrequencies f = table;
   Kokkos::parallel_for(
-      "grist::rope::turns", Indices<Exec>(exec, 0, positions.extent(0) * half), KOKKOS_LAMBDA(Index item) {
-        const Index t = item / half, i = item % half;
-        const float angle = static_cast<float>(positions(t)) * inverse_frequencies(i);
-        turns(t, i) = Kokkos::cos(angle);
-        turns(t, half + i) = Kokkos::sin(angle);
+      "grist::rope::cos_sin", Team(exec, static_cast<int>(positions.extent(0)), Kokkos::AUTO),
+      KOKKOS_LAMBDA(const Team::member_type& team) {
+        const Index t = team.league_rank();
+        const auto position = static_cast<float>(positions(t));
+        const bool is_long = f.long_after > 0 && lengths(t) > f.long_after;
+        const bool dynamic = is_long && f.long_frequencies.extent(0) == 0;
+        const float dim = static_cast<float>(2 * half);
+        const float stretch =
+            f.factor * static_cast<float>(lengths(t)) / static_cast<float>(f.long_after) - (f.factor - 1);
+        const float theta = dynamic ? f.theta * Kokkos::pow(stretch, dim / (dim - 2)) : 0.0F;
+        Kokkos::parallel_for(Kokkos::TeamVectorRange(team, half), [&](Index i) {
+          const float frequency = dynamic   ? 1.0F / Kokkos::pow(theta, static_cast<float>(2 * i) / dim)
+                                  : is_long ? f.long_frequencies(i)
+                                            : f.inverse_frequencies(i);
+          const float angle = position * frequency;
+          cos_sin(t, i) = f.attention_factor * Kokkos::cos(angle);
+          cos_sin(t, half + i) = f.attention_factor * Kokkos::sin(angle);
+        });
       });
 }
 
-template <class T>
-void rope(const Exec& exec, View2<const float> turns, int heads, View2<T> x) {
+template <class X>
+void rope(const Exec& exec, View2<const float> cos_sin, RopePairs pairs, int heads, int head_dim, View2<X> x) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::rope::forward");
-  const Index head_dim = turns.extent(1), half = head_dim / 2;
-  if (turns.extent(0) != x.extent(0) || heads * head_dim > static_cast<Index>(x.extent(1))) {
-    throw ShapeError("rope: {} heads of {} do not fit x [{}, {}] with turns [{}, {}]", heads, head_dim, x.extent(0),
-                     x.extent(1), turns.extent(0), turns.extent(1));
+  const auto rotary_dim = static_cast<int>(cos_sin.extent(1));
+  if (cos_sin.extent(0) != x.extent(0) || Index{heads} * head_dim > static_cast<Index>(x.extent(1)) ||
+      rotary_dim > head_dim || rotary_dim % 2 != 0) {
+    throw ShapeError("rope: {} heads of {} in x [{}, {}] do not go with cos_sin [{}, {}]", heads, head_dim, x.extent(0),
+                     x.extent(1), cos_sin.extent(0), cos_sin.extent(1));
   }
+  const int half = rotary_dim / 2;
+  const int step = pairs == RopePairs::half_split ? 1 : 2, apart = pairs == RopePairs::half_split ? half : 1;
   Kokkos::parallel_for(
-      "grist::rope::forward", Indices<Exec>(exec, 0, x.extent(0) * heads), KOKKOS_LAMBDA(Index item) {
-        const Index t = item / heads;
-        T* head = &x(t, item % heads * head_dim);
-        for (Index i = 0; i < half; ++i) {
-          const float cosine = turns(t, i), sine = turns(t, half + i);
-          const float a = static_cast<float>(head[i]), b = static_cast<float>(head[half + i]);
-          head[i] = T(a * cosine - b * sine);
-          head[half + i] = T(b * cosine + a * sine);
-        }
+      "grist::rope::forward", Team(exec, static_cast<int>(x.extent(0)), Kokkos::AUTO),
+      KOKKOS_LAMBDA(const Team::member_type& team) {
+        const Index t = team.league_rank();
+        X* const row = &x(t, 0);
+        const float* const cosines = &cos_sin(t, 0);
+        const float* const sines = cosines + half;
+        Kokkos::parallel_for(Kokkos::TeamThreadRange(team, heads), [&](int head) {
+          X* const first = row + Index{head} * head_dim;
+          Kokkos::parallel_for(Kokkos::ThreadVectorRange(team, half), [&](int i) {
+            X* const a = first + i * step;
+            X* const b = a + apart;
+            const float x_a = static_cast<float>(*a), x_b = static_cast<float>(*b);
+            *a = X(x_a * cosines[i] - x_b * sines[i]);
+            *b = X(x_b * cosines[i] + x_a * sines[i]);
+          });
+        });
       });
 }
 
-template void rope(const Exec&, View2<const float>, int, View2<float>);
-template void rope(const Exec&, View2<const float>, int, View2<bf16>);
+template void rope(const Exec&, View2<const float>, RopePairs, int, int, View2<float>);
+template void rope(const Exec&, View2<const float>, RopePairs, int, int, View2<bf16>);
 
 }  // namespace grist::layers

@@ -20,30 +20,36 @@ cudaDataType_t data_type(DType type) {
   return type == DType::f32 ? CUDA_R_32F : type == DType::bf16 ? CUDA_R_16BF : CUDA_R_16F;
 }
 
-/// A column-major matrix, or a batch of them one behind the other.
 struct Layout {
   cublasLtMatrixLayoutOpaque_t layout;
 
-  Layout(DType type, Index rows, Index columns, Index batches) {
-    check(cublasLtMatrixLayoutInit(&layout, data_type(type), static_cast<std::uint64_t>(rows),
-                                   static_cast<std::uint64_t>(columns), rows), "cublasLtMatrixLayoutInit");
-    const auto count = static_cast<std::int32_t>(batches);
-    const std::int64_t stride = rows * columns;
-    check(cublasLtMatrixLayoutSetAttribute(&layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count), "batch count");
-    check(cublasLtMatrixLayoutSetAttribute(&layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride),
+  explicit Layout(const LtMatrix& m) {
+    check(cublasLtMatrixLayoutInit(&layout, data_type(m.type), static_cast<std::uint64_t>(m.rows),
+                                   static_cast<std::uint64_t>(m.columns), m.leading_dimension),
+          "cublasLtMatrixLayoutInit");
+    const auto count = static_cast<std::int32_t>(m.batches);
+    const std::int64_t stride = m.batch_stride;
+    check(cublasLtMatrixLayoutSetAttribute(&layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count),
+          "batch count");
+    check(cublasLtMatrixLayoutSetAttribute(&layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride,
+                                           sizeof stride),
           "batch stride");
   }
 };
 
 struct Problem {
   cublasLtMatmulDescOpaque_t operation;
-  Layout w, x, y;
+  Layout first, second, result;
 
-  explicit Problem(const ProductShape& s)
-      : w(s.w, s.in, s.out, s.batches), x(s.x, s.in, s.tokens, s.batches), y(s.y, s.out, s.tokens, s.batches) {
+  explicit Problem(const LtProduct& product)
+      : first(product.first()), second(product.second()), result(product.result()) {
     check(cublasLtMatmulDescInit(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescInit");
-    const cublasOperation_t transposed = CUBLAS_OP_T;
-    check(cublasLtMatmulDescSetAttribute(&operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed), "TRANSA");
+    const auto set = [&](cublasLtMatmulDescAttributes_t what, Op op) {
+      const cublasOperation_t value = op == Op::none ? CUBLAS_OP_N : CUBLAS_OP_T;
+      check(cublasLtMatmulDescSetAttribute(&operation, what, &value, sizeof value), "transposition");
+    };
+    set(CUBLASLT_MATMUL_DESC_TRANSA, product.shape.op_b);
+    set(CUBLASLT_MATMUL_DESC_TRANSB, product.shape.op_a);
   }
 };
 
@@ -58,7 +64,7 @@ public:
   CublasLt& operator=(const CublasLt&) = delete;
 
   std::vector<Algorithm> candidates(const LtProduct& product) {
-    Problem problem(product.shape);
+    Problem problem(product);
     cublasLtMatmulPreferenceOpaque_t preference;
     check(cublasLtMatmulPreferenceInit(&preference), "cublasLtMatmulPreferenceInit");
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t what, auto value) {
@@ -73,9 +79,9 @@ public:
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment);
     std::array<cublasLtMatmulHeuristicResult_t, 8> results;
     int found = 0;
-    const auto status = cublasLtMatmulAlgoGetHeuristic(handle_, &problem.operation, &problem.w.layout, &problem.x.layout,
-                                                       &problem.y.layout, &problem.y.layout, &preference,
-                                                       static_cast<int>(results.size()), results.data(), &found);
+    const auto status = cublasLtMatmulAlgoGetHeuristic(
+        handle_, &problem.operation, &problem.first.layout, &problem.second.layout, &problem.result.layout,
+        &problem.result.layout, &preference, static_cast<int>(results.size()), results.data(), &found);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED) return {};
     check(status, "cublasLtMatmulAlgoGetHeuristic");
     std::vector<Algorithm> algorithms;
@@ -85,19 +91,22 @@ public:
   }
 
   bool serves(const LtProduct& product, const Algorithm& algorithm) {
-    Problem problem(product.shape);
+    Problem problem(product);
     cublasLtMatmulHeuristicResult_t result{};
-    const auto status = cublasLtMatmulAlgoCheck(handle_, &problem.operation, &problem.w.layout, &problem.x.layout,
-                                                &problem.y.layout, &problem.y.layout, &algorithm, &result);
+    const auto status =
+        cublasLtMatmulAlgoCheck(handle_, &problem.operation, &problem.first.layout, &problem.second.layout,
+                                &problem.result.layout, &problem.result.layout, &algorithm, &result);
     return status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= workspace_bytes;
   }
 
-  void multiply(const Exec& exec, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
-    Problem problem(product.shape);
-    const float one = 1, zero = 0;
-    check(cublasLtMatmul(handle_, &problem.operation, &one, w, &problem.w.layout, x, &problem.x.layout, &zero, y,
-                         &problem.y.layout, y, &problem.y.layout, &algorithm, aligned_workspace(), workspace_bytes,
-                         exec.cuda_stream()), "cublasLtMatmul");
+  void multiply(const Exec& exec, const LtProduct& product, const Algorithm& algorithm, const void* a, const void* b,
+                void* c) {
+    Problem problem(product);
+    const float one = 1, beta = product.shape.beta;
+    check(cublasLtMatmul(handle_, &problem.operation, &one, b, &problem.first.layout, a, &problem.second.layout, &beta,
+                         c, &problem.result.layout, c, &problem.result.layout, &algorithm, aligned_workspace(),
+                         workspace_bytes, exec.cuda_stream()),
+          "cublasLtMatmul");
   }
 
 private:

@@ -17,8 +17,11 @@ DeviceFacts device_facts() {
   check(hipDeviceGetPCIBusId(bus.data(), static_cast<int>(bus.size()), device), "hipDeviceGetPCIBusId");
   std::size_t available = 0, memory = 0;
   check(hipMemGetInfo(&available, &memory), "hipMemGetInfo");
-  return {.name = properties.name, .address = bus.data(),
-          .identity = std::string(properties.uuid.bytes, sizeof properties.uuid.bytes), .threads = HostExec().concurrency(), .memory = memory,
+  return {.name = properties.name,
+          .address = bus.data(),
+          .identity = std::string(properties.uuid.bytes, sizeof properties.uuid.bytes),
+          .threads = HostExec().concurrency(),
+          .memory = memory,
           .available = available};
 }
 

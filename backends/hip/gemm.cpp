@@ -1,5 +1,5 @@
-// hipBLASLt. It is given no workspace, which most algorithms want that deal a sum out to several work groups; whether a row
-// keeps its bits is for gemm_test to say on the device.
+// hipBLASLt. It is given no workspace, which most algorithms want that deal a sum out to several work groups; whether a
+// row keeps its bits is for gemm_test to say on the device.
 #include <grist/backends/lt_gemm.hpp>
 
 #include <grist/core/errors.hpp>
@@ -21,18 +21,20 @@ hipDataType data_type(DType type) {
   return type == DType::f32 ? HIP_R_32F : type == DType::bf16 ? HIP_R_16BF : HIP_R_16F;
 }
 
-/// A column-major matrix, or a batch of them one behind the other.
 struct Layout {
   hipblasLtMatrixLayout_t layout = nullptr;
 
-  Layout(DType type, Index rows, Index columns, Index batches) {
-    check(hipblasLtMatrixLayoutCreate(&layout, data_type(type), static_cast<std::uint64_t>(rows),
-                                      static_cast<std::uint64_t>(columns), rows), "hipblasLtMatrixLayoutCreate");
-    const auto count = static_cast<std::int32_t>(batches);
-    const std::int64_t stride = rows * columns;
-    check(hipblasLtMatrixLayoutSetAttribute(layout, HIPBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count), "batch count");
-    check(hipblasLtMatrixLayoutSetAttribute(layout, HIPBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride),
-          "batch stride");
+  explicit Layout(const LtMatrix& m) {
+    check(hipblasLtMatrixLayoutCreate(&layout, data_type(m.type), static_cast<std::uint64_t>(m.rows),
+                                      static_cast<std::uint64_t>(m.columns), m.leading_dimension),
+          "hipblasLtMatrixLayoutCreate");
+    const auto count = static_cast<std::int32_t>(m.batches);
+    const std::int64_t stride = m.batch_stride;
+    check(hipblasLtMatrixLayoutSetAttribute(layout, HIPBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count),
+          "batch count");
+    check(
+        hipblasLtMatrixLayoutSetAttribute(layout, HIPBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride),
+        "batch stride");
   }
   ~Layout() { (void)hipblasLtMatrixLayoutDestroy(layout); }
   Layout(const Layout&) = delete;
@@ -41,13 +43,17 @@ struct Layout {
 
 struct Problem {
   hipblasLtMatmulDesc_t operation = nullptr;
-  Layout w, x, y;
+  Layout first, second, result;
 
-  explicit Problem(const ProductShape& s)
-      : w(s.w, s.in, s.out, s.batches), x(s.x, s.in, s.tokens, s.batches), y(s.y, s.out, s.tokens, s.batches) {
+  explicit Problem(const LtProduct& product)
+      : first(product.first()), second(product.second()), result(product.result()) {
     check(hipblasLtMatmulDescCreate(&operation, HIPBLAS_COMPUTE_32F, HIP_R_32F), "hipblasLtMatmulDescCreate");
-    const hipblasOperation_t transposed = HIPBLAS_OP_T;
-    check(hipblasLtMatmulDescSetAttribute(operation, HIPBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed), "TRANSA");
+    const auto set = [&](hipblasLtMatmulDescAttributes_t what, Op op) {
+      const hipblasOperation_t value = op == Op::none ? HIPBLAS_OP_N : HIPBLAS_OP_T;
+      check(hipblasLtMatmulDescSetAttribute(operation, what, &value, sizeof value), "transposition");
+    };
+    set(HIPBLASLT_MATMUL_DESC_TRANSA, product.shape.op_b);
+    set(HIPBLASLT_MATMUL_DESC_TRANSB, product.shape.op_a);
   }
   ~Problem() { (void)hipblasLtMatmulDescDestroy(operation); }
   Problem(const Problem&) = delete;
@@ -63,7 +69,8 @@ public:
     check(hipblasLtCreate(&handle_), "hipblasLtCreate");
     check(hipblasLtMatmulPreferenceCreate(&preference_), "hipblasLtMatmulPreferenceCreate");
     const std::uint64_t none = 0;
-    check(hipblasLtMatmulPreferenceSetAttribute(preference_, HIPBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &none, sizeof none),
+    check(hipblasLtMatmulPreferenceSetAttribute(preference_, HIPBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &none,
+                                                sizeof none),
           "preference");
   }
   ~HipblasLt() {
@@ -74,12 +81,12 @@ public:
   HipblasLt& operator=(const HipblasLt&) = delete;
 
   std::vector<Algorithm> candidates(const LtProduct& product) {
-    const Problem problem(product.shape);
+    const Problem problem(product);
     std::array<hipblasLtMatmulHeuristicResult_t, 8> results;
     int found = 0;
-    const auto status = hipblasLtMatmulAlgoGetHeuristic(handle_, problem.operation, problem.w.layout, problem.x.layout,
-                                                        problem.y.layout, problem.y.layout, preference_,
-                                                        static_cast<int>(results.size()), results.data(), &found);
+    const auto status = hipblasLtMatmulAlgoGetHeuristic(
+        handle_, problem.operation, problem.first.layout, problem.second.layout, problem.result.layout,
+        problem.result.layout, preference_, static_cast<int>(results.size()), results.data(), &found);
     if (status == HIPBLAS_STATUS_NOT_SUPPORTED) return {};
     check(status, "hipblasLtMatmulAlgoGetHeuristic");
     std::vector<Algorithm> algorithms;
@@ -90,19 +97,22 @@ public:
 
   /// hipblasLtMatmul itself launches an algorithm that was chosen for another shape without asking.
   bool serves(const LtProduct& product, Algorithm algorithm) {
-    const Problem problem(product.shape);
-    const float one = 1, zero = 0;
+    const Problem problem(product);
+    const float one = 1, beta = product.shape.beta;
     std::size_t workspace = 0;
-    const auto status = hipblaslt_ext::matmulIsAlgoSupported(handle_, problem.operation, &one, problem.w.layout, problem.x.layout,
-                                                             &zero, problem.y.layout, problem.y.layout, algorithm, workspace);
+    const auto status = hipblaslt_ext::matmulIsAlgoSupported(handle_, problem.operation, &one, problem.first.layout,
+                                                             problem.second.layout, &beta, problem.result.layout,
+                                                             problem.result.layout, algorithm, workspace);
     return status == HIPBLAS_STATUS_SUCCESS && workspace == 0;
   }
 
-  void multiply(const Exec& exec, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
-    const Problem problem(product.shape);
-    const float one = 1, zero = 0;
-    check(hipblasLtMatmul(handle_, problem.operation, &one, w, problem.w.layout, x, problem.x.layout, &zero, y,
-                          problem.y.layout, y, problem.y.layout, &algorithm, nullptr, 0, exec.hip_stream()), "hipblasLtMatmul");
+  void multiply(const Exec& exec, const LtProduct& product, const Algorithm& algorithm, const void* a, const void* b,
+                void* c) {
+    const Problem problem(product);
+    const float one = 1, beta = product.shape.beta;
+    check(hipblasLtMatmul(handle_, problem.operation, &one, b, problem.first.layout, a, problem.second.layout, &beta, c,
+                          problem.result.layout, c, problem.result.layout, &algorithm, nullptr, 0, exec.hip_stream()),
+          "hipblasLtMatmul");
   }
 
 private:

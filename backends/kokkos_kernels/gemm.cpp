@@ -13,28 +13,36 @@ public:
   /// A BLAS takes another way at the edge of its tiles.
   [[nodiscard]] bool batch_invariant() const override { return false; }
 
-  bool multiply(const Exec& exec, ConstMatrix x, ConstMatrix w, Matrix y) override {
-    if (x.type == DType::f32 && w.type == DType::f32 && y.type == DType::f32) {
-      multiply_floats(exec, x, w, y);
+  bool run(const Exec& exec, const Product& product) override {
+    if (product.a.type == DType::f32 && product.b.type == DType::f32 && product.c.type == DType::f32) {
+      run_floats(exec, product);
       return true;
     }
-    return widened_.multiply(exec, x, w, y, [&](const ConstMatrix& wx, const ConstMatrix& ww, const Matrix& wy) {
-      multiply_floats(exec, wx, ww, wy);
+    return widened_.run(exec, product, [&](const Product& wide) {
+      run_floats(exec, wide);
       return true;
     });
   }
 
 private:
-  static void multiply_floats(const Exec& exec, const ConstMatrix& x, const ConstMatrix& w, const Matrix& y) {
-    const Index tokens = x.rows, in = x.columns, out = w.rows;
-    for (Index batch = 0; batch < x.batches; ++batch) {
-      const View2<const float> factor(static_cast<const float*>(w.data) + batch * out * in, out, in);
-      const auto* const from = static_cast<const float*>(x.data) + batch * tokens * in;
-      auto* const to = static_cast<float*>(y.data) + batch * tokens * out;
-      if (tokens == 1)
-        KokkosBlas::gemv(exec, "N", 1.0F, factor, View1<const float>(from, in), 0.0F, View1<float>(to, out));
+  /// The matrix number `batch`: a View of its columns within rows as long as the stride.
+  template <class T, class Data>
+  static auto view(const MatrixOf<Data>& m, Index batch) {
+    const View2<T> rows(static_cast<T*>(m.data) + batch * m.batch_stride, m.rows, m.row_stride);
+    return Kokkos::subview(rows, Kokkos::ALL, Kokkos::pair<Index, Index>(0, m.columns));
+  }
+
+  static void run_floats(const Exec& exec, const Product& product) {
+    const char* const op_a = product.op_a == Op::none ? "N" : "T";
+    const char* const op_b = product.op_b == Op::none ? "N" : "T";
+    for (Index batch = 0; batch < product.c.batches; ++batch) {
+      const auto a = view<const float>(product.a, batch), b = view<const float>(product.b, batch);
+      const auto c = view<float>(product.c, batch);
+      if (product.rows() == 1 && product.op_a == Op::none)
+        KokkosBlas::gemv(exec, product.op_b == Op::none ? "T" : "N", 1.0F, b, Kokkos::subview(a, 0, Kokkos::ALL),
+                         product.beta, Kokkos::subview(c, 0, Kokkos::ALL));
       else
-        KokkosBlas::gemm(exec, "N", "T", 1.0F, View2<const float>(from, tokens, in), factor, 0.0F, View2<float>(to, tokens, out));
+        KokkosBlas::gemm(exec, op_a, op_b, 1.0F, a, b, product.beta, c);
     }
   }
 

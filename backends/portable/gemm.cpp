@@ -6,56 +6,81 @@ namespace {
 
 constexpr int tile = 4;  // a work item keeps tile x tile sums in registers
 
+/// A matrix of a batch, an element (i, k) of op(M) at data[i * outer + k * inner].
+template <class T>
+struct Strided {
+  T* data;
+  Index batch, outer, inner;
+
+  Strided(const ConstMatrix& m, Op op)
+      : data(static_cast<T*>(m.data)),
+        batch(m.batch_stride),
+        outer(op == Op::none ? m.row_stride : 1),
+        inner(op == Op::none ? 1 : m.row_stride) {}
+};
+
 template <class T, class Y>
-void multiply_tiles(const Exec& exec, View3<const T> x, View3<const T> w, View3<Y> y) {
-  const Index tokens = x.extent(1), in = x.extent(2), out = w.extent(1);
-  const Index row_tiles = (tokens + tile - 1) / tile, column_tiles = (out + tile - 1) / tile;
+void multiply_tiles(const Exec& exec, const Product& product) {
+  const Index rows = product.rows(), columns = product.columns(), inner = product.inner();
+  const Index row_tiles = (rows + tile - 1) / tile, column_tiles = (columns + tile - 1) / tile;
+  const Strided<const T> a(product.a, product.op_a), b(product.b, product.op_b == Op::none ? Op::transposed : Op::none);
+  Y* const c = static_cast<Y*>(product.c.data);
+  const Index c_batch = product.c.batch_stride, c_row = product.c.row_stride;
+  const float beta = product.beta;
   Kokkos::parallel_for(
-      "grist::gemm::portable", Indices<Exec>(exec, 0, x.extent(0) * row_tiles * column_tiles),
+      "grist::gemm::portable", Indices<Exec>(exec, 0, product.c.batches * row_tiles * column_tiles),
       KOKKOS_LAMBDA(Index item) {
         const Index n0 = item % column_tiles * tile, m0 = item / column_tiles % row_tiles * tile;
         const Index batch = item / column_tiles / row_tiles;
+        const T* from_a[tile];
+        const T* from_b[tile];
+        for (int i = 0; i < tile; ++i) {  // rows beyond the edge repeat the last one and are not stored
+          from_a[i] = a.data + batch * a.batch + (m0 + i < rows ? m0 + i : rows - 1) * a.outer;
+          from_b[i] = b.data + batch * b.batch + (n0 + i < columns ? n0 + i : columns - 1) * b.outer;
+        }
         float sum[tile][tile] = {};
-        for (Index k = 0; k < in; ++k) {
-          float xk[tile], wk[tile];
-          for (int i = 0; i < tile; ++i) {  // rows beyond the edge repeat the last one and are not stored
-            xk[i] = static_cast<float>(x(batch, m0 + i < tokens ? m0 + i : tokens - 1, k));
-            wk[i] = static_cast<float>(w(batch, n0 + i < out ? n0 + i : out - 1, k));
+        for (Index k = 0; k < inner; ++k) {
+          float ak[tile], bk[tile];
+          for (int i = 0; i < tile; ++i) {
+            ak[i] = static_cast<float>(from_a[i][k * a.inner]);
+            bk[i] = static_cast<float>(from_b[i][k * b.inner]);
           }
           for (int i = 0; i < tile; ++i)
-            for (int j = 0; j < tile; ++j) sum[i][j] += xk[i] * wk[j];
+            for (int j = 0; j < tile; ++j) sum[i][j] += ak[i] * bk[j];
         }
-        for (int i = 0; i < tile && m0 + i < tokens; ++i)
-          for (int j = 0; j < tile && n0 + j < out; ++j) y(batch, m0 + i, n0 + j) = Y(sum[i][j]);
+        for (int i = 0; i < tile && m0 + i < rows; ++i) {
+          for (int j = 0; j < tile && n0 + j < columns; ++j) {
+            Y& to = c[batch * c_batch + (m0 + i) * c_row + n0 + j];
+            to = beta == 0 ? Y(sum[i][j]) : Y(sum[i][j] + beta * static_cast<float>(to));
+          }
+        }
       });
 }
-
-template <class T>
-View3<T> typed(Matrix m) { return View3<T>(static_cast<T*>(m.data), m.batches, m.rows, m.columns); }
-template <class T>
-View3<const T> typed(ConstMatrix m) { return View3<const T>(static_cast<const T*>(m.data), m.batches, m.rows, m.columns); }
 
 class PortableGemm final : public Gemm {
 public:
   [[nodiscard]] std::string_view name() const override { return "portable"; }
 
-  bool multiply(const Exec& exec, ConstMatrix x, ConstMatrix w, Matrix y) override {
-    if (x.type != w.type) return false;
-    switch (x.type) {
-      case DType::f32: return multiply_as<float>(exec, x, w, y);
-      case DType::bf16: return multiply_as<bf16>(exec, x, w, y);
-      case DType::f16: return multiply_as<f16>(exec, x, w, y);
+  bool run(const Exec& exec, const Product& product) override {
+    if (product.a.type != product.b.type) return false;
+    switch (product.a.type) {
+      case DType::f32:
+        return run_as<float>(exec, product);
+      case DType::bf16:
+        return run_as<bf16>(exec, product);
+      case DType::f16:
+        return run_as<f16>(exec, product);
     }
     return false;
   }
 
 private:
   template <class T>
-  static bool multiply_as(const Exec& exec, ConstMatrix x, ConstMatrix w, Matrix y) {
-    if (y.type == DType::f32)
-      multiply_tiles(exec, typed<T>(x), typed<T>(w), typed<float>(y));
-    else if (y.type == dtype_of<T>)
-      multiply_tiles(exec, typed<T>(x), typed<T>(w), typed<T>(y));
+  static bool run_as(const Exec& exec, const Product& product) {
+    if (product.c.type == DType::f32)
+      multiply_tiles<T, float>(exec, product);
+    else if (product.c.type == dtype_of<T>)
+      multiply_tiles<T, T>(exec, product);
     else
       return false;
     return true;

@@ -1,53 +1,74 @@
-// The small products inside attention, in plain Kokkos nested parallelism: a lane is one query row, and the lanes are
-// dealt to the threads of a team.
+// The small products and elementwise steps inside attention, in plain Kokkos nested parallelism: a lane is one query
+// row, and elements are split over the threads of a team. Each element is computed in one order, whatever the number of
+// lanes; fma is spelled out where a compiler could join a product and a sum in one place and not in another.
 #pragma once
 
-#include <grist/core/view.hpp>
+#include <grist/backends/attention_kernel.hpp>
 
 namespace grist::portable {
 
 struct Tile {
-  static constexpr int few_lanes = 16;  // query rows of a narrow tile (decode)
-  static constexpr int lanes = 64;      // and of a wide one (prefill)
-  static constexpr int keys = 64;       // keys of a tile
-  static constexpr int scratch_level = 1;
-
   template <int L, class Team, class F>
   KOKKOS_INLINE_FUNCTION static void for_lanes(const Team& team, F&& f) {
     Kokkos::parallel_for(Kokkos::TeamVectorRange(team, L), f);
     team.team_barrier();
   }
 
-  /// to [rows, width] = from [rows, width], as floats.
-  template <class Team, class T>
-  KOKKOS_INLINE_FUNCTION static void load(const Team& team, const T* from, int rows, int width, float* to) {
-    Kokkos::parallel_for(Kokkos::TeamVectorRange(team, rows * width),
-                         [&](int i) { to[i] = static_cast<float>(from[i]); });
+  /// f(row, lane) for `rows` rows.
+  template <int L, class Team, class F>
+  KOKKOS_INLINE_FUNCTION static void for_elements(const Team& team, int rows, F&& f) {
+    Kokkos::parallel_for(Kokkos::TeamVectorRange(team, rows * L), [&](int i) { f(i / L, i % L); });
     team.team_barrier();
   }
 
-  /// s [count, L] = k [count, dim] q [dim, L].
+  /// to [rows, channels] = from [rows, stride], as floats; `width` of the channels are there, the others are zeros.
+  template <class Team, class T>
+  KOKKOS_INLINE_FUNCTION static void load(const Team& team, const T* from, Index stride, int rows, int width,
+                                          int channels, float* to) {
+    Kokkos::parallel_for(Kokkos::TeamVectorRange(team, rows * channels), [&](int i) {
+      const int row = i / channels, c = i % channels;
+      to[i] = c < width ? static_cast<float>(from[row * stride + c]) : 0.0F;
+    });
+    team.team_barrier();
+  }
+
+  /// Announces a load. Devices hide latency by their many threads.
+  template <class T>
+  KOKKOS_INLINE_FUNCTION static void prefetch(const T*, Index, int, int) {}
+
+  /// s [count, L] = k [count, channels] q [dim, L].
   template <int L, class Team>
-  KOKKOS_INLINE_FUNCTION static void scores(const Team& team, const float* k, int count, const float* q, int dim,
-                                            float* s) {
-    for_lanes<L>(team, [&](int l) {
-      for (int j = 0; j < count; ++j) {
-        float dot = 0;
-        for (int c = 0; c < dim; ++c) dot += k[j * dim + c] * q[c * L + l];
-        s[j * L + l] = dot;
-      }
+  KOKKOS_INLINE_FUNCTION static void scores(const Team& team, const float* k, int channels, int count, const float* q,
+                                            int dim, float* s) {
+    for_elements<L>(team, count, [&](int j, int l) {
+      float dot = 0;
+      for (int c = 0; c < dim; ++c) dot = Kokkos::fma(k[j * channels + c], q[c * L + l], dot);
+      s[j * L + l] = dot;
     });
   }
 
-  /// Keeps the scores of keys first_key + j with low <= key <= high of each lane, drowns the others.
+  /// s = softcap tanh(s / softcap).
+  template <int L, class Team>
+  KOKKOS_INLINE_FUNCTION static void cap(const Team& team, float* s, int count, float softcap) {
+    for_elements<L>(team, count, [&](int j, int l) { s[j * L + l] = softcap * Kokkos::tanh(s[j * L + l] / softcap); });
+  }
+
+  /// s += slope (key - position).
+  template <int L, class Team>
+  KOKKOS_INLINE_FUNCTION static void add_slope(const Team& team, float* s, int count, int first_key,
+                                               const float* position, const float* slope) {
+    for_elements<L>(team, count, [&](int j, int l) {
+      s[j * L + l] = Kokkos::fma(slope[l], static_cast<float>(first_key + j) - position[l], s[j * L + l]);
+    });
+  }
+
+  /// Keeps the scores of keys first_key + j with low <= key <= high of each lane, masks the others.
   template <int L, class Team>
   KOKKOS_INLINE_FUNCTION static void mask(const Team& team, float* s, int count, int first_key, const float* low,
-                                          const float* high, float drowned) {
-    for_lanes<L>(team, [&](int l) {
-      for (int j = 0; j < count; ++j) {
-        const float key = static_cast<float>(first_key + j);
-        if (key < low[l] || key > high[l]) s[j * L + l] = drowned;
-      }
+                                          const float* high, float masked) {
+    for_elements<L>(team, count, [&](int j, int l) {
+      const float key = static_cast<float>(first_key + j);
+      if (key < low[l] || key > high[l]) s[j * L + l] = masked;
     });
   }
 
@@ -66,21 +87,39 @@ struct Tile {
         added += p;
       }
       m[l] = highest;
-      sum[l] = sum[l] * correction[l] + added;
+      sum[l] = Kokkos::fma(sum[l], correction[l], added);
     });
   }
 
-  /// o [dim, L] = o * correction [L] + v [count, dim]^T p [count, L].
+  /// o [channels, L] = o * correction [L] + v [count, channels]^T p [count, L].
   template <int L, class Team>
-  KOKKOS_INLINE_FUNCTION static void accumulate(const Team& team, const float* v, int count, const float* p, int dim,
-                                                const float* correction, float* o) {
-    for_lanes<L>(team, [&](int l) {
-      for (int c = 0; c < dim; ++c) {
-        float value = o[c * L + l] * correction[l];
-        for (int j = 0; j < count; ++j) value += v[j * dim + c] * p[j * L + l];
-        o[c * L + l] = value;
-      }
+  KOKKOS_INLINE_FUNCTION static void accumulate(const Team& team, const float* v, int channels, int count,
+                                                const float* p, const float* correction, float* o) {
+    for_elements<L>(team, channels, [&](int c, int l) {
+      float value = o[c * L + l] * correction[l];
+      for (int j = 0; j < count; ++j) value = Kokkos::fma(v[j * channels + c], p[j * L + l], value);
+      o[c * L + l] = value;
     });
+  }
+
+  /// total = both results together. The one with the smaller maximum is scaled by e^(difference), the other one kept.
+  template <int L, class Team>
+  KOKKOS_INLINE_FUNCTION static void merge(const Team& team, const attention_kernel::Result& next, int channels,
+                                           const attention_kernel::Result& total) {
+    for_elements<L>(team, channels, [&](int c, int l) {
+      total.o[c * L + l] = merged(next.m[l], next.o[c * L + l], total.m[l], total.o[c * L + l]);
+    });
+    for_lanes<L>(team, [&](int l) {
+      total.sum[l] = merged(next.m[l], next.sum[l], total.m[l], total.sum[l]);
+      total.m[l] = next.m[l] > total.m[l] ? next.m[l] : total.m[l];
+    });
+  }
+
+private:
+  KOKKOS_INLINE_FUNCTION static float merged(float next_m, float next, float total_m, float total) {
+    const bool grows = next_m > total_m;
+    const float factor = Kokkos::exp(grows ? total_m - next_m : next_m - total_m);
+    return Kokkos::fma(grows ? total : next, factor, grows ? next : total);
   }
 };
 

@@ -41,7 +41,8 @@ public:
   Buffer() = default;
   Buffer(const std::string& label, Index size) {
     try {
-      memory_ = Owned(Kokkos::view_alloc(Kokkos::WithoutInitializing, "grist::" + label), static_cast<std::size_t>(size));
+      memory_ =
+          Owned(Kokkos::view_alloc(Kokkos::WithoutInitializing, "grist::" + label), static_cast<std::size_t>(size));
     } catch (const std::runtime_error& error) {  // what Kokkos throws where an allocation fails
       throw MemoryError("{}: {} bytes of {} memory are wanted, and not so many are free ({})", label,
                         static_cast<std::size_t>(size) * sizeof(T), Space::name(), error.what());
@@ -51,7 +52,9 @@ public:
   [[nodiscard]] Index size() const { return static_cast<Index>(memory_.extent(0)); }
   [[nodiscard]] T* data() const { return memory_.data(); }
   [[nodiscard]] View<T*, Space> view() const { return View<T*, Space>(memory_.data(), memory_.extent(0)); }
-  [[nodiscard]] View<T**, Space> view(Index rows, Index columns) const { return View<T**, Space>(memory_.data(), rows, columns); }
+  [[nodiscard]] View<T**, Space> view(Index rows, Index columns) const {
+    return View<T**, Space>(memory_.data(), rows, columns);
+  }
 
 private:
   using Owned = Kokkos::View<T*, Kokkos::LayoutRight, Space>;

@@ -10,10 +10,13 @@ namespace grist {
 
 /// An arena of device memory. Its size is planned by the caller; asking for more than is left throws MemoryError.
 /// With GRIST_WORKSPACE_POISON=1 every piece is filled with NaN when taken, so that a read before a write shows.
+/// One that counts has no memory: its pieces are null, and peak() is what an arena for the same pieces needs. So the
+/// code that takes buffers is the memory plan too.
 class Workspace {
 public:
   Workspace() = default;
   explicit Workspace(std::size_t bytes);
+  static Workspace counting();
 
   /// Gives back, at the end of a scope, all that was taken in it.
   class Scope {
@@ -49,6 +52,8 @@ public:
   }
 
   [[nodiscard]] std::size_t used() const { return used_; }
+  /// The most that was used at once.
+  [[nodiscard]] std::size_t peak() const { return peak_; }
   [[nodiscard]] std::size_t capacity() const { return static_cast<std::size_t>(arena_.size()); }
 
 private:
@@ -57,6 +62,8 @@ private:
 
   Buffer<std::byte> arena_;
   std::size_t used_ = 0;
+  std::size_t peak_ = 0;
+  bool counting_ = false;
   bool poison_ = false;
 };
 

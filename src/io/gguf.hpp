@@ -22,15 +22,24 @@ struct Gguf {
   Weights weights;
 
   /// A value of the given type; throws InputError naming file and key where it is absent or of another type. An int is
-  /// accepted where a double is asked for.
+  /// accepted where a double is asked for, and where a number is asked for an array that repeats it (one per layer).
   template <class T>
   [[nodiscard]] T get(std::string_view key) const;
   template <class T>
   [[nodiscard]] T get_or(std::string_view key, T otherwise) const;
 };
 
-/// Opens a GGUF file. Throws InputError naming file, tensor or key, expected and found: wrong magic or version,
-/// truncated, lengths that pass the file's end, unknown tensor type, offsets outside the file.
+/// Opens a GGUF file, or a model that was split into several by its first part (NAME-00001-of-00003.gguf), whose others
+/// lie beside it. Throws InputError naming file, tensor or key, expected and found: wrong magic or version, truncated,
+/// lengths that pass the file's end, unknown tensor type, offsets outside the file, parts that do not belong together.
 Gguf open_gguf(const std::filesystem::path& file);
+
+/// Whether a file is GGUF: by its first bytes, whatever its name (a cache's blob has none), or by its name, so that a
+/// broken one is told as such.
+bool is_gguf(const std::filesystem::path& file);
+
+/// The GGUF file that a user means by a path: the only one of a folder without config.json; else the path as it is.
+/// Throws InputError where such a folder holds several.
+std::filesystem::path gguf_file_of(const std::filesystem::path& model);
 
 }  // namespace grist::io

@@ -3,6 +3,9 @@
 #include <grist/core/errors.hpp>
 
 #include <cerrno>
+#include <cstring>
+#include <string_view>
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -26,6 +29,12 @@ MappedFile::MappedFile(const std::filesystem::path& file) : path_(file.string())
   if (!known || mapping == MAP_FAILED) throw InputError("{}: cannot be mapped: {}", path_, std::strerror(error));
   size_ = static_cast<std::uint64_t>(status.st_size);
   data_ = static_cast<const std::byte*>(mapping);
+  constexpr std::string_view pointer = "version https://git-lfs.github.com/spec/";
+  if (size_ >= pointer.size() && std::memcmp(data_, pointer.data(), pointer.size()) == 0) {
+    ::munmap(mapping, size_);
+    throw InputError("{}: is a Git LFS pointer, not the file itself: get it with git lfs pull, or download it again",
+                     path_);
+  }
 }
 
 MappedFile::~MappedFile() {
@@ -33,10 +42,17 @@ MappedFile::~MappedFile() {
 }
 
 void MappedFile::will_read(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+  advise(offset, bytes, MADV_WILLNEED);
+}
+void MappedFile::release(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+  advise(offset, bytes, MADV_DONTNEED);
+}
+
+void MappedFile::advise(std::uint64_t offset, std::uint64_t bytes, int advice) const noexcept {
   static const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   const std::uint64_t first = offset / page * page;
-  // Only advice: where it fails, reading is slower and still right.
-  ::madvise(const_cast<std::byte*>(data_ + first), offset + bytes - first, MADV_WILLNEED);
+  // Where it fails, reading is slower or memory is kept, and all is right still.
+  if (bytes > 0) ::madvise(const_cast<std::byte*>(data_ + first), offset + bytes - first, advice);
 }
 
 }  // namespace grist::io

@@ -12,7 +12,8 @@ namespace grist::io {
 
 static_assert(std::endian::native == std::endian::little, "the files are little endian and are read as they lie");
 
-/// Maps a whole regular file; throws InputError naming it and the system's reason. The file must not shrink while mapped.
+/// Maps a whole regular file; throws InputError naming it and the system's reason, and where a clone without Git LFS
+/// left a pointer in the file's place. The file must not shrink while mapped.
 class MappedFile {
 public:
   explicit MappedFile(const std::filesystem::path& file);
@@ -26,8 +27,13 @@ public:
 
   /// Tells the system that these bytes will be read soon, so that it reads ahead of several threads at once.
   void will_read(std::uint64_t offset, std::uint64_t bytes) const noexcept;
+  /// Tells it that they will not: their pages no longer count as this process' memory. Reading them again is slower,
+  /// and right.
+  void release(std::uint64_t offset, std::uint64_t bytes) const noexcept;
 
 private:
+  void advise(std::uint64_t offset, std::uint64_t bytes, int advice) const noexcept;
+
   std::string path_;
   std::uint64_t size_ = 0;
   const std::byte* data_ = nullptr;

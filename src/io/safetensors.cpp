@@ -76,36 +76,40 @@ std::vector<Index> numbers(const json& object, std::string_view key, const std::
 }
 
 struct StoredType {
-  FileType type;
-  DType dtype;
+  Format format;
   std::string_view name;
 };
-constexpr StoredType stored_types[] = {
-    {FileType::f32, DType::f32, "F32"}, {FileType::f16, DType::f16, "F16"}, {FileType::bf16, DType::bf16, "BF16"}};
+constexpr StoredType stored_types[] = {{Format::f32, "F32"}, {Format::f16, "F16"}, {Format::bf16, "BF16"}};
 
 /// A tensor as the header has it, with the offset still counted from the data's start.
 TensorInfo read_tensor(const std::string& name, const json& entry, const std::string& path) {
   const std::string what = "tensor '" + name + "'";
   if (!entry.is_object()) throw InputError("{}: {} is a JSON {}, expected an object", path, what, entry.type_name());
   const json& dtype = entry_of(entry, "dtype", path, what);
-  const auto* const found = std::ranges::find_if(stored_types, [&](const StoredType& t) { return dtype == t.name; });
-  if (found == std::end(stored_types)) {
-    throw InputError("{}: {} has the dtype {}, expected F32, F16 or BF16", path, what,
-                     dtype.is_string() ? dtype.get_ref<const std::string&>() : dtype.type_name());
-  }
-  TensorInfo tensor{.name = name, .type = found->type, .shape = numbers(entry, "shape", path, what)};
+  if (!dtype.is_string() || dtype.get_ref<const std::string&>().empty())
+    throw InputError("{}: {} has a dtype of JSON {}, expected a name as F32 or BF16", path, what, dtype.type_name());
+  TensorInfo tensor{.name = name, .shape = numbers(entry, "shape", path, what)};
   const std::vector<Index> offsets = numbers(entry, "data_offsets", path, what);
   if (offsets.size() != 2) throw InputError("{}: {} has {} data_offsets, expected 2", path, what, offsets.size());
-  if (offsets[0] > offsets[1] || tensor.bytes() != static_cast<std::uint64_t>(offsets[1] - offsets[0])) {
-    throw InputError("{}: {} ({} {}) has data_offsets [{}, {}], expected {} bytes", path, what, found->name,
-                     text_of(tensor.shape), offsets[0], offsets[1], tensor.bytes());
+  const bool ascending = offsets[0] <= offsets[1];
+  const std::uint64_t size = ascending ? static_cast<std::uint64_t>(offsets[1] - offsets[0]) : 0;
+  const auto* const found = std::ranges::find_if(stored_types, [&](const StoredType& t) { return dtype == t.name; });
+  if (found != std::end(stored_types))
+    tensor.format = found->format;
+  else
+    tensor.foreign = {dtype.get<std::string>(), size};
+  if (!ascending || tensor.bytes() != size) {
+    throw InputError("{}: {} ({} {}) has data_offsets [{}, {}], expected {} bytes", path, what,
+                     dtype.get_ref<const std::string&>(), text_of(tensor.shape), offsets[0], offsets[1],
+                     tensor.bytes());
   }
   tensor.offset = static_cast<std::uint64_t>(offsets[0]);
   return tensor;
 }
 
-/// Adds the tensors of a file. They must tile all that follows the header.
-void add_tensors(Weights& weights, const std::filesystem::path& name) {
+/// Adds those tensors of a file for which `wanted(name)`. Its tensors must tile all that follows the header.
+template <class Wanted>
+void add_tensors(Weights& weights, const std::filesystem::path& name, Wanted wanted) {
   const auto file = std::make_shared<const MappedFile>(name);
   const std::string& path = file->path();
   const std::uint64_t size = file->size();
@@ -137,7 +141,7 @@ void add_tensors(Weights& weights, const std::filesystem::path& name) {
     }
     tensor.file = index;
     tensor.offset += data_start;
-    weights.add(std::move(tensor));
+    if (wanted(tensor.name)) weights.add(std::move(tensor));
   }
   if (end != size - data_start) {
     throw InputError("{}: {} bytes follow the last tensor, expected none", path, size - data_start - end);
@@ -169,37 +173,56 @@ bool is_there(const std::filesystem::path& file) {
   return std::filesystem::exists(std::filesystem::symlink_status(file, error));
 }
 
-}  // namespace
+/// The shards that lie in a folder, for a message.
+std::string shards_in(const std::filesystem::path& folder) {
+  std::set<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error))
+    if (entry.path().extension() == ".safetensors") names.insert(entry.path().filename().string());
+  return names.empty() ? std::string()
+                       : std::format(" ({} lies there, and no index says what belongs together)", *names.begin());
+}
 
-Weights open_safetensors(const std::filesystem::path& folder) {
+/// The shards in the order of their names. Where one shard overlays another's tensor, both hold it; transformers takes
+/// what it reads last, and the index must say the same.
+Weights open_shards(const std::filesystem::path& folder, const std::filesystem::path& index) {
   Weights weights;
-  const std::filesystem::path whole = folder / "model.safetensors";
-  const std::filesystem::path index = folder / "model.safetensors.index.json";
-  if (is_there(whole)) {
-    add_tensors(weights, whole);
-    return weights;
-  }
-  if (!is_there(index)) {
-    throw InputError("{}: holds neither model.safetensors nor model.safetensors.index.json", folder.string());
-  }
   const std::map<std::string, std::string> shards = read_index(index);
   std::set<std::string> files;
   for (const auto& [tensor, file] : shards) files.insert(file);
-  for (const std::string& file : files) add_tensors(weights, folder / file);
-
-  for (const auto& [name, file] : shards) {
-    const TensorInfo* tensor = weights.find(name);
-    if (tensor == nullptr || weights.file_of(*tensor) != (folder / file).string()) {
-      throw InputError("{}: tensor '{}' should lie in {}, it lies in {}", index.string(), name, file,
-                       tensor == nullptr ? "no shard" : weights.file_of(*tensor));
-    }
+  for (const std::string& file : files) {
+    add_tensors(weights, folder / file, [&](const std::string& tensor) {
+      const auto named = shards.find(tensor);
+      if (named == shards.end())
+        throw InputError("{}: tensor '{}' of {} is not in the weight_map", index.string(), tensor,
+                         (folder / file).string());
+      if (named->second < file) {
+        throw InputError("{}: tensor '{}' should lie in {}, {} holds it and would take precedence", index.string(),
+                         tensor, named->second, (folder / file).string());
+      }
+      return named->second == file;
+    });
   }
-  for (const auto& [name, tensor] : weights.tensors()) {
-    if (!shards.contains(name)) {
-      throw InputError("{}: tensor '{}' of {} is not in the weight_map", index.string(), name, weights.file_of(tensor));
-    }
+  for (const auto& [name, file] : shards) {
+    if (weights.find(name) == nullptr)
+      throw InputError("{}: tensor '{}' should lie in {}, which does not hold it", index.string(), name, file);
   }
   return weights;
+}
+
+}  // namespace
+
+Weights open_safetensors(const std::filesystem::path& folder) {
+  const std::filesystem::path whole = folder / "model.safetensors";
+  const std::filesystem::path index = folder / "model.safetensors.index.json";
+  if (is_there(whole)) {
+    Weights weights;
+    add_tensors(weights, whole, [](const std::string&) { return true; });
+    return weights;
+  }
+  if (is_there(index)) return open_shards(folder, index);
+  throw InputError("{}: holds neither model.safetensors nor model.safetensors.index.json{}", folder.string(),
+                   shards_in(folder));
 }
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& file, const std::vector<TensorHeader>& tensors)
@@ -207,9 +230,9 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& file, const st
   std::string header = R"({"__metadata__":{"format":"pt"})";  // transformers asks for it
   std::uint64_t end = 0;
   for (const TensorHeader& tensor : tensors) {
-    const auto* const stored = std::ranges::find(stored_types, tensor.type, &StoredType::dtype);
+    const auto* const stored = std::ranges::find(stored_types, format_of(tensor.type), &StoredType::format);
     const std::uint64_t begin = end;
-    end += TensorInfo{.name = {}, .type = stored->type, .shape = tensor.shape}.bytes();
+    end += TensorInfo{.name = {}, .format = stored->format, .shape = tensor.shape}.bytes();
     header += std::format(R"(,{}:{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", json(tensor.name).dump(),
                           stored->name, text_of(tensor.shape), begin, end);
   }

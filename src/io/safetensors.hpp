@@ -10,9 +10,11 @@
 
 namespace grist::io {
 
-/// Opens model.safetensors of a Hugging Face folder, or all shards that model.safetensors.index.json names. Throws
-/// InputError naming file, tensor, expected and found: missing or truncated file, malformed header, overlapping or
-/// out-of-file offsets, size that does not fit the shape, unknown dtype, shard and index that disagree.
+/// Opens model.safetensors of a Hugging Face folder, or all shards that model.safetensors.index.json names. A tensor in
+/// two shards is taken from the one that the index names, which must be the last by name, as transformers has it.
+/// Tensors whose dtype no weight has are listed with a foreign type. Throws InputError naming file, tensor, expected
+/// and found: missing or truncated file, malformed header, overlapping or out-of-file offsets, size that does not fit
+/// the shape, shard and index that disagree.
 Weights open_safetensors(const std::filesystem::path& folder);
 
 /// What a written file will hold, in this order.

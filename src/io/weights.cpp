@@ -1,7 +1,6 @@
 #include <grist/io/weights.hpp>
 
 #include <grist/core/errors.hpp>
-#include <grist/io/dequantize.hpp>
 #include <grist/io/mapped_file.hpp>
 
 #include <algorithm>
@@ -26,36 +25,25 @@ constexpr Index serial_elements = 1 << 16;  // below this, starting threads cost
 constexpr Index chunk_elements = 1024;      // decoded at a time: whole blocks of any format, at home in the first cache
 
 /// Numbers [column, column + columns) of a row. Blocks are decoded whole, and the part asked for is kept.
-template <class T>
-void read_row(FileType type, const std::byte* row, Index column, Index columns, T* out) {
-  const auto [block_elements, block_bytes] = format_of(type);
+template <class Block, class T>
+void read_row(const std::byte* row, Index column, Index columns, T* out) {
   std::array<float, chunk_elements> chunk;
   for (Index done = 0; done < columns;) {
-    const Index first = (column + done) / block_elements;
-    const Index skip = (column + done) % block_elements;
+    const Index first = (column + done) / Block::elements;
+    const Index skip = (column + done) % Block::elements;
     const Index wanted = std::min(columns - done, chunk_elements - skip);
-    const Index blocks = (skip + wanted + block_elements - 1) / block_elements;
-    dequantize(type, row + first * block_bytes, blocks, chunk.data());
+    const Index blocks = (skip + wanted + Block::elements - 1) / Block::elements;
+    for (Index i = 0; i < blocks; ++i)
+      load<Block>(row + (first + i) * Index{sizeof(Block)}).decode(chunk.data() + i * Block::elements);
     for (Index i = 0; i < wanted; ++i) out[done + i] = static_cast<T>(chunk[static_cast<std::size_t>(skip + i)]);
     done += wanted;
   }
 }
 
-template <class T>
-bool is_stored_as(FileType type) {
-  switch (type) {
-    case FileType::f32: return dtype_of<T> == DType::f32;
-    case FileType::bf16: return dtype_of<T> == DType::bf16;
-    case FileType::f16: return dtype_of<T> == DType::f16;
-    default: return false;
-  }
-}
-
 }  // namespace
 
-std::string_view name_of(FileType type) {
-  constexpr std::array<std::string_view, 8> names = {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q4_k", "q6_k"};
-  return names.at(static_cast<std::size_t>(type));
+std::string_view type_name_of(const TensorInfo& tensor) {
+  return tensor.foreign.name.empty() ? name_of(tensor.format) : std::string_view(tensor.foreign.name);
 }
 
 std::string text_of(const std::vector<Index>& shape) {
@@ -73,7 +61,8 @@ Index TensorInfo::rows() const {
 Index TensorInfo::columns() const { return shape.empty() ? 1 : shape.back(); }
 
 std::uint64_t TensorInfo::bytes() const {
-  const auto [block_elements, block_bytes] = format_of(type);
+  if (!foreign.name.empty()) return foreign.bytes;
+  const auto [block_elements, block_bytes] = block_of(format);
   if (rows() == too_many) return too_many;
   return static_cast<std::uint64_t>(
       saturated_product(rows(), saturated_product(columns() / block_elements, block_bytes)));
@@ -94,15 +83,16 @@ std::size_t Weights::add_file(std::shared_ptr<const MappedFile> file) {
 void Weights::add(TensorInfo tensor) {
   File& file = files_.at(tensor.file);
   const std::string& path = file.mapping->path();
-  if (const Index block = format_of(tensor.type).elements; tensor.columns() % block != 0) {
-    throw InputError("{}: tensor '{}' of shape {} is {}: its last dimension must be a multiple of {}", path, tensor.name,
-                     text_of(tensor.shape), name_of(tensor.type), block);
+  const Index block = tensor.foreign.name.empty() ? block_of(tensor.format).elements : 1;
+  if (tensor.columns() % block != 0) {
+    throw InputError("{}: tensor '{}' of shape {} is {}: its last dimension must be a multiple of {}", path,
+                     tensor.name, text_of(tensor.shape), type_name_of(tensor), block);
   }
   const std::uint64_t size = file.mapping->size();
   const std::uint64_t bytes = tensor.bytes();
   if (bytes > size || tensor.offset > size - bytes) {
     throw InputError("{}: tensor '{}' ({} {}) wants {} bytes from byte {}, the file has {}", path, tensor.name,
-                     name_of(tensor.type), text_of(tensor.shape), bytes, tensor.offset, size);
+                     type_name_of(tensor), text_of(tensor.shape), bytes, tensor.offset, size);
   }
   if (bytes > 0) {
     const auto next = file.placed.lower_bound(tensor.offset);
@@ -122,8 +112,18 @@ void Weights::add(TensorInfo tensor) {
   tensors_.emplace(std::move(name), std::move(tensor));
 }
 
-template <class T>
-void Weights::read(const TensorInfo& tensor, const Slice& slice, T* out) const {
+const std::byte* Weights::data(const TensorInfo& tensor) const {
+  const MappedFile& file = *files_.at(tensor.file).mapping;
+  if (!tensor.foreign.name.empty())
+    throw InputError("{}: tensor '{}' is of the type {}, which is no weight's", file.path(), tensor.name,
+                     tensor.foreign.name);
+  return file.data() + tensor.offset;
+}
+
+/// Calls read_row(from, i) with the first byte of each of the slice's rows, i counted from 0, on all threads of the
+/// host.
+template <class ReadRow>
+void Weights::for_rows(const TensorInfo& tensor, const Slice& slice, ReadRow read_row) const {
   const MappedFile& file = *files_.at(tensor.file).mapping;
   const auto outside = [](Index first, Index count, Index extent) {
     return first < 0 || count < 0 || first > extent || count > extent - first;
@@ -134,27 +134,48 @@ void Weights::read(const TensorInfo& tensor, const Slice& slice, T* out) const {
   }
   if (slice.rows == 0 || slice.columns == 0) return;
 
-  const auto [block_elements, block_bytes] = format_of(tensor.type);
-  const Index row_bytes = tensor.columns() / block_elements * block_bytes;
-  const std::uint64_t start = tensor.offset + static_cast<std::uint64_t>(slice.row * row_bytes);
-  const std::byte* const first_row = file.data() + start;
-  const auto read_one = [=, type = tensor.type](Index row) {
-    const std::byte* const from = first_row + row * row_bytes;
-    T* const to = out + row * slice.columns;
-    if (is_stored_as<T>(type)) {
-      std::memcpy(to, from + slice.column * Index{sizeof(T)}, static_cast<std::size_t>(slice.columns) * sizeof(T));
-    } else {
-      read_row(type, from, slice.column, slice.columns, to);
-    }
-  };
+  const Index bytes = row_bytes(tensor.format, tensor.columns());
+  const std::uint64_t start = tensor.offset + static_cast<std::uint64_t>(slice.row * bytes);
+  const std::byte* const first_row = data(tensor) + slice.row * bytes;
+  const auto read_one = [=](Index row) { read_row(first_row + row * bytes, row); };
   if (slice.rows * slice.columns <= serial_elements) {
     for (Index row = 0; row < slice.rows; ++row) read_one(row);
     return;
   }
-  file.will_read(start, static_cast<std::uint64_t>(slice.rows * row_bytes));
+  file.will_read(start, static_cast<std::uint64_t>(slice.rows * bytes));
   const HostExec host;
   Kokkos::parallel_for("grist::io::read", Indices<HostExec>(host, 0, slice.rows), read_one);
   host.fence("grist::io::read");
+}
+
+template <class T>
+void Weights::read(const TensorInfo& tensor, const Slice& slice, T* out) const {
+  const Index column = slice.column, columns = slice.columns;
+  if (plain_dtype(tensor.format) == dtype_of<T>) {
+    for_rows(tensor, slice, [=](const std::byte* from, Index row) {
+      std::memcpy(out + row * columns, from + column * Index{sizeof(T)}, static_cast<std::size_t>(columns) * sizeof(T));
+    });
+    return;
+  }
+  for_rows(tensor, slice, [=, format = tensor.format](const std::byte* from, Index row) {
+    with_format(format, [=]<class Block>(Block) { read_row<Block>(from, column, columns, out + row * columns); });
+  });
+}
+
+void Weights::read_blocks(const TensorInfo& tensor, const Slice& slice, std::byte* out) const {
+  const Index block = block_of(tensor.format).elements;
+  if (slice.column % block != 0 || slice.columns % block != 0) {
+    throw ShapeError("{}: columns [{}, +{}) of tensor '{}' begin or end within a block of {}: {} numbers",
+                     file_of(tensor), slice.column, slice.columns, tensor.name, name_of(tensor.format), block);
+  }
+  const Index skip = row_bytes(tensor.format, slice.column), bytes = row_bytes(tensor.format, slice.columns);
+  for_rows(tensor, slice, [=](const std::byte* from, Index row) {
+    std::memcpy(out + row * bytes, from + skip, static_cast<std::size_t>(bytes));
+  });
+}
+
+void Weights::release(const TensorInfo& tensor) const {
+  files_.at(tensor.file).mapping->release(tensor.offset, tensor.bytes());
 }
 
 template void Weights::read(const TensorInfo& tensor, const Slice& slice, float* out) const;

@@ -22,7 +22,8 @@ TEST(Devices, ALauncherThatShowsEachRankItsOwnHasItsWay) { EXPECT_EQ(device_of(3
 
 TEST(Devices, ShareMemoryWhereTheyAreOne) {
   // Two parts of a divided device have one address, and memory of their own.
-  const DeviceFacts first{.address = "0000:17:00.0", .identity = "a"}, again = first, second{.address = "0000:17:00.0", .identity = "b"};
+  const DeviceFacts first{.address = "0000:17:00.0", .identity = "a"},
+      again = first, second{.address = "0000:17:00.0", .identity = "b"};
   EXPECT_EQ(memory_hash(first), memory_hash(again));
   EXPECT_NE(memory_hash(first), memory_hash(second));
   EXPECT_GE(memory_hash(first), 0);

@@ -70,7 +70,8 @@ TEST_F(RecordedGraphs, ADeviceThatCannotRecordRunsPlainly) {
 }
 
 void increment(const Exec& exec, View1<int> count) {
-  Kokkos::parallel_for("grist::test::increment", Kokkos::RangePolicy<Exec>(exec, 0, 1), KOKKOS_LAMBDA(Index) { count(0) += 1; });
+  Kokkos::parallel_for(
+      "grist::test::increment", Kokkos::RangePolicy<Exec>(exec, 0, 1), KOKKOS_LAMBDA(Index) { count(0) += 1; });
 }
 
 TEST(Graphs, OfThisBuildDoWhatIsEnqueued) {

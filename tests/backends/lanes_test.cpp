@@ -1,5 +1,5 @@
-// The vector arithmetic of the OpenMP mill.
-#include <grist/backends/openmp/lanes.hpp>
+// The vector arithmetic for hosts.
+#include <grist/backends/cpu/lanes.hpp>
 
 #include <support/views.hpp>
 
@@ -8,7 +8,7 @@
 namespace {
 
 using namespace grist;
-using namespace grist::openmp;
+using namespace grist::cpu;
 
 std::array<float, lane_count> values_of(Lanes lanes) {
   std::array<float, lane_count> values;
@@ -42,6 +42,38 @@ TEST(ExpNegative, OfZeroIsOneAndOfMuchIsNothing) {
 }
 
 TEST(ExpNegative, OfNanIsNan) { EXPECT_TRUE(std::isnan(values_of(exp_negative(broadcast(std::nanf(""))))[3])); }
+
+TEST(Tanh, IsTheHyperbolicTangentToFourUnitsInTheLastPlace) {
+  double worst = 0;
+  for (int i = -12 * 4096; i <= 12 * 4096; ++i) {
+    const float x = static_cast<float>(i) / 4096;
+    const double expected = std::tanh(double{x});
+    const double unit = i == 0 ? 1 : std::ldexp(1.0, std::ilogb(expected) - 23);
+    worst = std::max(worst, std::abs(values_of(tanh(broadcast(x)))[5] - expected) / unit);
+  }
+  EXPECT_LE(worst, 4);
+}
+
+TEST(Tanh, OfMuchIsOneAndOfNanIsNan) {
+  const float infinite = std::numeric_limits<float>::infinity();
+  for (const float x : {100.0F, 1e30F, infinite}) {
+    EXPECT_EQ(values_of(tanh(broadcast(x)))[0], 1.0F);
+    EXPECT_EQ(values_of(tanh(broadcast(-x)))[0], -1.0F);
+  }
+  EXPECT_TRUE(std::isnan(values_of(tanh(broadcast(std::nanf(""))))[3]));
+}
+
+TEST(Lanes, F16BecomesItsFloatWhateverItsBits) {
+  for (std::uint32_t first = 0; first < 65536; first += lane_count) {
+    std::array<f16, lane_count> halves;
+    for (std::uint32_t i = 0; i < lane_count; ++i) halves[i].bits = static_cast<std::uint16_t>(first + i);
+    const auto lanes = values_of(load(halves.data()));
+    for (std::size_t i = 0; i < lane_count; ++i) {
+      const auto expected = static_cast<float>(halves[i]);
+      EXPECT_TRUE(lanes[i] == expected || (std::isnan(lanes[i]) && std::isnan(expected))) << first + i;
+    }
+  }
+}
 
 TEST(Lanes, SumAddsEveryLaneOnce) {
   std::array<float, lane_count> powers;

@@ -10,7 +10,7 @@ namespace {
 using namespace grist;
 using namespace grist::test;
 
-/// Column-major as they are: y [out, tokens] = w^T x with w [in, out], x [in, tokens], one algorithm after the other.
+/// Column-major as they are: result [m, n] = op(first) op(second) + beta result, one algorithm after the other.
 struct FakeLibrary {
   static constexpr std::string_view name = "fake";
   struct Algorithm {
@@ -23,33 +23,46 @@ struct FakeLibrary {
   int able = 1;
   bool has_16_bit = true;
   bool first_wants_many = false;
-  std::set<Index> refused_tokens;
+  std::set<Index> refused_rows;
 
   std::vector<Algorithm> candidates(const LtProduct& product) {
     asked.push_back({product.shape, product.alignment, 0});
     std::vector<Algorithm> all;
-    if (product.shape.x != DType::f32 && !has_16_bit) return all;
+    if (product.shape.b != DType::f32 && !has_16_bit) return all;
     for (int rank = 0; rank < able; ++rank) all.push_back({product.shape, product.alignment, rank});
     return all;
   }
 
   bool serves(const LtProduct& product, const Algorithm& algorithm) {
-    return (algorithm.rank > 0 || !first_wants_many || product.shape.tokens > 1) && !refused_tokens.contains(product.shape.tokens);
+    return (algorithm.rank > 0 || !first_wants_many || product.shape.rows > 1) &&
+           !refused_rows.contains(product.shape.rows);
   }
 
-  void multiply(const Exec&, const LtProduct& product, const Algorithm& algorithm, const void* x, const void* w, void* y) {
-    const auto& s = product.shape;
+  void multiply(const Exec&, const LtProduct& product, const Algorithm& algorithm, const void* a, const void* b,
+                void* c) {
+    const LtMatrix first = product.first(), second = product.second(), result = product.result();
+    const bool turn_first = product.shape.op_b == Op::transposed, turn_second = product.shape.op_a == Op::transposed;
+    const Index m = turn_first ? first.columns : first.rows, inner = turn_first ? first.rows : first.columns;
+    const Index n = turn_second ? second.rows : second.columns;
+    EXPECT_EQ(turn_second ? second.columns : second.rows, inner);
+    EXPECT_EQ(result.rows, m);
+    EXPECT_EQ(result.columns, n);
     used.push_back(algorithm);
-    for (Index b = 0; b < s.batches; ++b) {
-      const float* const xb = static_cast<const float*>(x) + b * s.in * s.tokens;
-      const float* const wb = static_cast<const float*>(w) + b * s.in * s.out;
-      float* const yb = static_cast<float*>(y) + b * s.out * s.tokens;
-      for (Index column = 0; column < s.tokens; ++column)
-        for (Index row = 0; row < s.out; ++row) {
+    for (Index batch = 0; batch < result.batches; ++batch) {
+      const float* const f = static_cast<const float*>(b) + batch * first.batch_stride;
+      const float* const s = static_cast<const float*>(a) + batch * second.batch_stride;
+      float* const r = static_cast<float*>(c) + batch * result.batch_stride;
+      for (Index column = 0; column < n; ++column) {
+        for (Index row = 0; row < m; ++row) {
           float sum = 0;
-          for (Index k = 0; k < s.in; ++k) sum += wb[row * s.in + k] * xb[column * s.in + k];
-          yb[column * s.out + row] = sum;
+          for (Index k = 0; k < inner; ++k) {
+            sum += f[turn_first ? row * first.leading_dimension + k : k * first.leading_dimension + row] *
+                   s[turn_second ? k * second.leading_dimension + column : column * second.leading_dimension + k];
+          }
+          float& to = r[column * result.leading_dimension + row];
+          to = product.shape.beta == 0 ? sum : sum + product.shape.beta * to;
         }
+      }
     }
   }
 };
@@ -61,8 +74,9 @@ struct LtGemms : testing::Test {
   bool multiply(const Factors<T>& factors, Index rows, Index first_float = 0) {
     const auto x = on_device<T>(factors.x), w = on_device<T>(factors.w);
     y = Buffer<float>("y", rows * factors.out + first_float);
-    return gemm.multiply(Exec(), View2<const T>(x.data(), rows, factors.in), as_const(w.view(factors.out, factors.in)),
-                         View2<float>(y.data() + first_float, rows, factors.out));
+    return gemm.run(Exec(),
+                    {View2<const T>(x.data(), rows, factors.in), Op::none, as_const(w.view(factors.out, factors.in)),
+                     Op::transposed, 0, View2<float>(y.data() + first_float, rows, factors.out)});
   }
   Buffer<float> y;
 };
@@ -78,9 +92,9 @@ TEST_F(LtGemms, AskOnceForAWeightMatrixWhateverTheNumberOfTokens) {
   for (const Index rows : {2, 600, 33, 2}) EXPECT_TRUE(multiply(factors, rows));
   EXPECT_TRUE(multiply(wider, 2));
   ASSERT_EQ(gemm.library().asked.size(), 2U);
-  EXPECT_EQ(gemm.library().asked[0].chosen_for.tokens, gemm.library().asked[1].chosen_for.tokens);
+  EXPECT_EQ(gemm.library().asked[0].chosen_for.rows, gemm.library().asked[1].chosen_for.rows);
   ASSERT_EQ(gemm.library().used.size(), 5U);
-  for (int i = 0; i < 4; ++i) EXPECT_EQ(gemm.library().used[static_cast<std::size_t>(i)].chosen_for.out, 16);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(gemm.library().used[static_cast<std::size_t>(i)].chosen_for.columns, 16);
 }
 
 TEST_F(LtGemms, PromiseTheAlignmentThatEveryRowHas) {
@@ -117,11 +131,30 @@ TEST_F(LtGemms, TakeTheFirstAlgorithmThatServesOneTokenToo) {
 }
 
 TEST_F(LtGemms, MultiplyInPiecesWhereTheAlgorithmDoesNotServeSoManyTokens) {
-  gemm.library().refused_tokens = {201, 101};
+  gemm.library().refused_rows = {201, 101};
   const Factors<float> factors(201, 8, 12);
   ASSERT_TRUE(multiply(factors, 201));
   EXPECT_LE(worst_error(on_host(y), factors.expected<float>(201)), 1);
   EXPECT_EQ(gemm.library().used.size(), 3U);  // 100, 50 and 51
+}
+
+// C = A^T B + C, as a gradient of weights: columns [4, 12) of a C with 16.
+TEST_F(LtGemms, GiveProductsOfTransposedFactorsAndAddToARangeOfColumns) {
+  const Index inner = 6, rows = 12, columns = 8, width = 16;
+  const auto a = normals("a", inner * rows), b = normals("b", inner * columns), before = normals("c", rows * width);
+  const auto on_a = on_device<float>(a), on_b = on_device<float>(b), on_c = on_device<float>(before);
+  ASSERT_TRUE(gemm.run(Exec(), {as_const(on_a.view(inner, rows)), Op::transposed, as_const(on_b.view(inner, columns)),
+                                Op::none, 1, Matrix(on_c.view(rows, width)).column_range(4, columns)}));
+  const auto c = on_host(on_c);
+  for (Index i = 0; i < rows; ++i) {
+    for (Index j = 0; j < width; ++j) {
+      double expected = before[static_cast<std::size_t>(i * width + j)];
+      for (Index k = 0; k < inner && j >= 4 && j < 12; ++k)
+        expected +=
+            double{a[static_cast<std::size_t>(k * rows + i)]} * b[static_cast<std::size_t>(k * columns + j - 4)];
+      EXPECT_NEAR(c[static_cast<std::size_t>(i * width + j)], expected, 1e-5) << i << ' ' << j;
+    }
+  }
 }
 
 TEST_F(LtGemms, WidenToFloatWhatTheLibraryLacksIn16Bits) {
@@ -129,7 +162,7 @@ TEST_F(LtGemms, WidenToFloatWhatTheLibraryLacksIn16Bits) {
   const Factors<bf16> factors(9, 24, 2500);  // more weight rows than one panel
   ASSERT_TRUE(multiply(factors, 9));
   EXPECT_LE(worst_error(on_host(y), factors.expected<float>(9)), 1);
-  for (const auto& used : gemm.library().used) EXPECT_EQ(used.chosen_for.w, DType::f32);
+  for (const auto& used : gemm.library().used) EXPECT_EQ(used.chosen_for.b, DType::f32);
 }
 
 TEST(PlanCaches, ForgetAllWhenFull) {

@@ -115,6 +115,31 @@ TEST(OpenSafetensors, AcceptsWhatTheFormatAllows) {
   EXPECT_EQ(tensors.at("second").bytes(), 4U);
 }
 
+// Buffers that old checkpoints carry: whether they matter is for who asks for them.
+TEST(OpenSafetensors, ListsTensorsWhoseTypeNoWeightHas) {
+  const TemporaryFolder folder;
+  write_file(folder / "model.safetensors",
+             safetensors("{" + entry("ids", "I64", "[3]", "[0,24]") + "," + entry("mask", "BOOL", "[2,2]", "[24,28]") +
+                             "," + entry("w", "F32", "[2]", "[28,36]") + "}",
+                         36));
+  const Weights weights = open_safetensors(folder.path());
+  EXPECT_EQ(weights.tensors().size(), 3U);
+  EXPECT_EQ(type_name_of(*weights.find("ids")), "I64");
+  EXPECT_EQ(type_name_of(*weights.find("mask")), "BOOL");
+  EXPECT_EQ(weights.find("mask")->bytes(), 4U);
+  EXPECT_EQ(type_name_of(*weights.find("w")), "f32");
+}
+
+TEST(OpenSafetensors, NamesAGitLfsPointer) {
+  const TemporaryFolder folder;
+  write_file(folder / "model.safetensors",
+             "version https://git-lfs.github.com/spec/v1\noid "
+             "sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n"
+             "size 12345\n");
+  EXPECT_THAT([&] { open_safetensors(folder.path()); },
+              Refuses({"model.safetensors: is a Git LFS pointer, not the file itself", "git lfs pull"}));
+}
+
 TEST(OpenSafetensors, RefusesABadFileAndNamesFileTensorExpectedAndFound) {
   struct Bad {
     std::string bytes;
@@ -139,9 +164,12 @@ TEST(OpenSafetensors, RefusesABadFileAndNamesFileTensorExpectedAndFound) {
       {safetensors(R"({"a":{"shape":[2],"data_offsets":[0,8]}})", 8), {"tensor 'a'", "has no 'dtype'"}},
       {safetensors(R"({"a":{"dtype":"F32","data_offsets":[0,8]}})", 8), {"tensor 'a'", "has no 'shape'"}},
       {safetensors(R"({"a":{"dtype":"F32","shape":[2]}})", 8), {"tensor 'a'", "has no 'data_offsets'"}},
-      {safetensors(R"({"a":{"dtype":1,"shape":[2],"data_offsets":[0,8]}})", 8), {"tensor 'a'", "dtype number"}},
-      {safetensors("{" + entry("a", "I64", "[1]", "[0,8]") + "}", 8), {"tensor 'a'", "dtype I64", "F32, F16 or BF16"}},
-      {safetensors("{" + entry("a", "f32", "[2]", "[0,8]") + "}", 8), {"tensor 'a'", "dtype f32", "F32, F16 or BF16"}},
+      {safetensors(R"({"a":{"dtype":1,"shape":[2],"data_offsets":[0,8]}})", 8),
+       {"tensor 'a'", "a dtype of JSON number"}},
+      {safetensors("{" + entry("a", "", "[2]", "[0,8]") + "}", 8),
+       {"tensor 'a'", "a dtype of JSON string", "F32 or BF16"}},
+      {safetensors("{" + entry("a", "I64", "[1]", "[8,0]") + "}", 8), {"tensor 'a'", "[8, 0]"}},
+      {safetensors("{" + entry("a", "I64", "[1]", "[0,16]") + "}", 8), {"truncated", "tensor 'a'"}},
       {safetensors("{" + entry("a", "F32", "2", "[0,8]") + "}", 8), {"tensor 'a'", "shape is not an array"}},
       {safetensors("{" + entry("a", "F32", "[-2]", "[0,8]") + "}", 8), {"tensor 'a'", "shape is not an array"}},
       {safetensors("{" + entry("a", "F32", "[2.0]", "[0,8]") + "}", 8), {"tensor 'a'", "shape is not an array"}},
@@ -224,19 +252,35 @@ TEST_F(Sharded, MustAgreeWithTheIndex) {
     words.emplace_back("model.safetensors.index.json");
     EXPECT_THAT([&] { open(std::format(R"({{"weight_map":{}}})", weight_map)); }, Refuses(words));
   };
-  refused(R"({"b":"2.safetensors","a":"2.safetensors"})", {"'a'", "should lie in 2.safetensors", "no shard"});
-  refused(R"({"a":"2.safetensors","b":"1.safetensors"})", {"'a'", "should lie in 2.safetensors", "1.safetensors"});
-  refused(R"({"a":"1.safetensors","b":"2.safetensors","c":"2.safetensors"})", {"'c'", "no shard"});
-  refused(R"({"b":"2.safetensors","c":"1.safetensors"})", {"'c'", "no shard"});
+  refused(R"({"b":"2.safetensors","a":"2.safetensors"})", {"'a'", "should lie in 2.safetensors", "does not hold it"});
+  refused(R"({"a":"2.safetensors","b":"1.safetensors"})", {"'b'", "should lie in 1.safetensors", "2.safetensors"});
+  refused(R"({"a":"1.safetensors","b":"2.safetensors","c":"2.safetensors"})", {"'c'", "does not hold it"});
+  refused(R"({"b":"2.safetensors","c":"1.safetensors"})", {"'a'", "1.safetensors", "not in the weight_map"});
   write_file(folder / "2.safetensors",
              safetensors("{" + entry("b", "F32", "[2]", "[0,8]") + "," + entry("c", "F32", "[1]", "[8,12]") + "}", 12));
   refused(R"({"a":"1.safetensors","b":"2.safetensors"})", {"'c'", "2.safetensors", "not in the weight_map"});
 }
 
-TEST_F(Sharded, MayNotHoldATensorTwice) {
-  std::filesystem::copy_file(folder / "1.safetensors", folder / "3.safetensors");
-  EXPECT_THAT([&] { open(R"({"weight_map":{"a":"1.safetensors","b":"3.safetensors"}})"); },
-              Refuses({"3.safetensors", "tensor 'a' is already in", "1.safetensors"}));
+// A shard that replaces tensors of others lies behind them by name: transformers takes what it reads last.
+TEST_F(Sharded, MayOverlayATensorOfAnEarlierShard) {
+  write_file(folder / "1.safetensors",
+             safetensors("{" + entry("a", "F32", "[2]", "[0,8]") + "," + entry("x", "F32", "[2]", "[8,16]") + "}", 16));
+  write_file(folder / "overlay.safetensors", safetensors("{" + entry("a", "F32", "[2]", "[0,8]") + "}", 8));
+  const Weights weights = open(R"({"weight_map":{"a":"overlay.safetensors","b":"2.safetensors","x":"1.safetensors"}})");
+  EXPECT_EQ(weights.file_of(*weights.find("a")), (folder / "overlay.safetensors").string());
+}
+
+TEST_F(Sharded, MayNotHoldATensorTwiceAgainstTheIndex) {
+  write_file(folder / "3.safetensors",
+             safetensors("{" + entry("a", "F32", "[2]", "[0,8]") + "," + entry("c", "F32", "[2]", "[8,16]") + "}", 16));
+  EXPECT_THAT([&] { open(R"({"weight_map":{"a":"1.safetensors","b":"2.safetensors","c":"3.safetensors"}})"); },
+              Refuses({"tensor 'a' should lie in 1.safetensors", "3.safetensors holds it and would take precedence"}));
+}
+
+TEST_F(Sharded, WithoutAnIndexAreRefusedByName) {
+  EXPECT_THAT([&] { open_safetensors(folder.path()); },
+              Refuses({"neither model.safetensors nor model.safetensors.index.json",
+                       "1.safetensors lies there, and no index"}));
 }
 
 TEST_F(Sharded, MustAllBeThere) {

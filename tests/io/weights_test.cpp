@@ -8,12 +8,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <fstream>
 #include <limits>
 
 namespace {
 
 using namespace grist;
-using io::FileType;
 using io::Slice;
 using io::TensorInfo;
 using io::Weights;
@@ -123,24 +123,62 @@ TEST(WeightsRead, RefusesWhatIsOutsideTheShape) {
   }
 }
 
+/// Resident bytes of this process' mapping of a file.
+std::size_t resident(const std::filesystem::path& file) {
+  std::ifstream maps("/proc/self/smaps");
+  bool inside = false;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find('-') < line.find(' ')) inside = line.ends_with(file.string());
+    if (inside && line.starts_with("Rss:")) return std::stoul(line.substr(4)) * 1024;
+  }
+  return 0;
+}
+
+TEST(WeightsRelease, GivesBackThePagesOfATensorThatWasRead) {
+  const TemporaryFolder folder;
+  write_matrix<float>(folder, 1024, 512);
+  const auto file = folder / "model.safetensors";
+  const Weights weights = io::open_safetensors(folder.path());
+  const auto before = read<float>(weights, {0, 1024, 0, 512});
+  ASSERT_GE(resident(file), std::size_t{2} << 20);
+  weights.release(*weights.find("matrix"));
+  EXPECT_LE(resident(file), std::size_t{1} << 16);
+  EXPECT_TRUE(same_bits(read<float>(weights, {0, 1024, 0, 512}), before));
+}
+
+TEST(WeightsRead, RefusesATypeThatNoWeightHas) {
+  const TemporaryFolder folder;
+  const std::string header = R"({"ids":{"dtype":"I64","shape":[3],"data_offsets":[0,24]}})";
+  folder.write("model.safetensors", test::bytes_of(std::uint64_t{header.size()}) + header + std::string(24, '\1'));
+  const Weights weights = io::open_safetensors(folder.path());
+  ASSERT_NE(weights.find("ids"), nullptr);
+  EXPECT_EQ(type_name_of(*weights.find("ids")), "I64");
+  EXPECT_EQ(weights.find("ids")->bytes(), 24U);
+  float out[3];
+  EXPECT_THAT([&] { weights.read(*weights.find("ids"), {0, 1, 0, 3}, out); },
+              Refuses({"model.safetensors", "tensor 'ids' is of the type I64, which is no weight's"}));
+  EXPECT_THAT([&] { weights.read_blocks(*weights.find("ids"), {0, 1, 0, 3}, reinterpret_cast<std::byte*>(out)); },
+              Refuses({"tensor 'ids' is of the type I64"}));
+}
+
 TEST(WeightsFind, IsNullForAnUnknownName) { EXPECT_EQ(Weights().find("nobody"), nullptr); }
 
 TEST(TensorInfo, CountsRowsColumnsAndBytes) {
-  const auto bytes = [](FileType type, std::vector<Index> shape) {
+  const auto bytes = [](Format type, std::vector<Index> shape) {
     return TensorInfo{"t", type, std::move(shape)}.bytes();
   };
-  EXPECT_EQ(bytes(FileType::f32, {}), 4U);
-  EXPECT_EQ(bytes(FileType::bf16, {3}), 6U);
-  EXPECT_EQ(bytes(FileType::f16, {2, 3, 4}), 48U);
-  EXPECT_EQ(bytes(FileType::q8_0, {2, 64}), 2U * 2 * 34);
-  EXPECT_EQ(bytes(FileType::q6_k, {256}), 210U);
-  EXPECT_EQ(bytes(FileType::f32, {0, 3}), 0U);
+  EXPECT_EQ(bytes(Format::f32, {}), 4U);
+  EXPECT_EQ(bytes(Format::bf16, {3}), 6U);
+  EXPECT_EQ(bytes(Format::f16, {2, 3, 4}), 48U);
+  EXPECT_EQ(bytes(Format::q8_0, {2, 64}), 2U * 2 * 34);
+  EXPECT_EQ(bytes(Format::q6_k, {256}), 210U);
+  EXPECT_EQ(bytes(Format::f32, {0, 3}), 0U);
   constexpr std::uint64_t more_than_any_file = std::numeric_limits<Index>::max();
-  EXPECT_EQ(bytes(FileType::f32, {Index{1} << 62, 4}), more_than_any_file);
-  EXPECT_EQ(bytes(FileType::f32, {Index{1} << 32, Index{1} << 32, 1}), more_than_any_file);
-  EXPECT_EQ((TensorInfo{"t", FileType::f32, {2, 3, 4}}.rows()), 6);
-  EXPECT_EQ((TensorInfo{"t", FileType::f32, {2, 3, 4}}.columns()), 4);
-  EXPECT_EQ((TensorInfo{"t", FileType::f32, {5}}.rows()), 1);
+  EXPECT_EQ(bytes(Format::f32, {Index{1} << 62, 4}), more_than_any_file);
+  EXPECT_EQ(bytes(Format::f32, {Index{1} << 32, Index{1} << 32, 1}), more_than_any_file);
+  EXPECT_EQ((TensorInfo{"t", Format::f32, {2, 3, 4}}.rows()), 6);
+  EXPECT_EQ((TensorInfo{"t", Format::f32, {2, 3, 4}}.columns()), 4);
+  EXPECT_EQ((TensorInfo{"t", Format::f32, {5}}.rows()), 1);
 }
 
 TEST(WeightsAdd, RefusesTensorsThatCannotBe) {
@@ -148,25 +186,25 @@ TEST(WeightsAdd, RefusesTensorsThatCannotBe) {
   write_file(folder / "file", std::string(100, '\0'));
   Weights weights;
   const std::size_t file = weights.add_file(std::make_shared<const io::MappedFile>(folder / "file"));
-  const auto add = [&](std::string name, FileType type, std::vector<Index> shape, std::uint64_t offset) {
+  const auto add = [&](std::string name, Format type, std::vector<Index> shape, std::uint64_t offset) {
     return [=, &weights] { weights.add({name, type, shape, file, offset}); };
   };
-  EXPECT_NO_THROW(add("middle", FileType::f32, {5}, 40)());
-  EXPECT_NO_THROW(add("before", FileType::f32, {10}, 0)());
-  EXPECT_NO_THROW(add("after", FileType::f32, {10}, 60)());
-  EXPECT_NO_THROW(add("none", FileType::f32, {0}, 50)());
+  EXPECT_NO_THROW(add("middle", Format::f32, {5}, 40)());
+  EXPECT_NO_THROW(add("before", Format::f32, {10}, 0)());
+  EXPECT_NO_THROW(add("after", Format::f32, {10}, 60)());
+  EXPECT_NO_THROW(add("none", Format::f32, {0}, 50)());
   EXPECT_EQ(weights.tensors().size(), 4U);
 
-  EXPECT_THAT(add("long", FileType::f32, {26}, 0), Refuses({"file", "'long'", "104 bytes from byte 0", "has 100"}));
-  EXPECT_THAT(add("late", FileType::f32, {1}, 97), Refuses({"'late'", "4 bytes from byte 97"}));
-  EXPECT_THAT(add("far", FileType::f32, {1}, ~std::uint64_t{0}), Refuses({"'far'"}));
-  EXPECT_THAT(add("vast", FileType::f32, {Index{1} << 62, Index{1} << 62}, 0), Refuses({"'vast'"}));
-  EXPECT_THAT(add("same", FileType::f32, {5}, 40), Refuses({"'middle' and 'same' overlap"}));
-  EXPECT_THAT(add("inside", FileType::f32, {1}, 44), Refuses({"'middle' and 'inside' overlap"}));
-  EXPECT_THAT(add("first byte", FileType::f32, {1}, 37), Refuses({"and 'first byte' overlap"}));
-  EXPECT_THAT(add("around", FileType::f32, {25}, 0), Refuses({"and 'around' overlap"}));
-  EXPECT_THAT(add("none", FileType::f32, {0}, 0), Refuses({"'none' is already in"}));
-  EXPECT_THAT(add("ragged", FileType::q8_0, {33}, 0), Refuses({"'ragged' of shape [33] is q8_0", "multiple of 32"}));
+  EXPECT_THAT(add("long", Format::f32, {26}, 0), Refuses({"file", "'long'", "104 bytes from byte 0", "has 100"}));
+  EXPECT_THAT(add("late", Format::f32, {1}, 97), Refuses({"'late'", "4 bytes from byte 97"}));
+  EXPECT_THAT(add("far", Format::f32, {1}, ~std::uint64_t{0}), Refuses({"'far'"}));
+  EXPECT_THAT(add("vast", Format::f32, {Index{1} << 62, Index{1} << 62}, 0), Refuses({"'vast'"}));
+  EXPECT_THAT(add("same", Format::f32, {5}, 40), Refuses({"'middle' and 'same' overlap"}));
+  EXPECT_THAT(add("inside", Format::f32, {1}, 44), Refuses({"'middle' and 'inside' overlap"}));
+  EXPECT_THAT(add("first byte", Format::f32, {1}, 37), Refuses({"and 'first byte' overlap"}));
+  EXPECT_THAT(add("around", Format::f32, {25}, 0), Refuses({"and 'around' overlap"}));
+  EXPECT_THAT(add("none", Format::f32, {0}, 0), Refuses({"'none' is already in"}));
+  EXPECT_THAT(add("ragged", Format::q8_0, {33}, 0), Refuses({"'ragged' of shape [33] is q8_0", "multiple of 32"}));
   EXPECT_EQ(weights.tensors().size(), 4U) << "what was refused was not added";
 }
 

@@ -1,4 +1,4 @@
-// Attention, fast and plain, against the whole score matrix in double precision; and its promises.
+// Attention, by every provider, against the whole score matrix in double precision; and its promises.
 #include <grist/core/errors.hpp>
 
 #include <layers/packed.hpp>
@@ -7,23 +7,44 @@ namespace {
 
 using namespace grist;
 using namespace grist::test;
-using layers::AttentionConfig;
 
 AttentionConfig config(int heads, int kv_heads, int head_dim, int window = 0) {
-  return {.heads = heads, .kv_heads = kv_heads, .head_dim = head_dim,
-          .scale = 1 / std::sqrt(static_cast<float>(head_dim)), .window = window};
+  return {.heads = heads,
+          .kv_heads = kv_heads,
+          .head_dim = head_dim,
+          .scale = 1 / std::sqrt(static_cast<float>(head_dim)),
+          .window = window};
+}
+
+/// Slopes of ALiBi for any number of heads; no two are equal.
+std::vector<float> slopes(int heads) {
+  std::vector<float> values;
+  for (int h = 0; h < heads; ++h)
+    values.push_back(std::exp2(-8.0F * static_cast<float>(h + 1) / static_cast<float>(heads)));
+  return values;
 }
 
 const std::vector<Sequence> mixed{{0, 1}, {130, 1}, {63, 2}, {200, 3}, {0, 70}, {5, 129}};
+const std::vector<Sequence> prompts{{0, 1}, {0, 5}, {0, 64}, {0, 65}, {0, 131}};  // without a past
+/// Pasts on both sides of a chunk's end, and over several chunks.
+const std::vector<Sequence> long_pasts{
+    {attention_chunk - 1, 1}, {attention_chunk, 1}, {attention_chunk + 1, 2}, {2900, 7}};
 
-template <class T>
+template <class X>
 struct Attention : testing::Test {
-  /// Fast and plain against the reference, and against each other: both may err, in opposite directions.
-  static void judge(const Packed<T>& packed) {
-    const auto fast = packed.run(), plain = packed.run(true);
-    auto expected = packed.expected();
+  /// The best provider and the plain one against the reference, and against each other: both may err, in opposite
+  /// directions.
+  template <class K = X>
+  static void judge(const Packed<X, K>& packed, How how = {.cache = dtype_of<K>}) {
+    std::vector<Expected> log_sums;
+    auto expected = packed.expected(&log_sums);
+    const auto fast = packed.run(how);
     EXPECT_LE(worst_error(fast, expected), 1);
+    EXPECT_LE(worst_error(packed.lse, log_sums), 1) << "lse";
+    how.plain = true;
+    const auto plain = packed.run(how);
     EXPECT_LE(worst_error(plain, expected), 1) << "the plain twin";
+    EXPECT_LE(worst_error(packed.lse, log_sums), 1) << "lse of the plain twin";
     for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = {plain[i], 2 * expected[i].bound};
     EXPECT_LE(worst_error(fast, expected), 1) << "the twins";
   }
@@ -32,14 +53,14 @@ using Storage = testing::Types<float, bf16>;
 TYPED_TEST_SUITE(Attention, Storage);
 
 TYPED_TEST(Attention, IsItsFormulaForEveryRatioOfHeads) {
-  for (const auto& [heads, kv_heads] : std::vector<std::pair<int, int>>{{1, 1}, {4, 4}, {9, 3}, {7, 1}}) {
+  for (const auto& [heads, kv_heads] : std::vector<std::pair<int, int>>{{1, 1}, {4, 4}, {9, 3}, {7, 1}, {70, 1}}) {
     SCOPED_TRACE(testing::Message() << heads << " heads, " << kv_heads << " KV heads");
     this->judge(Packed<TypeParam>(config(heads, kv_heads, 16), mixed));
   }
 }
 
 TYPED_TEST(Attention, IsItsFormulaForEveryHeadSize) {
-  for (const int dim : {1, 5, 12, 64, 80}) {
+  for (const int dim : {1, 5, 12, 64, 80, 257}) {
     SCOPED_TRACE(testing::Message() << "head_dim " << dim);
     this->judge(Packed<TypeParam>(config(2, 1, dim), mixed));
   }
@@ -52,52 +73,158 @@ TYPED_TEST(Attention, SeesTheLastKeysOfAWindow) {
   }
 }
 
-TYPED_TEST(Attention, OfALongPast) { this->judge(Packed<TypeParam>(config(2, 2, 8), {{5000, 1}, {4095, 2}})); }
+TYPED_TEST(Attention, OfALongPastIsItsFormulaOverChunks) {
+  for (const int window : {0, 1, 63, attention_chunk, attention_chunk + 1, 1000}) {
+    SCOPED_TRACE(testing::Message() << "window " << window);
+    this->judge(Packed<TypeParam>(config(3, 1, 8, window), long_pasts));
+  }
+}
+
+TYPED_TEST(Attention, SoftCapsScores) {
+  auto c = config(4, 2, 12);
+  for (const float cap : {0.3F, 5.0F, 50.0F}) {
+    SCOPED_TRACE(testing::Message() << "soft cap " << cap);
+    c.softcap = cap;
+    this->judge(Packed<TypeParam>(c, mixed));
+  }
+}
+
+TYPED_TEST(Attention, AddsAlibiSlopesOfEachHead) {
+  for (const int heads : {1, 3, 6}) this->judge(Packed<TypeParam>(config(heads, 1, 12), mixed, slopes(heads)));
+}
+
+TYPED_TEST(Attention, WithoutACauseSeesAllKeysOfItsSequence) {
+  auto c = config(6, 2, 12);
+  c.causal = false;
+  this->judge(Packed<TypeParam>(c, mixed));
+  this->judge(Packed<TypeParam>(c, mixed, slopes(6)));
+}
+
+TYPED_TEST(Attention, DoesAllOfItTogether) {
+  auto c = config(6, 2, 20, 97);
+  c.softcap = 3;
+  this->judge(Packed<TypeParam>(c, mixed, slopes(6)));
+  this->judge(Packed<TypeParam>(c, long_pasts, slopes(6)));
+}
+
+TYPED_TEST(Attention, ReadsACacheOfAnotherType) {
+  this->template judge<float>(Packed<TypeParam, float>(config(6, 2, 20), mixed));
+  this->template judge<bf16>(Packed<TypeParam, bf16>(config(6, 2, 20), mixed));
+  this->template judge<f16>(Packed<TypeParam, f16>(config(6, 2, 20), mixed));
+}
+
+TYPED_TEST(Attention, OfTheBatchsOwnRowsIsThatOfPages) {
+  for (const bool causal : {true, false}) {
+    auto c = config(6, 2, 20);
+    c.causal = causal;
+    const Packed<TypeParam> packed(c, prompts);
+    this->judge(packed, {.paged = false});
+    EXPECT_EQ(packed.run({.paged = false}), packed.run({.cache = dtype_of<TypeParam>}));
+  }
+}
 
 TYPED_TEST(Attention, RoundsToItsStorageType) {
   const Packed<TypeParam> packed(config(4, 2, 16), mixed);
-  expect_rounded_to<TypeParam>(packed.run(), packed.expected());
+  expect_rounded_to<TypeParam>(packed.run({.cache = dtype_of<TypeParam>}), packed.expected());
 }
 
-TYPED_TEST(Attention, TheReferenceTellsAWindowFromAnother) {
-  const Packed<TypeParam> packed(config(1, 1, 16, 7), mixed);
-  auto other = packed;
-  other.config.window = 8;
-  EXPECT_GT(worst_error(other.run(), packed.expected()), 1);
+TYPED_TEST(Attention, TheReferenceTellsEveryMechanismFromItsNeighbour) {
+  auto c = config(2, 1, 16, 7);
+  c.softcap = 5;
+  const Packed<TypeParam> packed(c, mixed, slopes(2));
+  const auto expected = packed.expected();
+  const auto differs = [&](auto&& change) {
+    auto other = packed;
+    change(other);
+    return worst_error(other.run({.cache = dtype_of<TypeParam>}), expected) > 1;
+  };
+  EXPECT_FALSE(differs([](auto&) {}));
+  EXPECT_TRUE(differs([](auto& o) { o.config.window = 8; }));
+  EXPECT_TRUE(differs([](auto& o) { o.config.softcap = 6; }));
+  EXPECT_TRUE(differs([](auto& o) { o.config.scale *= 1.05F; }));
+  EXPECT_TRUE(differs([](auto& o) { std::swap(o.alibi[0], o.alibi[1]); }));
+  EXPECT_TRUE(differs([](auto& o) {
+    o.config.window = 0;
+    o.config.causal = false;
+  }));
 }
 
-TYPED_TEST(Attention, ATokensBitsAreTheSameAloneAndAmongOthers) {
-  const auto all = Packed<TypeParam>(config(6, 2, 16), mixed).run();
-  std::size_t first = 0;
-  for (std::size_t s = 0; s < mixed.size(); ++s) {
-    const auto alone = Packed<TypeParam>(config(6, 2, 16), {mixed[s]}, static_cast<Index>(s)).run();
-    EXPECT_TRUE(std::ranges::equal(alone, std::span(all).subspan(first, alone.size()))) << "sequence " << s;
-    first += alone.size();
+/// A batch, its sequences alone, and tiles that are split over their keys or not.
+TYPED_TEST(Attention, ATokensBitsDependOnItsOwnSequenceAlone) {
+  for (const int window : {0, 600}) {
+    for (const bool plain : {false, true}) {
+      auto sequences = mixed;
+      sequences.insert(sequences.end(), long_pasts.begin(), long_pasts.end());
+      const How how{.plain = plain, .cache = dtype_of<TypeParam>},
+          whole{.plain = plain, .split = false, .cache = dtype_of<TypeParam>};
+      const Packed<TypeParam> batch(config(6, 2, 12, window), sequences, slopes(6));
+      const auto all = batch.run(how);
+      EXPECT_EQ(all, batch.run(whole));
+      const auto sums = batch.lse;
+      std::size_t first = 0;
+      Index merged = 0, token = 0;
+      for (std::size_t s = 0; s < sequences.size(); ++s) {
+        const Packed<TypeParam> single(config(6, 2, 12, window), {sequences[s]}, slopes(6), static_cast<Index>(s));
+        for (const auto& run : {how, whole}) {
+          const auto alone = single.run(run);
+          EXPECT_TRUE(std::ranges::equal(alone, std::span(all).subspan(first, alone.size()))) << "sequence " << s;
+          for (Index h = 0; h < 6; ++h)
+            EXPECT_EQ(single.lse[static_cast<std::size_t>(h * single.tokens)],
+                      sums[static_cast<std::size_t>(h * batch.tokens + token)]);
+          merged += single.merged;
+        }
+        first += static_cast<std::size_t>(single.tokens * 6 * 12);
+        token += single.tokens;
+      }
+      EXPECT_GT(merged, 0) << "no tile was split";
+    }
+  }
+}
+
+/// The last token of a sequence, computed with the others or after them.
+TYPED_TEST(Attention, ATokensBitsDependNotOnHowItsSequenceCame) {
+  for (const int window : {0, 90}) {
+    for (const int dim : {6, 12}) {
+      for (const int length : {1, 66, 575, 697}) {
+        const Packed<TypeParam> together(config(6, 2, dim, window), {{0, length}});
+        auto last = together;
+        last.sequences = {{length - 1, 1}};
+        last.tokens = 1;
+        last.q.erase(last.q.begin(), last.q.end() - 6 * dim);
+        for (const bool plain : {false, true}) {
+          const How how{.plain = plain, .cache = dtype_of<TypeParam>};
+          const auto all = together.run(how), one = last.run(how);
+          EXPECT_TRUE(std::ranges::equal(one, std::span(all).last(static_cast<std::size_t>(6 * dim))))
+              << (plain ? "plain, " : "") << "window " << window << ", head_dim " << dim << ", length " << length;
+        }
+      }
+    }
   }
 }
 
 TYPED_TEST(Attention, TheSameInputGivesTheSameBits) {
-  const Packed<TypeParam> packed(config(6, 2, 16), mixed);
-  EXPECT_EQ(packed.run(), packed.run());
-  EXPECT_EQ(packed.run(true), packed.run(true));
+  const Packed<TypeParam> packed(config(6, 2, 16), long_pasts);
+  for (const bool plain : {false, true})
+    EXPECT_EQ(packed.run({.plain = plain, .cache = dtype_of<TypeParam>}),
+              packed.run({.plain = plain, .cache = dtype_of<TypeParam>}));
 }
 
 TYPED_TEST(Attention, ExtremeScoresPickTheirKeyAndEqualOnesShare) {
   for (const bool plain : {false, true}) {
+    const How how{.plain = plain, .cache = dtype_of<TypeParam>};
     Packed<TypeParam> packed(config(1, 1, 4), {{99, 1}});
-    std::ranges::fill(std::span(packed.q).first(4), 1e9F);
+    std::ranges::fill(packed.q, 1e9F);
     for (Index key = 0; key < 100; ++key)
-      for (std::size_t c = 0; c < 4; ++c) packed.k[packed.at(0, 0, key) + c] = key == 70 ? 1e9F : -1e9F;
-    const auto picked = packed.run(plain);
-    for (std::size_t c = 0; c < 4; ++c) EXPECT_EQ(picked[c], packed.v[packed.at(0, 0, 70) + c]);
+      for (std::size_t c = 0; c < 4; ++c) packed.k[0][packed.at(0, key) + c] = key == 70 ? 1e9F : -1e9F;
+    const auto picked = packed.run(how);
+    for (std::size_t c = 0; c < 4; ++c) EXPECT_EQ(picked[c], packed.v[0][packed.at(0, 70) + c]);
 
-    for (Index key = 0; key < 100; ++key)
-      for (std::size_t c = 0; c < 4; ++c) packed.k[packed.at(0, 0, key) + c] = -1e9F;
-    const auto shared = packed.run(plain);
+    std::ranges::fill(packed.k[0], -1e9F);
+    const auto shared = packed.run(how);
     for (std::size_t c = 0; c < 4; ++c) {
       double mean = 0, magnitude = 0;
       for (Index key = 0; key < 100; ++key) {
-        const double value = packed.v[packed.at(0, 0, key) + c] / 100;
+        const double value = packed.v[0][packed.at(0, key) + c] / 100;
         mean += value;
         magnitude += std::abs(value);
       }
@@ -108,13 +235,14 @@ TYPED_TEST(Attention, ExtremeScoresPickTheirKeyAndEqualOnesShare) {
 
 TYPED_TEST(Attention, ABrokenKeyBreaksTheTokensThatSeeItAndNoOthers) {
   for (const bool plain : {false, true}) {
-    const Packed<TypeParam> sound(config(1, 1, 4), {{10, 80}, {0, 5}});
+    const How how{.plain = plain, .cache = dtype_of<TypeParam>};
+    const Packed<TypeParam> sound(config(1, 1, 4), {{10, 1500}, {0, 5}});
     auto broken = sound;
-    broken.k[broken.at(0, 0, 50)] = std::nanf("");
-    const auto before = sound.run(plain), after = broken.run(plain);
+    broken.k[0][broken.at(0, 50)] = std::nanf("");
+    const auto before = sound.run(how), after = broken.run(how);
     for (std::size_t i = 0; i < before.size(); ++i) {
       const std::size_t token = i / 4;
-      if (token >= 40 && token < 80) {
+      if (token >= 40 && token < 1500) {
         EXPECT_TRUE(std::isnan(after[i])) << "token " << token << " hides a NaN";
       } else {
         EXPECT_EQ(after[i], before[i]) << "token " << token;
@@ -125,23 +253,53 @@ TYPED_TEST(Attention, ABrokenKeyBreaksTheTokensThatSeeItAndNoOthers) {
 
 TYPED_TEST(Attention, OfNoSequencesIsNothing) { EXPECT_TRUE(Packed<TypeParam>(config(2, 1, 4), {}).run().empty()); }
 
+/// All chunks of every tile are worked on once, by whichever items.
+TEST(AttentionPlans, CoverEveryChunkOnceMostExpensiveFirst) {
+  const auto c = config(6, 2, 12);
+  const std::vector<int> begin{0, 1, 2, 300}, length{5000, 100, 298};
+  const AttentionLimits limits{300, 3, 5398};
+  std::vector<AttentionItem> items(static_cast<std::size_t>(max_attention_items(c, limits))), merges(items.size());
+  const auto plan = plan_attention(c, limits, begin, length, items.data(), merges.data());
+  EXPECT_LE(plan.partials, attention_partials(limits));
+  std::vector<int> seen(static_cast<std::size_t>(4999 / attention_chunk + 1));
+  for (Index i = 0; i < plan.items; ++i) {
+    const auto& item = items[static_cast<std::size_t>(i)];
+    if (item.sequence == 0)
+      for (int chunk = item.chunk; chunk < item.chunk + item.chunks; ++chunk) ++seen[static_cast<std::size_t>(chunk)];
+  }
+  EXPECT_EQ(seen, std::vector<int>(seen.size(), 1));
+  EXPECT_EQ(items[0].sequence, 0);
+}
+
+TEST(AttentionProviders, EndWithThePortableOne) {
+  const auto providers = attention_providers();
+  EXPECT_EQ(providers.back().name, "portable");
+  EXPECT_TRUE(providers.back().batch_invariant);
+}
+
 TEST(AttentionShapes, ThatDisagreeAreNamed) {
-  const Buffer<float> q("q", 16), cache("cache", 24), out("out", 16);
-  const auto message = [&](const AttentionConfig& c) -> std::string {
-    const View3<const float> k(cache.data(), 2, 3, 4);
+  const Buffer<float> q("q", 16), out("out", 16), more("more", 16);
+  const auto message = [&](const AttentionConfig& c, View2<float> lse = {}, Index scratch = 16) -> std::string {
     try {
-      layers::attention(Exec(), c, as_const(q.view(2, 8)), k, k, {}, out.view(2, 8));
+      layers::attention(Exec(), c, as_const(q.view(2, 8)), {.row_stride = 100}, {}, View1<float>(more.data(), scratch),
+                        out.view(2, 8), lse);
       return "no error";
     } catch (const ShapeError& error) {
       return error.what();
     }
   };
-  const std::string rest = " do not go with q [2, 8], k [2, 3, 4], v [2, 3, 4], out [2, 8]";
-  EXPECT_EQ(message(config(2, 2, 4)), "no error");
+  const std::string rest = " do not go with q [2, 8], out [2, 8]";
   EXPECT_EQ(message(config(4, 2, 4)), "attention: 4 heads of 4 and 2 KV heads" + rest);
-  EXPECT_EQ(message(config(2, 1, 4)), "attention: 2 heads of 4 and 1 KV heads" + rest);
+  EXPECT_EQ(message(config(3, 2, 4)), "attention: 3 heads of 4 and 2 KV heads" + rest);
   EXPECT_EQ(message(config(1, 2, 8)), "attention: 1 heads of 8 and 2 KV heads" + rest);
   EXPECT_EQ(message(config(2, 0, 4)), "attention: 2 heads of 4 and 0 KV heads" + rest);
+  EXPECT_EQ(message(config(2, 2, 4), more.view(2, 3)), "attention: lse [2, 3], expected [2, 2]");
+  auto c = config(2, 2, 4, 3);
+  c.causal = false;
+  EXPECT_EQ(message(c), "attention: a window of 3 keys, expected 0 (all), or 1 or more where attention is causal");
+  c = config(2, 2, 4);
+  c.alibi_slopes = as_const(View1<float>(more.data(), 3));
+  EXPECT_EQ(message(c), "attention: alibi_slopes [3], expected [2]");
 }
 
 }  // namespace

@@ -1,18 +1,20 @@
 // The rules that every layer keeps, seen through Kokkos Tools: its kernels bear its name, and it asks for no fence, no
 // allocation and no copy. Calls are warm: the first one sizes the scratch of Kokkos itself.
+#include <grist/layers/activation.hpp>
 #include <grist/layers/attention.hpp>
 #include <grist/layers/cross_entropy.hpp>
 #include <grist/layers/embedding.hpp>
+#include <grist/layers/experts.hpp>
 #include <grist/layers/linear.hpp>
+#include <grist/layers/norm.hpp>
 #include <grist/layers/residual.hpp>
-#include <grist/layers/rms_norm.hpp>
 #include <grist/layers/rope.hpp>
-#include <grist/layers/softmax.hpp>
-#include <grist/layers/swiglu.hpp>
+#include <grist/layers/sample.hpp>
 
 #include <support/files.hpp>
 #include <support/tools_recorder.hpp>
 #include <support/views.hpp>
+#include <support/weights.hpp>
 
 #include <gmock/gmock.h>
 
@@ -33,6 +35,13 @@ using testing::StartsWith;
 
 constexpr Index tokens = 6, hidden = 32;
 
+template <class T>
+Buffer<T> filled(const T& value, Index size) {
+  const Buffer<T> buffer("test", size);
+  Kokkos::deep_copy(buffer.view(), value);
+  return buffer;
+}
+
 /// Memory for one call of every layer.
 template <class T>
 struct Memory {
@@ -43,9 +52,25 @@ struct Memory {
   Buffer<float> vector = on_device<float>(normals("vector", hidden)), more = on_device<float>(normals("more", hidden));
   Buffer<int> ids = on_device<int>(std::vector<int>{0, 1, 2, 3, 4, 5});
   Buffer<int> begin = on_device<int>(std::vector<int>{0, 6}), length = on_device<int>(std::vector<int>{6});
-  Buffer<int> zero = on_device<int>(std::vector<int>{0});
-  Buffer<Index> first_row = on_device<Index>(std::vector<Index>{0});
-  std::unique_ptr<Gemm> portable = make_gemm("portable");
+  std::unique_ptr<Products> products = std::make_unique<Products>("portable");
+  StoredRows stored{Format::q4_0, hidden, hidden};
+  Buffer<layers::Penalty> penalties = filled(layers::Penalty{0, 1, 2}, 1);
+  Buffer<layers::Draw> draws = filled(layers::Draw{.top_p = 0.5F}, 1);
+  Buffer<layers::Choice> highest{"highest", tokens}, chosen{"chosen", 1};
+  Buffer<Index> histograms = filled(Index{0}, layers::digit_values);
+  Buffer<int> choices{"choices", 2 * tokens}, row_of{"row of", 2 * tokens}, token_of{"token of", 2 * tokens},
+      offsets{"offsets", hidden + 1};
+  Buffer<T> rows{"rows", 2 * tokens * hidden};
+  Buffer<float> outputs = on_device<float>(normals("outputs", 2 * tokens * hidden));
+  Buffer<float> scratch;
+  Buffer<AttentionItem> items = Buffer<AttentionItem>("items", 2);
+
+  Memory() {
+    const AttentionConfig config{.heads = 4, .kv_heads = 2, .head_dim = 8};
+    scratch = Buffer<float>("scratch", attention_scratch(config, {tokens, 1, tokens}));
+    const std::vector<AttentionItem> both{{0, 0, 0, 1, -1}, {0, 0, 0, 1, 0}};
+    Kokkos::deep_copy(items.view(), HostView<const AttentionItem>(both.data(), both.size()));
+  }
 };
 
 /// A layer by its name, and a call of it.
@@ -62,30 +87,69 @@ std::vector<Call> calls(const Memory<T>& m) {
   const auto w = as_const(m.w.view(hidden, hidden));
   const auto bias = as_const(m.vector.view());
   const auto ids = as_const(m.ids.view());
-  const layers::AttentionConfig config{.heads = 4, .kv_heads = 2, .head_dim = 8};
-  const View3<const T> cache(m.w.data(), 2, tokens, 8);
-  const layers::PackedSequences sequences{as_const(m.begin.view()), as_const(m.first_row.view()),
-                                          as_const(m.length.view()), as_const(m.zero.view()), as_const(m.zero.view())};
+  // A whole tile, and one that is merged from the partial results of two chunks.
+  const AttentionConfig config{.heads = 4, .kv_heads = 2, .head_dim = 8};
+  const KvPages kv = layers::packed_kv(config, as_const(m.a.view(tokens, 2 * hidden)), as_const(m.begin.view()));
+  const View1<const AttentionItem> item(m.items.data(), 1), split(m.items.data() + 1, 1);
+  const PackedSequences whole{as_const(m.begin.view()), as_const(m.length.view()), item, {}, 0};
+  const PackedSequences merged{as_const(m.begin.view()), as_const(m.length.view()), split, split, 4};
+  const auto linear = [=, &m](Index few, const Weight& weight) {
+    return [=, &m](const Exec& e) {
+      m.products->serve(few);
+      layers::linear(e, *m.products, a, weight, bias, b);
+    };
+  };
   return {
-      {"rms_norm", [=, &m](const Exec& e) { layers::rms_norm(e, x, as_const(m.vector.view()), 1e-5F, b); }},
-      {"embedding", [=, &m](const Exec& e) { layers::embedding(e, ids, w, 0, m.y.view(tokens, hidden)); }},
-      {"linear", [=, &m](const Exec& e) { layers::linear(e, *m.portable, a, w, bias, tokens, b); }},
-      {"linear", [=, &m](const Exec& e) { layers::linear(e, *m.portable, a, w, bias, 2, b); }},
-      {"rope", [=, &m](const Exec& e) {
-         layers::rope_turns(e, ids, as_const(View1<float>(m.vector.data(), 4)), m.y.view(tokens, 8));
-         layers::rope(e, as_const(m.y.view(tokens, 8)), 4, b);
+      {"norm", [=, &m](const Exec& e) {
+         layers::rms_norm(e, x, as_const(m.vector.view()), 1e-5F, b);
+         layers::layer_norm(e, x, as_const(m.vector.view()), as_const(m.more.view()), 1e-5F, b);
+         layers::rms_norm_heads(e, 0, 4, as_const(View1<float>(m.vector.data(), 8)), 1e-5F, b);
+         layers::residual_rms_norm(e, x, m.y.view(tokens, hidden), as_const(m.vector.view()), 1e-5F, b);
        }},
-      {"swiglu", [=, &m](const Exec& e) { layers::swiglu(e, as_const(m.a.view(tokens, 2 * hidden)), b); }},
+      {"embedding", [=, &m](const Exec& e) { layers::embedding(e, ids, w, 0, m.y.view(tokens, hidden)); }},
+      {"embedding",
+       [=, &m](const Exec& e) { layers::embedding(e, ids, m.stored.weight(), 0, m.y.view(tokens, hidden)); }},
+      {"linear", linear(tokens, w)},
+      {"linear", linear(2, w)},
+      {"linear", linear(2, m.stored.weight())},
+      {"rope", [=, &m](const Exec& e) {
+         layers::rope_cos_sin(e, ids, ids, {as_const(View1<float>(m.vector.data(), 4))}, m.y.view(tokens, 8));
+         layers::rope(e, as_const(m.y.view(tokens, 8)), layers::RopePairs::half_split, 4, 8, b);
+       }},
+      {"activation", [=, &m](const Exec& e) {
+         layers::gated_activation(e, layers::Activation::silu, as_const(m.a.view(tokens, 2 * hidden)), b);
+         layers::activation(e, layers::Activation::gelu, a, b);
+       }},
       {"residual", [=, &m](const Exec& e) { layers::residual(e, x, m.y.view(tokens, hidden)); }},
-      {"softmax", [=, &m](const Exec& e) { layers::softmax(e, 1, m.y.view(tokens, hidden)); }},
+      {"sample", [=, &m](const Exec& e) {
+         const auto logits = m.y.view(tokens, hidden);
+         layers::sample_penalize(e, as_const(m.penalties.view()), logits);
+         layers::sample_highest(e, as_const(logits), 0, m.highest.view());
+         layers::sample_count(e, layers::Search::top_p, 0, as_const(logits), as_const(m.highest.view()),
+                              as_const(m.draws.view()), m.histograms.view(1, layers::digit_values));
+         layers::sample_narrow(e, layers::Search::top_p, 0, m.histograms.view(1, layers::digit_values), m.draws.view());
+         layers::sample_draw(e, as_const(logits), 0, as_const(m.highest.view()), as_const(m.draws.view()),
+                             m.chosen.view());
+       }},
+      {"experts", [=, &m](const Exec& e) {
+         const auto choices = m.choices.view(tokens, 2), row_of = m.row_of.view(tokens, 2);
+         const auto weights = View2<float>(m.more.data(), tokens, 2);
+         layers::choose_experts(e, x, true, choices, weights);
+         layers::sort_by_expert(e, as_const(choices), m.offsets.view(), m.token_of.view(), row_of);
+         layers::dispatch(e, a, as_const(m.token_of.view()), View2<T>(m.rows.data(), 2 * tokens, hidden));
+         layers::combine(e, as_const(m.outputs.view(2 * tokens, hidden)), as_const(row_of), as_const(weights),
+                         m.y.view(tokens, hidden));
+       }},
       {"cross_entropy", [=, &m](const Exec& e) {
          const auto highest = View1<float>(m.more.data(), tokens);
          layers::cross_entropy_highest(e, x, highest);
          layers::cross_entropy_sums(e, x, ids, 0, as_const(highest), View1<float>(m.more.data() + tokens, tokens),
                                     View1<float>(m.more.data() + 2 * tokens, tokens));
        }},
-      {"attention", [=](const Exec& e) { layers::attention(e, config, a, cache, cache, sequences, b); }},
-      {"attention", [=](const Exec& e) { layers::attention_plain(e, config, a, cache, cache, sequences, b); }},
+      {"attention", [=, &m](const Exec& e) { layers::attention(e, config, a, kv, whole, m.scratch.view(), b); }},
+      {"attention", [=, &m](const Exec& e) { layers::attention(e, config, a, kv, merged, m.scratch.view(), b); }},
+      {"attention", [=, &m](const Exec& e) { layers::attention_plain(e, config, a, kv, whole, m.scratch.view(), b); }},
+      {"attention", [=, &m](const Exec& e) { layers::attention_plain(e, config, a, kv, merged, m.scratch.view(), b); }},
   };
 }
 
@@ -106,7 +170,8 @@ TYPED_TEST(Conventions, ALayerLaunchesKernelsOfItsNameAndDoesNothingElse) {
     const auto own = StartsWith("grist::" + layer + "::");
     EXPECT_THAT(seen.kernels, Not(IsEmpty()));
     if (layer == "linear") {
-      EXPECT_THAT(seen.kernels, Each(AnyOf(own, StartsWith("grist::gemv"), StartsWith("grist::gemm::portable"))));
+      EXPECT_THAT(seen.kernels, Each(AnyOf(own, StartsWith("grist::matvec"), StartsWith("grist::products::"),
+                                           StartsWith("grist::gemm::portable"))));
     } else {
       EXPECT_THAT(seen.kernels, Each(own));
     }

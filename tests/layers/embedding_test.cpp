@@ -2,7 +2,7 @@
 #include <grist/core/errors.hpp>
 #include <grist/layers/embedding.hpp>
 
-#include <support/views.hpp>
+#include <support/weights.hpp>
 
 namespace {
 
@@ -60,7 +60,23 @@ TEST(EmbeddingShapes, ThatDisagreeAreNamed) {
     layers::embedding(Exec(), as_const(three.view()), as_const(w.view(2, 3)), 0, x.view(2, 3));
     FAIL() << "no error";
   } catch (const ShapeError& error) {
-    EXPECT_STREQ(error.what(), "embedding: ids [3], w [2, 3] do not give x [2, 3]");
+    EXPECT_STREQ(error.what(),
+                 "embedding: ids [3], w [1, 2, 3] of 1 panels do not give x [2, 3]: w is one panel of one expert");
+  }
+}
+
+TEST(EmbeddingFormats, RowsAreDecodedExactlyFromEveryFormat) {
+  for (const Format format : every_format) {
+    const StoredRows w(format, vocabulary, 512);
+    const Index tokens = static_cast<Index>(ids.size());
+    const auto device_ids = on_device<int>(ids);
+    const auto x = on_device<float>(std::vector<float>(ids.size() * 512, std::nanf("")));
+    layers::embedding(Exec(), as_const(device_ids.view()), w.weight(), 0, x.view(tokens, 512));
+    const auto rows = on_host(x);
+    for (std::size_t t = 0; t < ids.size(); ++t) {
+      const auto row = std::span(w.numbers).subspan(static_cast<std::size_t>(ids[t]) * 512, 512);
+      EXPECT_TRUE(std::ranges::equal(row, std::span(rows).subspan(t * 512, 512))) << name_of(format) << ", token " << t;
+    }
   }
 }
 

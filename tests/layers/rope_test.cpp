@@ -1,4 +1,5 @@
-// RoPE against the halves form of Hugging Face, y = x cos + rotate_half(x) sin, in double precision.
+// RoPE against its two forms in Hugging Face, in double precision: rotate_half for halves, pairs of neighbours for
+// interleaved.
 #include <grist/core/errors.hpp>
 #include <grist/layers/rope.hpp>
 
@@ -25,35 +26,39 @@ double angle_of(std::size_t t, std::size_t i, Index head_dim) {
   return static_cast<double>(static_cast<float>(positions[t]) * inverse_frequencies(head_dim)[i]);
 }
 
-Buffer<float> turns_for(Index head_dim) {
+Buffer<float> cos_sin_for(Index rotary_dim, float factor = 1) {
   const auto device_positions = on_device<int>(positions);
-  const auto frequencies = on_device<float>(inverse_frequencies(head_dim));
-  const Buffer<float> turns("turns", static_cast<Index>(positions.size()) * head_dim);
-  layers::rope_turns(Exec(), as_const(device_positions.view()), as_const(frequencies.view()),
-                     turns.view(static_cast<Index>(positions.size()), head_dim));
+  const auto frequencies = on_device<float>(inverse_frequencies(rotary_dim));
+  const Buffer<float> cos_sin("cos_sin", static_cast<Index>(positions.size()) * rotary_dim);
+  layers::rope_cos_sin(Exec(), as_const(device_positions.view()), as_const(device_positions.view()),
+                       {.inverse_frequencies = as_const(frequencies.view()), .attention_factor = factor},
+                       cos_sin.view(static_cast<Index>(positions.size()), rotary_dim));
   Kokkos::fence();
-  return turns;
+  return cos_sin;
 }
 
-TEST(RopeTurns, AreCosinesThenSines) {
-  for (const Index head_dim : {2, 6, 64}) {
-    std::vector<Expected> expected;
-    for (std::size_t t = 0; t < positions.size(); ++t) {
-      for (Index c = 0; c < head_dim; ++c) {
-        const double angle = angle_of(t, static_cast<std::size_t>(c % (head_dim / 2)), head_dim);
-        expected.push_back({c < head_dim / 2 ? std::cos(angle) : std::sin(angle), 2 * float_rounding});
+TEST(RopeCosSin, AreCosinesThenSinesTimesTheFactor) {
+  for (const Index dim : {2, 6, 64}) {
+    for (const float factor : {1.0F, 1.25F}) {
+      std::vector<Expected> expected;
+      for (std::size_t t = 0; t < positions.size(); ++t) {
+        for (Index c = 0; c < dim; ++c) {
+          const double angle = angle_of(t, static_cast<std::size_t>(c % (dim / 2)), dim);
+          expected.push_back({factor * (c < dim / 2 ? std::cos(angle) : std::sin(angle)), 3 * float_rounding});
+        }
       }
+      EXPECT_LE(worst_error(on_host(cos_sin_for(dim, factor)), expected), 1) << dim << " elements, factor " << factor;
     }
-    EXPECT_LE(worst_error(on_host(turns_for(head_dim)), expected), 1) << "head_dim " << head_dim;
   }
 }
 
 template <class T>
 struct Rope : testing::Test {
-  static std::vector<float> run(const std::vector<float>& x, int heads, Index head_dim) {
+  static std::vector<float> run(const std::vector<float>& x, layers::RopePairs pairs, int heads, int head_dim,
+                                Index rotary_dim) {
     const Index tokens = static_cast<Index>(positions.size());
     const auto device = on_device<T>(x);
-    layers::rope(Exec(), as_const(turns_for(head_dim).view(tokens, head_dim)), heads,
+    layers::rope(Exec(), as_const(cos_sin_for(rotary_dim).view(tokens, rotary_dim)), pairs, heads, head_dim,
                  device.view(tokens, static_cast<Index>(x.size()) / tokens));
     return on_host(device);
   }
@@ -61,50 +66,64 @@ struct Rope : testing::Test {
 using Storage = testing::Types<float, bf16>;
 TYPED_TEST_SUITE(Rope, Storage);
 
-TYPED_TEST(Rope, TurnsTheHalvesOfEachHeadAndLeavesOtherColumnsAlone) {
-  for (const Index head_dim : {2, 6, 64}) {
-    const int heads = 3;
-    const Index width = heads * head_dim + 5;
-    const auto x = stored<TypeParam>(normals("x", static_cast<Index>(positions.size()) * width));
-    std::vector<Expected> expected, turned;
-    std::vector<float> actual_turned;
-    const auto actual = this->run(x, heads, head_dim);
-    for (std::size_t t = 0; t < positions.size(); ++t) {
-      for (Index c = 0; c < width; ++c) {
-        const std::size_t at = t * static_cast<std::size_t>(width) + static_cast<std::size_t>(c);
-        if (c >= heads * head_dim) {
-          expected.push_back({x[at], 0});
-          continue;
+TYPED_TEST(Rope, RotatesThePairsOfEachHeadAndLeavesOtherColumnsAlone) {
+  const int heads = 3;
+  for (const auto pairs : {layers::RopePairs::half_split, layers::RopePairs::interleaved}) {
+    for (const auto& [head_dim, rotary_dim] :
+         std::vector<std::pair<Index, Index>>{{2, 2}, {6, 6}, {7, 4}, {64, 64}, {80, 20}}) {
+      SCOPED_TRACE(testing::Message() << "head_dim " << head_dim << ", rotary_dim " << rotary_dim);
+      const Index width = heads * head_dim + 5;
+      const auto x = stored<TypeParam>(normals("x", static_cast<Index>(positions.size()) * width));
+      const bool halves = pairs == layers::RopePairs::half_split;
+      std::vector<Expected> expected, rotated;
+      std::vector<float> actual_rotated;
+      const auto actual = this->run(x, pairs, heads, static_cast<int>(head_dim), rotary_dim);
+      for (std::size_t t = 0; t < positions.size(); ++t) {
+        for (Index c = 0; c < width; ++c) {
+          const std::size_t at = t * static_cast<std::size_t>(width) + static_cast<std::size_t>(c);
+          const Index i = c % head_dim, half = rotary_dim / 2;
+          if (c >= heads * head_dim || i >= rotary_dim) {
+            expected.push_back({x[at], 0});
+            continue;
+          }
+          const bool first = halves ? i < half : i % 2 == 0;
+          const auto apart = static_cast<std::size_t>(halves ? half : 1);
+          const double angle = angle_of(t, static_cast<std::size_t>(halves ? i % half : i / 2), rotary_dim);
+          const double other = first ? -x[at + apart] : x[at - apart];
+          const double a = x[at] * std::cos(angle), b = other * std::sin(angle);
+          expected.push_back({a + b, 6 * float_rounding * (std::abs(x[at]) + std::abs(other)) +
+                                         1.001 * rounding<TypeParam> * std::abs(a + b)});
+          rotated.push_back(expected.back());
+          actual_rotated.push_back(actual[at]);
         }
-        const auto half = static_cast<std::size_t>(head_dim / 2), i = static_cast<std::size_t>(c % head_dim);
-        const double angle = angle_of(t, i % half, head_dim);
-        const double rotated_half = i < half ? -x[at + half] : x[at - half];
-        const double a = x[at] * std::cos(angle), b = rotated_half * std::sin(angle);
-        expected.push_back({a + b, 6 * float_rounding * (std::abs(x[at]) + std::abs(rotated_half)) +
-                                       1.001 * rounding<TypeParam> * std::abs(a + b)});
-        turned.push_back(expected.back());
-        actual_turned.push_back(actual[at]);
       }
+      EXPECT_LE(worst_error(actual, expected), 1);
+      if (head_dim == 64) expect_rounded_to<TypeParam>(actual_rotated, rotated);
     }
-    EXPECT_LE(worst_error(actual, expected), 1) << "head_dim " << head_dim;
-    if (head_dim == 64) expect_rounded_to<TypeParam>(actual_turned, turned);
   }
 }
 
 TEST(RopeShapes, ThatDisagreeAreNamed) {
-  const Buffer<float> turns("turns", 8), x("x", 14), frequencies("frequencies", 2);
+  const Buffer<float> cos_sin("cos_sin", 8), x("x", 14), frequencies("frequencies", 2);
   const auto two = on_device<int>(std::vector<int>(2));
+  const auto message = [&](int heads, int head_dim) -> std::string {
+    try {
+      layers::rope(Exec(), as_const(cos_sin.view(2, 4)), layers::RopePairs::half_split, heads, head_dim, x.view(2, 7));
+      return "no error";
+    } catch (const ShapeError& error) {
+      return error.what();
+    }
+  };
+  EXPECT_EQ(message(1, 7), "no error");
+  EXPECT_EQ(message(2, 4), "rope: 2 heads of 4 in x [2, 7] do not go with cos_sin [2, 4]");
+  EXPECT_EQ(message(2, 3), "rope: 2 heads of 3 in x [2, 7] do not go with cos_sin [2, 4]");
   try {
-    layers::rope(Exec(), as_const(turns.view(2, 4)), 2, x.view(2, 7));
+    layers::rope_cos_sin(Exec(), as_const(two.view()), as_const(two.view()), {as_const(frequencies.view())},
+                         cos_sin.view(4, 2));
     FAIL() << "no error";
   } catch (const ShapeError& error) {
-    EXPECT_STREQ(error.what(), "rope: 2 heads of 4 do not fit x [2, 7] with turns [2, 4]");
-  }
-  try {
-    layers::rope_turns(Exec(), as_const(two.view()), as_const(frequencies.view()), turns.view(4, 2));
-    FAIL() << "no error";
-  } catch (const ShapeError& error) {
-    EXPECT_STREQ(error.what(), "rope_turns: positions [2], inverse_frequencies [2] do not give turns [4, 2]");
+    EXPECT_STREQ(error.what(),
+                 "rope_cos_sin: positions [2], lengths [2], inverse_frequencies [2] do not give cos_sin [4, 2]");
   }
 }
 

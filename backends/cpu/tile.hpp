@@ -1,0 +1,158 @@
+// The small products inside attention on a processor with vector registers: a team is one thread, a lane one query row.
+// Blocks of four keys (or channels) by all lanes stay in registers. Same contracts as portable/tile.hpp.
+#pragma once
+
+#include <grist/backends/cpu/lanes.hpp>
+#include <grist/backends/attention_kernel.hpp>
+
+#include <algorithm>
+
+namespace grist::cpu {
+
+struct Tile {
+  template <int L, class Team, class F>
+  static void for_lanes(const Team&, F&& f) {
+    for (int l = 0; l < L; ++l) f(l);
+  }
+
+  // rows come in fours too: those after the last one are zeros, and their scores are not used.
+  template <class Team, class T>
+  static void load(const Team&, const T* from, Index stride, int rows, int width, int channels, float* to) {
+    if (stride == channels) {
+      load_row(from, rows * width, to);
+    } else {
+      for (int r = 0; r < rows; ++r) {
+        load_row(from + r * stride, width, to + r * channels);
+        std::fill(to + r * channels + width, to + (r + 1) * channels, 0.0F);
+      }
+    }
+    std::fill(to + rows * channels, to + (rows + 3) / 4 * 4 * channels, 0.0F);
+  }
+
+  // Pages end every few kilobytes, where a processor's own prefetching begins anew.
+  template <class T>
+  static void prefetch(const T* from, Index stride, int rows, int width) {
+    constexpr int line = 64 / sizeof(T);
+    const Index row = stride == width ? Index{rows} * width : width;
+    for (Index r = 0; r < (stride == width ? 1 : rows); ++r)
+      for (Index i = 0; i < row; i += line) __builtin_prefetch(from + r * stride + i);
+  }
+
+  template <int L, class Team>
+  static void scores(const Team&, const float* k, int channels, int count, const float* q, int dim, float* s) {
+    for (int j = 0; j < count; j += 4) product<L>(k + j * channels, channels, 1, q, dim, s + j * L);
+  }
+
+  template <int L, class Team>
+  static void cap(const Team&, float* s, int count, float softcap) {
+    const Lanes cap = broadcast(softcap);
+    for (int i = 0; i < count * L; i += lane_count) store(s + i, cap * tanh(cpu::load(s + i) / cap));
+  }
+
+  template <int L, class Team>
+  static void add_slope(const Team&, float* s, int count, int first_key, const float* position, const float* slope) {
+    for (int l = 0; l < L; l += lane_count) {
+      const Lanes from = cpu::load(position + l), factor = cpu::load(slope + l);
+      for (int j = 0; j < count; ++j) {
+        const Lanes distance = broadcast(static_cast<float>(first_key + j)) - from;
+        store(s + j * L + l, fma(factor, distance, cpu::load(s + j * L + l)));
+      }
+    }
+  }
+
+  template <int L, class Team>
+  static void mask(const Team&, float* s, int count, int first_key, const float* low, const float* high, float masked) {
+    for (int l = 0; l < L; l += lane_count) {
+      const Lanes lowest = cpu::load(low + l), highest = cpu::load(high + l);
+      for (int j = 0; j < count; ++j) {
+        const Lanes key = broadcast(static_cast<float>(first_key + j));
+        Lanes value = cpu::load(s + j * L + l);
+        value = key < lowest ? broadcast(masked) : value;
+        store(s + j * L + l, key > highest ? broadcast(masked) : value);
+      }
+    }
+  }
+
+  template <int L, class Team>
+  static void softmax(const Team&, float* s, int count, float* m, float* sum, float* correction) {
+    for (int l = 0; l < L; l += lane_count) {
+      const Lanes before = cpu::load(m + l);
+      Lanes highest = before;
+      for (int j = 0; j < count; ++j) highest = max(highest, cpu::load(s + j * L + l));
+      const Lanes corrected = exp_negative(before - highest);
+      Lanes added = {};
+      for (int j = 0; j < count; ++j) {
+        const Lanes p = exp_negative(cpu::load(s + j * L + l) - highest);
+        store(s + j * L + l, p);
+        added += p;
+      }
+      store(m + l, highest);
+      store(correction + l, corrected);
+      store(sum + l, fma(cpu::load(sum + l), corrected, added));
+    }
+  }
+
+  template <int L, class Team>
+  static void accumulate(const Team&, const float* v, int channels, int count, const float* p, const float* correction,
+                         float* o) {
+    for (int l = 0; l < L; l += lane_count) {
+      const Lanes factor = cpu::load(correction + l);
+      for (int c = 0; c < channels; ++c) store(o + c * L + l, cpu::load(o + c * L + l) * factor);
+    }
+    for (int c = 0; c < channels; c += 4) product<L, true>(v + c, 1, channels, p, count, o + c * L);
+  }
+
+  template <int L, class Team>
+  static void merge(const Team&, const attention_kernel::Result& next, int channels,
+                    const attention_kernel::Result& total) {
+    for (int l = 0; l < L; l += lane_count) {
+      const Lanes next_m = cpu::load(next.m + l), total_m = cpu::load(total.m + l);
+      const auto grows = next_m > total_m;
+      const Lanes factor = exp_negative(grows ? total_m - next_m : next_m - total_m);
+      const auto merged = [&](const float* a, float* b) {
+        const Lanes x = cpu::load(a), y = cpu::load(b);
+        store(b, fma(grows ? y : x, factor, grows ? x : y));
+      };
+      for (int c = 0; c < channels; ++c) merged(next.o + c * L + l, total.o + c * L + l);
+      merged(next.sum + l, total.sum + l);
+      store(total.m + l, grows ? next_m : total_m);
+    }
+  }
+
+private:
+  template <class T>
+  static void load_row(const T* from, int size, float* to) {
+    int i = 0;
+    for (; i + lane_count <= size; i += lane_count) store(to + i, cpu::load(from + i));
+    for (; i < size; ++i) to[i] = static_cast<float>(from[i]);
+  }
+
+  /// out [4, L] (+)= a [4, inner] b [inner, L], a's element (r, i) at a[r * row_stride + i * stride]. Always four rows:
+  /// what is loaded is padded to them.
+  template <int L, bool Add = false>
+  static void product(const float* a, int row_stride, int stride, const float* b, int inner, float* out) {
+    constexpr int rows = 4, vectors = L / lane_count;
+    Lanes acc[rows][vectors];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) acc[r][v] = Add ? cpu::load(out + r * L + v * lane_count) : Lanes{};
+    for (int i = 0; i < inner; ++i) {
+      Lanes column[vectors];
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) column[v] = cpu::load(b + i * L + v * lane_count);
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r) {
+        const Lanes factor = broadcast(a[r * row_stride + i * stride]);
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; ++v) acc[r][v] = fma(factor, column[v], acc[r][v]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) store(out + r * L + v * lane_count, acc[r][v]);
+  }
+};
+
+}  // namespace grist::cpu

@@ -1,0 +1,22 @@
+// The product of few tokens: bound by the bandwidth of the weights, so that each weight byte is read once and its block
+// is decoded in registers.
+#pragma once
+
+#include <grist/core/weight.hpp>
+
+namespace grist {
+
+/// y [tokens, rows] = x [tokens, columns] w^T, float accumulation, no allocation. The order of each sum depends on the
+/// columns and the panel's format alone: a token's bits are the same alone and among others, of a weight and of a slice
+/// of its rows. (X, Y) = (float, float), (bf16, bf16), (bf16, float).
+///
+/// With offsets [experts + 1] in device memory: rows offsets(e) ... offsets(e + 1) of x by expert e. Without (an empty
+/// View) all rows by the only expert.
+template <class X, class Y>
+void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const Weight& w, View2<Y> y);
+
+/// The same in plain Kokkos: what devices run, and the reference for matvec.
+template <class X, class Y>
+void matvec_plain(const Exec& exec, View2<const X> x, View1<const int> offsets, const Weight& w, View2<Y> y);
+
+}  // namespace grist

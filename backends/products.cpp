@@ -1,0 +1,136 @@
+#include <grist/backends/products.hpp>
+
+#include <grist/backends/matvec.hpp>
+#include <grist/core/errors.hpp>
+
+#include <algorithm>
+
+namespace grist {
+namespace {
+
+constexpr Index piece_rows =
+    host_reaches_memory ? 512 : 2048;  // converted at a time: fit a cache, or keep a device busy
+
+template <class T>
+View2<T> rows_of(View2<T> v, Index first, Index count) {
+  return View2<T>(v.data() + first * v.extent(1), count, v.extent(1));
+}
+
+template <class T, class X>
+KOKKOS_INLINE_FUNCTION void convert_block(const PlainBlock<T>& block, X* to) {
+  to[0] = X(block.value(0));
+}
+template <class Block, class X>
+KOKKOS_INLINE_FUNCTION void convert_block(const Block& block, X* to) {
+  float x[Block::elements];
+  block.decode(x);
+  for (int k = 0; k < Block::elements; ++k) to[k] = X(x[k]);
+}
+
+/// to [rows, columns] = whole rows of blocks.
+template <class Block, class X>
+void convert(const Exec& exec, const Block* from, View2<X> to) {
+  const Index blocks = static_cast<Index>(to.size()) / Block::elements;
+  Kokkos::parallel_for(
+      "grist::products::convert", Indices<Exec>(exec, 0, blocks),
+      KOKKOS_LAMBDA(Index i) { convert_block(from[i], to.data() + i * Block::elements); });
+}
+
+struct Shape {
+  Index rows, columns;
+};
+Shape shape_of(const ConstMatrix& m, Op op) {
+  return op == Op::none ? Shape{m.rows, m.columns} : Shape{m.columns, m.rows};
+}
+
+}  // namespace
+
+Products::Products(std::unique_ptr<Gemm> provider) : gemm_(std::move(provider)), portable_(make_gemm("portable")) {}
+
+template <class X, class Y>
+bool Products::multiply_by_provider(const Exec& exec, View2<const X> x, const Weight& w, View2<Y> y) {
+  const Matrix all(y);
+  const auto multiply = [&](const void* rows, Index first, Index count) {
+    const ConstMatrix b(rows, dtype_of<X>, count, w.columns, w.columns);
+    return gemm_->run(exec, {x, Op::none, b, Op::transposed, 0, all.column_range(first, count)});
+  };
+  Index first = 0;
+  for (int p = 0; p < w.panels; ++p) {
+    const Panel& panel = w.panel[p];
+    if (panel.format == format_of(dtype_of<X>)) {
+      if (!multiply(panel.data, first, panel.rows)) return false;
+    } else {
+      const Index bytes = row_bytes(panel.format, w.columns);
+      for (Index row = 0; row < panel.rows; row += piece_rows) {
+        const Index count = std::min(piece_rows, panel.rows - row);
+        const View2<X> piece(panel_.room<X>(std::min(piece_rows, panel.rows) * w.columns), count, w.columns);
+        with_format(panel.format, [&]<class Block>(Block) {
+          convert(exec, reinterpret_cast<const Block*>(static_cast<const std::byte*>(panel.data) + row * bytes), piece);
+        });
+        if (!multiply(piece.data(), first + row, count)) return false;
+      }
+    }
+    first += panel.rows;
+  }
+  return true;
+}
+
+template <class X, class Y>
+void Products::multiply(const Exec& exec, View2<const X> x, const Weight& w, View2<Y> y) {
+  const Index tokens = x.extent(0);
+  if (static_cast<Index>(x.extent(1)) != w.columns || y.extent(0) != x.extent(0) ||
+      static_cast<Index>(y.extent(1)) != w.rows || w.experts != 1) {
+    throw ShapeError(
+        "product: x [{}, {}], w [{}, {}, {}] do not give y [{}, {}]: y is [x rows, w rows], x and w have equal "
+        "columns, w has one expert",
+        tokens, x.extent(1), w.experts, w.rows, w.columns, y.extent(0), y.extent(1));
+  }
+  const Index few = std::min(few_, tokens);
+  if (few > 0) matvec(exec, rows_of(x, 0, few), {}, w, rows_of(y, 0, few));
+  if (few == tokens) return;
+  const auto many_x = rows_of(x, few, tokens - few);
+  const auto many_y = rows_of(y, few, tokens - few);
+  if (!multiply_by_provider(exec, many_x, w, many_y)) matvec(exec, many_x, {}, w, many_y);
+}
+
+template <class X, class Y>
+void Products::grouped(const Exec& exec, View2<const X> x, View1<const int> offsets, const Weight& w, View2<Y> y) {
+  if (static_cast<Index>(x.extent(1)) != w.columns || y.extent(0) != x.extent(0) ||
+      static_cast<Index>(y.extent(1)) != w.rows || static_cast<Index>(offsets.extent(0)) != w.experts + 1) {
+    throw ShapeError(
+        "grouped product: x [{}, {}], offsets [{}], w [{}, {}, {}] do not give y [{}, {}]: y is [x rows, w rows], x "
+        "and w have equal columns, offsets are one more than the experts",
+        x.extent(0), x.extent(1), offsets.extent(0), w.experts, w.rows, w.columns, y.extent(0), y.extent(1));
+  }
+  if (x.extent(0) == 0) return;
+  if (w.panels == 1 && w.panel[0].format == format_of(dtype_of<X>)) {
+    ConstMatrix experts(w.panel[0].data, dtype_of<X>, w.rows, w.columns, w.columns);
+    experts.batches = w.experts;
+    if (gemm_->grouped(exec, x, offsets, experts, y)) return;
+  }
+  matvec(exec, x, offsets, w, y);
+}
+
+void Products::run(const Exec& exec, ConstMatrix a, Op op_a, ConstMatrix b, Op op_b, float beta, Matrix c) {
+  const auto [a_rows, a_columns] = shape_of(a, op_a);
+  const auto [b_rows, b_columns] = shape_of(b, op_b);
+  if (a_columns != b_rows || c.rows != a_rows || c.columns != b_columns || a.batches != b.batches ||
+      a.batches != c.batches) {
+    throw ShapeError("product: {} x op(A) [{}, {}], {} x op(B) [{}, {}] do not give {} x C [{}, {}]", a.batches, a_rows,
+                     a_columns, b.batches, b_rows, b_columns, c.batches, c.rows, c.columns);
+  }
+  if (c.rows == 0 || c.columns == 0 || c.batches == 0) return;
+  const Product product{a, op_a, b, op_b, beta, c};
+  if (gemm_->run(exec, product) || portable_->run(exec, product)) return;
+  throw ShapeError("product: no provider multiplies {} by {} to {}", name_of(a.type), name_of(b.type), name_of(c.type));
+}
+
+#define GRIST_INSTANTIATE(X, Y)                                                           \
+  template void Products::multiply(const Exec&, View2<const X>, const Weight&, View2<Y>); \
+  template void Products::grouped(const Exec&, View2<const X>, View1<const int>, const Weight&, View2<Y>);
+GRIST_INSTANTIATE(float, float)
+GRIST_INSTANTIATE(bf16, bf16)
+GRIST_INSTANTIATE(bf16, float)
+#undef GRIST_INSTANTIATE
+
+}  // namespace grist

@@ -1,0 +1,169 @@
+// matvec and its plain twin against a double product, for every format, and their promise: a token's bits are the same
+// alone and among others.
+#include <grist/backends/matvec.hpp>
+
+#include <backends/product.hpp>
+#include <support/weights.hpp>
+
+namespace {
+
+using namespace grist;
+using namespace grist::test;
+
+struct Fast {
+  template <class T, class Y>
+  static void multiply(View2<const T> x, const Weight& w, View2<Y> y) {
+    matvec(Exec(), x, {}, w, y);
+  }
+};
+struct Plain {
+  template <class T, class Y>
+  static void multiply(View2<const T> x, const Weight& w, View2<Y> y) {
+    matvec_plain(Exec(), x, {}, w, y);
+  }
+};
+
+template <class Way, class Factor, class Product>
+struct Case : Types<Factor, Product>, Way {};
+
+template <class Case>
+struct MatVec : testing::Test {
+  using T = Case::T;
+  using Y = Case::Y;
+
+  /// Of `count` tokens of x [tokens, columns] from `first` on.
+  static std::vector<float> run(const std::vector<float>& x, Index first, Index count, const Weight& w) {
+    const auto device_x = on_device<T>(x);
+    const Buffer<Y> y("y", count * w.rows);
+    Case::multiply(View2<const T>(device_x.data() + first * w.columns, count, w.columns), w, y.view(count, w.rows));
+    return on_host(y);
+  }
+};
+using Cases = testing::Types<Case<Fast, float, float>, Case<Fast, bf16, bf16>, Case<Fast, bf16, float>,
+                             Case<Plain, float, float>, Case<Plain, bf16, bf16>, Case<Plain, bf16, float>>;
+TYPED_TEST_SUITE(MatVec, Cases);
+
+TYPED_TEST(MatVec, IsTheProductAtEveryShapeOfPlainNumbers) {
+  using T = TypeParam::T;
+  using Y = TypeParam::Y;
+  for (const Index tokens : {1, 2, 3, 4, 5, 7, 17}) {
+    for (const Index in : {1, 15, 16, 17, 32, 48, 63, 129}) {
+      for (const Index out : {1, 2, 3, 4, 5, 17, 64}) {
+        const Factors<T> factors(tokens, in, out);
+        const auto w = on_device<T>(factors.w);
+        EXPECT_LE(worst_error(this->run(factors.x, 0, tokens, as_const(w.view(out, in))),
+                              factors.template expected<Y>(tokens)),
+                  1)
+            << tokens << " tokens, " << in << " in, " << out << " out";
+      }
+    }
+  }
+}
+
+TYPED_TEST(MatVec, IsTheProductForEveryFormat) {
+  using Y = TypeParam::Y;
+  for (const Format format : every_format) {
+    for (const Index blocks : {1, 3}) {
+      const Index in = blocks * std::max<Index>(block_of(format).elements, 32);
+      for (const Index out : {1, 4, 7}) {
+        const StoredRows rows(format, out, in);
+        for (const Index tokens : {1, 2, 3, 5, 9}) {
+          Factors<typename TypeParam::T> factors(tokens, in, out);
+          factors.w = rows.numbers;
+          EXPECT_LE(worst_error(this->run(factors.x, 0, tokens, rows.weight()), factors.template expected<Y>(tokens)),
+                    1)
+              << name_of(format) << ", " << tokens << " tokens, " << in << " in, " << out << " out";
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(MatVec, ProductsOfSixteenBitsAreRoundedOnceAndInTheirType) {
+  using T = TypeParam::T;
+  using Y = TypeParam::Y;
+  const Factors<T> factors(4, 129, 64);
+  const auto w = on_device<T>(factors.w);
+  const auto y = this->run(factors.x, 0, 4, as_const(w.view(64, 129)));
+  expect_rounded_to<Y>(y, factors.template expected<Y>(4));
+  if (std::is_same_v<Y, float>) {
+    EXPECT_NE(y, stored<bf16>(y));
+  }
+}
+
+TYPED_TEST(MatVec, ATokensBitsDoNotDependOnHowManyThereAre) {
+  for (const Format format : every_format) {
+    const Index in = block_of(format).elements == 1 ? 77 : 512, out = 19;
+    const StoredRows rows(format, out, in);
+    const auto x = normals("x", 66 * in);
+    const auto all = this->run(x, 0, 66, rows.weight());
+    for (const Index count : {1, 2, 3, 5, 8, 31, 32, 33, 64}) {
+      const auto some = this->run(x, 0, count, rows.weight());
+      EXPECT_TRUE(std::ranges::equal(some, std::span(all).first(some.size())))
+          << name_of(format) << ", " << count << " tokens";
+    }
+  }
+}
+
+TYPED_TEST(MatVec, ATokensBitsDoNotDependOnItsPlace) {
+  for (const Format format : every_format) {
+    const Index in = block_of(format).elements == 1 ? 77 : 256, out = 19;
+    const StoredRows rows(format, out, in);
+    const auto x = normals("x", 9 * in);
+    const auto all = this->run(x, 0, 9, rows.weight());
+    for (Index t = 0; t < 9; ++t) {
+      const auto alone = this->run(x, t, 1, rows.weight());
+      EXPECT_TRUE(std::ranges::equal(alone, std::span(all).subspan(static_cast<std::size_t>(t * out), out)))
+          << name_of(format) << ", token " << t;
+    }
+  }
+}
+
+// What a rank of tp holds are such rows.
+TYPED_TEST(MatVec, ARowOfTheWeightGivesTheSameBitsAmongOtherRows) {
+  for (const Format format : every_format) {
+    const StoredRows rows(format, 21, 256);
+    const auto x = normals("x", 3 * 256);
+    const auto all = this->run(x, 0, 3, rows.weight());
+    for (const auto& [first, count] : {std::pair<Index, Index>{0, 1}, {1, 4}, {2, 7}, {20, 1}}) {
+      Weight w(256, 1);
+      w.add(rows.panel(first, count));
+      const auto some = this->run(x, 0, 3, w);
+      for (Index t = 0; t < 3; ++t)
+        for (Index row = 0; row < count; ++row)
+          EXPECT_EQ(some[static_cast<std::size_t>(t * count + row)],
+                    all[static_cast<std::size_t>(t * 21 + first + row)])
+              << name_of(format) << ", row " << first + row;
+    }
+  }
+}
+
+TYPED_TEST(MatVec, PanelsGiveWhatTheyGiveAlone) {
+  const Index in = 512, tokens = 5;
+  const auto x = normals("x", tokens * in);
+  for (const auto& extents : {std::array<Index, 3>{16, 16, 16}, {41, 5, 6}, {3, 50, 1}}) {
+    const StoredRows q(Format::q4_k, extents[0], in, "q"), k(Format::bf16, extents[1], in, "k"),
+        v(Format::q6_k, extents[2], in, "v");
+    Weight fused(in, 1);
+    for (const StoredRows* rows : {&q, &k, &v}) fused.add(rows->panel());
+    EXPECT_EQ(fused.rows, extents[0] + extents[1] + extents[2]);
+    const auto y = this->run(x, 0, tokens, fused);
+    Index column = 0;
+    for (const StoredRows* rows : {&q, &k, &v}) {
+      const auto alone = this->run(x, 0, tokens, rows->weight());
+      for (Index t = 0; t < tokens; ++t)
+        for (Index row = 0; row < rows->rows; ++row)
+          EXPECT_EQ(y[static_cast<std::size_t>(t * fused.rows + column + row)],
+                    alone[static_cast<std::size_t>(t * rows->rows + row)])
+              << name_of(rows->format) << ", row " << row;
+      column += rows->rows;
+    }
+  }
+}
+
+TYPED_TEST(MatVec, NoTokensAreNoWork) {
+  const StoredRows rows(Format::q4_0, 4, 32);
+  EXPECT_TRUE(this->run({}, 0, 0, rows.weight()).empty());
+}
+
+}  // namespace

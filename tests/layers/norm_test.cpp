@@ -1,0 +1,169 @@
+// RMSNorm and LayerNorm against their formulas in double precision.
+#include <grist/core/errors.hpp>
+#include <grist/layers/norm.hpp>
+
+#include <support/views.hpp>
+
+namespace {
+
+using namespace grist;
+using namespace grist::test;
+
+enum class Kind { rms, layer };
+
+/// Storage of x and of y.
+template <class X_, class Y_>
+struct Types {
+  using X = X_;
+  using Y = Y_;
+};
+
+template <class T>
+struct Norm : testing::Test {
+  using X = typename T::X;
+  using Y = typename T::Y;
+
+  static std::vector<float> run(Kind kind, const std::vector<float>& x, const std::vector<float>& w,
+                                const std::vector<float>& b, float eps) {
+    const Index hidden = static_cast<Index>(w.size()), tokens = static_cast<Index>(x.size()) / hidden;
+    const auto device_x = on_device<X>(x);
+    const auto device_w = on_device<float>(w), device_b = on_device<float>(b);
+    const Buffer<Y> y("y", tokens * hidden);
+    const auto in = as_const(device_x.view(tokens, hidden));
+    if (kind == Kind::rms)
+      layers::rms_norm(Exec(), in, as_const(device_w.view()), eps, y.view(tokens, hidden));
+    else
+      layers::layer_norm(Exec(), in, as_const(device_w.view()), as_const(device_b.view()), eps, y.view(tokens, hidden));
+    return on_host(y);
+  }
+
+  /// A square and each addition round once, of positive terms; the root halves that. The mean's error is one of its
+  /// magnitudes. Then a handful of products.
+  static std::vector<Expected> expected(Kind kind, const std::vector<float>& x, const std::vector<float>& w,
+                                        const std::vector<float>& b, float eps) {
+    std::vector<Expected> y;
+    const double size = static_cast<double>(w.size());
+    for (std::size_t row = 0; row < x.size(); row += w.size()) {
+      double mean = 0, magnitude = 0, squares = 0;
+      for (std::size_t i = 0; kind == Kind::layer && i < w.size(); ++i) {
+        mean += x[row + i] / size;
+        magnitude += std::abs(x[row + i]) / size;
+      }
+      for (std::size_t i = 0; i < w.size(); ++i) squares += (x[row + i] - mean) * (x[row + i] - mean);
+      const double scale = 1 / std::sqrt(squares / size + double{eps});
+      for (std::size_t i = 0; i < w.size(); ++i) {
+        const double shift = b.empty() ? 0 : b[i], normed = (x[row + i] - mean) * scale * w[i], value = normed + shift;
+        const double roundings = (size + 1) / 2 + 8;
+        const double error =
+            std::abs(normed) * roundings +
+            std::abs(scale * w[i]) * (magnitude * (size + 1) + std::abs(x[row + i])) * (kind == Kind::layer ? 2 : 0) +
+            std::abs(shift);
+        y.push_back({value, error * float_rounding + std::abs(value) * rounding<Y> * 1.001});
+      }
+    }
+    return y;
+  }
+};
+using Storage = testing::Types<Types<float, float>, Types<float, bf16>, Types<bf16, bf16>>;
+TYPED_TEST_SUITE(Norm, Storage);
+
+TYPED_TEST(Norm, IsItsFormulaAtEveryWidth) {
+  for (const auto kind : {Kind::rms, Kind::layer}) {
+    for (const Index hidden : {1, 3, 15, 16, 17, 64, 100, 576}) {
+      const auto x = stored<typename TypeParam::X>(normals("x", 5 * hidden)), w = normals("w", hidden);
+      for (const auto& b : {std::vector<float>(), kind == Kind::layer ? normals("b", hidden) : std::vector<float>()})
+        EXPECT_LE(worst_error(this->run(kind, x, w, b, 1e-5F), this->expected(kind, x, w, b, 1e-5F)), 1)
+            << "hidden " << hidden;
+    }
+  }
+}
+
+TYPED_TEST(Norm, RoundsToItsStorageType) {
+  const auto x = stored<typename TypeParam::X>(normals("x", 5 * 576)), w = normals("w", 576);
+  for (const auto kind : {Kind::rms, Kind::layer})
+    expect_rounded_to<typename TypeParam::Y>(this->run(kind, x, w, {}, 1e-5F), this->expected(kind, x, w, {}, 1e-5F));
+}
+
+TYPED_TEST(Norm, EpsilonCountsForSmallRowsAndKeepsZerosZero) {
+  const auto x = stored<typename TypeParam::X>(normals("x", 3 * 32, 1e-4F)), w = normals("w", 32);
+  for (const auto kind : {Kind::rms, Kind::layer}) {
+    EXPECT_LE(worst_error(this->run(kind, x, w, {}, 1e-6F), this->expected(kind, x, w, {}, 1e-6F)), 1);
+    EXPECT_GT(worst_error(this->run(kind, x, w, {}, 1e-6F), this->expected(kind, x, w, {}, 1e-5F)), 1);
+    EXPECT_EQ(this->run(kind, std::vector<float>(64), w, {}, 1e-5F), std::vector<float>(64));
+  }
+}
+
+TYPED_TEST(Norm, ATokensBitsAreTheSameAloneAndAmongOthers) {
+  const auto x = stored<typename TypeParam::X>(normals("x", 7 * 100)), w = normals("w", 100), b = normals("b", 100);
+  for (const auto kind : {Kind::rms, Kind::layer}) {
+    const auto all = this->run(kind, x, w, b, 1e-5F);
+    for (std::size_t row = 0; row < x.size(); row += 100) {
+      const auto alone = this->run(kind, {&x[row], &x[row] + 100}, w, b, 1e-5F);
+      EXPECT_TRUE(std::ranges::equal(alone, std::span(all).subspan(row, 100))) << "token " << row / 100;
+    }
+  }
+}
+
+template <class X>
+struct NormInPlace : testing::Test {};
+using Stored = testing::Types<float, bf16>;
+TYPED_TEST_SUITE(NormInPlace, Stored);
+
+TYPED_TEST(NormInPlace, OfHeadsIsTheNormOfEachAndLeavesOtherColumnsAlone) {
+  for (const Index size : {1, 5, 16, 80}) {
+    const Index tokens = 3, heads = 4, first = 7, width = first + heads * size + 2;
+    const auto x = stored<TypeParam>(normals("x", tokens * width)), w = normals("w", size);
+    const auto device = on_device<TypeParam>(x);
+    const auto device_w = on_device<float>(w);
+    layers::rms_norm_heads(Exec(), first, static_cast<int>(heads), as_const(device_w.view()), 1e-5F,
+                           device.view(tokens, width));
+    std::vector<Expected> expected;
+    for (const float value : x) expected.push_back({value, 0});
+    for (Index t = 0; t < tokens; ++t) {
+      for (Index h = 0; h < heads; ++h) {
+        const auto at = t * width + first + h * size;
+        const auto head =
+            Norm<Types<float, TypeParam>>::expected(Kind::rms, {x.begin() + at, x.begin() + at + size}, w, {}, 1e-5F);
+        std::ranges::copy(head, expected.begin() + at);
+      }
+    }
+    EXPECT_LE(worst_error(on_host(device), expected), 1) << "size " << size;
+  }
+}
+
+TYPED_TEST(NormInPlace, AfterAResidualIsTheNormOfTheSum) {
+  const Index tokens = 3, hidden = 37;
+  const auto x = normals("x", tokens * hidden), delta = normals("delta", tokens * hidden), w = normals("w", hidden);
+  std::vector<float> sum = x;
+  for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += delta[i];
+  const auto device_x = on_device<float>(x), device_delta = on_device<float>(delta), device_w = on_device<float>(w);
+  const Buffer<TypeParam> y("y", tokens * hidden);
+  layers::residual_rms_norm(Exec(), as_const(device_delta.view(tokens, hidden)), device_x.view(tokens, hidden),
+                            as_const(device_w.view()), 1e-5F, y.view(tokens, hidden));
+  EXPECT_EQ(on_host(y), (Norm<Types<float, TypeParam>>::run(Kind::rms, sum, w, {}, 1e-5F)));
+  EXPECT_EQ(on_host(device_x), sum);
+}
+
+TEST(NormShapes, ThatDisagreeAreNamed) {
+  const Buffer<float> x("x", 6), w("w", 2), y("y", 6), three("three", 3);
+  const auto message = [&](auto&& call) -> std::string {
+    try {
+      call();
+      return "no error";
+    } catch (const ShapeError& error) {
+      return error.what();
+    }
+  };
+  const auto in = as_const(x.view(2, 3));
+  const auto v2 = as_const(w.view()), v3 = as_const(three.view());
+  EXPECT_EQ(message([&] { layers::rms_norm(Exec(), in, v2, 1e-5F, y.view(2, 3)); }),
+            "rms_norm: x [2, 3], w [2] do not give y [2, 3]");
+  EXPECT_EQ(message([&] { layers::layer_norm(Exec(), in, v2, {}, 1e-5F, y.view(2, 3)); }),
+            "layer_norm: x [2, 3], w [2] do not give y [2, 3]");
+  EXPECT_EQ(message([&] { layers::layer_norm(Exec(), in, v3, v2, 1e-5F, y.view(2, 3)); }),
+            "layer_norm: w [3] does not go with b [2]");
+  EXPECT_EQ(message([&] { layers::rms_norm_heads(Exec(), 0, 2, v2, 1e-5F, x.view(2, 3)); }),
+            "rms_norm_heads: 2 heads of 2 from column 0 on do not fit x [2, 3]");
+}
+
+}  // namespace
