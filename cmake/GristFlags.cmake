@@ -1,6 +1,7 @@
 find_program(GRIST_CCACHE ccache)
 mark_as_advanced(GRIST_CCACHE)
-get_property(kokkos_launcher GLOBAL PROPERTY RULE_LAUNCH_COMPILE)  # Kokkos' own, for CUDA: it takes no other before the compiler
+# Kokkos' own, for CUDA: it takes no other before the compiler.
+get_property(kokkos_launcher GLOBAL PROPERTY RULE_LAUNCH_COMPILE)
 if(GRIST_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER AND NOT kokkos_launcher)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${GRIST_CCACHE}")
 endif()
@@ -17,6 +18,7 @@ if(GRIST_NATIVE)
   target_compile_options(grist_flags INTERFACE -march=native)
 endif()
 if(GRIST_SANITIZE)
-  target_compile_options(grist_flags INTERFACE -fsanitize=${GRIST_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_options(grist_flags INTERFACE
+    -fsanitize=${GRIST_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(grist_flags INTERFACE -fsanitize=${GRIST_SANITIZE})
 endif()

@@ -5,7 +5,8 @@ get_property(libraries GLOBAL PROPERTY GRIST_LIBRARIES)
 install(TARGETS ${libraries} EXPORT grist ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS grist RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(EXPORT grist NAMESPACE grist:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/grist FILE gristTargets.cmake)
-configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/gristConfig.cmake.in" "${PROJECT_BINARY_DIR}/gristConfig.cmake"
+configure_package_config_file(
+  "${PROJECT_SOURCE_DIR}/cmake/gristConfig.cmake.in" "${PROJECT_BINARY_DIR}/gristConfig.cmake"
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/grist)
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/gristConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES "${PROJECT_BINARY_DIR}/gristConfig.cmake" "${PROJECT_BINARY_DIR}/gristConfigVersion.cmake"

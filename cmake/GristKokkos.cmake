@@ -1,17 +1,18 @@
-# Kokkos, and which of its backends the kernels run on: afterwards GRIST_KOKKOS_BACKEND is CUDA, HIP, SYCL, OPENMP, THREADS or
-# SERIAL, and GRIST_ON_DEVICE says whether that is one with memory of its own.
+# Kokkos, and which of its backends the kernels run on: afterwards GRIST_KOKKOS_BACKEND is CUDA, HIP, SYCL, OPENMP,
+# THREADS or SERIAL, and GRIST_ON_DEVICE says whether that is one with memory of its own.
 set(GRIST_BACKEND AUTO CACHE STRING "Backend that Kokkos must bring: AUTO (what it has), CUDA, HIP, OPENMP or SERIAL")
 set_property(CACHE GRIST_BACKEND PROPERTY STRINGS AUTO CUDA HIP OPENMP SERIAL)
 set(kokkos_wanted 5.0)
+include(GristMissing)
 
 find_package(Kokkos QUIET)
 if(NOT Kokkos_FOUND AND NOT Kokkos_CONSIDERED_CONFIGS)
-  message(FATAL_ERROR "Kokkos was not found: install it, or give -DKokkos_ROOT=FOLDER (grist needs Kokkos >= ${kokkos_wanted})")
+  grist_missing(libkokkos-dev "Kokkos >= ${kokkos_wanted}" "-DKokkos_ROOT=FOLDER")
 elseif(NOT Kokkos_FOUND)
   message(FATAL_ERROR "Kokkos was found but cannot be used: ${Kokkos_CONSIDERED_CONFIGS} ${Kokkos_NOT_FOUND_MESSAGE}")
 elseif(Kokkos_VERSION VERSION_LESS kokkos_wanted)
-  message(FATAL_ERROR "Kokkos ${Kokkos_VERSION} in ${Kokkos_DIR} is too old: grist needs ${kokkos_wanted} or newer, as CUDA 13 and "
-    "ROCm 7 do")
+  message(FATAL_ERROR "Kokkos ${Kokkos_VERSION} in ${Kokkos_DIR} is too old: grist needs ${kokkos_wanted} or newer, as "
+    "CUDA 13 and ROCm 7 do")
 endif()
 if(GRIST_DEVICE_CHECK)
   include(devices/DeviceCheck)
@@ -36,8 +37,8 @@ elseif(NOT GRIST_BACKEND STREQUAL AUTO AND NOT GRIST_BACKEND STREQUAL GRIST_KOKK
     "${GRIST_BACKEND}: give one without ${GRIST_KOKKOS_BACKEND}, or -DGRIST_BACKEND=AUTO")
 endif()
 
-# A Kokkos that is too old for the toolkit, or was built with another, breaks in the middle of the build, with errors that
-# nobody understands. One kernel tells.
+# A Kokkos that is too old for the toolkit, or was built with another, breaks in the middle of the build, with errors
+# that nobody understands. One kernel tells.
 if(GRIST_ON_DEVICE AND NOT GRIST_DEVICE_CHECK AND NOT GRIST_KOKKOS_COMPILES)
   # A project of its own: there Kokkos puts its compiler in place of the host's, as it does here.
   try_compile(GRIST_KOKKOS_COMPILES PROJECT kernel SOURCE_DIR "${CMAKE_CURRENT_LIST_DIR}/kernel"
@@ -46,8 +47,9 @@ if(GRIST_ON_DEVICE AND NOT GRIST_DEVICE_CHECK AND NOT GRIST_KOKKOS_COMPILES)
     OUTPUT_VARIABLE output)
   if(NOT GRIST_KOKKOS_COMPILES)
     string(REGEX MATCH "[^\n]*error[^\n]*" line "${output}")
-    message(FATAL_ERROR "a kernel does not compile with Kokkos ${Kokkos_VERSION} in ${Kokkos_DIR} and ${CMAKE_CXX_COMPILER}: "
-      "is this Kokkos too old for the toolkit, or was it built with another? The first error: ${line}")
+    message(FATAL_ERROR "a kernel does not compile with Kokkos ${Kokkos_VERSION} in ${Kokkos_DIR} and "
+      "${CMAKE_CXX_COMPILER}: is this Kokkos too old for the toolkit, or was it built with another? The first error: "
+      "${line}")
   endif()
 endif()
 

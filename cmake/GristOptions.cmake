@@ -13,7 +13,8 @@ option(GRIST_NATIVE "Optimise for the machine that builds (never in a package)" 
 option(GRIST_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(GRIST_BENCHMARKS "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
 set(GRIST_SANITIZE "" CACHE STRING "Sanitizer: address, undefined or empty")
-set(GRIST_DEVICE_CHECK "" CACHE STRING "`./run check-devices` compiles for a device that is not there: cuda, hip or empty")
+set(GRIST_DEVICE_CHECK "" CACHE STRING
+  "`./run check-devices` compiles for a device that is not there: cuda, hip or empty")
 set(GRIST_ONEDNN AUTO CACHE STRING "oneDNN for many tokens on the CPU: AUTO, ON or OFF")
 set_property(CACHE GRIST_SANITIZE PROPERTY STRINGS "" address undefined)
 set(GRIST_KOKKOS_KERNELS AUTO CACHE STRING "Kokkos Kernels for many tokens: AUTO (on hosts), ON or OFF")

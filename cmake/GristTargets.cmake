@@ -21,10 +21,13 @@ function(grist_library name)
 endfunction()
 
 # grist_test(NAME SOURCES ... LIBS ... [RANKS 1 2 4] [THREADS n] [TIMEOUT s] [LABELS ...] [SUITES a b])
-# One executable, one ctest entry per number of ranks: NAME for one rank, NAME.npN for more. With SUITES one each for the
-# tests of every suite: NAME.a, NAME.a.npN, ...
+#            [MUTATE file from to] [WILL_FAIL]
+# One executable, one ctest entry per number of ranks: NAME for one rank, NAME.npN for more. With SUITES one each for
+# the tests of every suite: NAME.a, NAME.a.npN, ... With MUTATE the executable has a library's source in which `from`
+# reads `to`; with WILL_FAIL the entry passes where the executable fails. Both together prove that a test sees that
+# mistake.
 function(grist_test name)
-  cmake_parse_arguments(ARG "" "THREADS;TIMEOUT" "SOURCES;LIBS;RANKS;LABELS;SUITES" ${ARGN})
+  cmake_parse_arguments(ARG "WILL_FAIL" "THREADS;TIMEOUT" "SOURCES;LIBS;RANKS;LABELS;SUITES;MUTATE" ${ARGN})
   if(NOT ARG_SOURCES)
     set(ARG_SOURCES ${name}.cpp)
   endif()
@@ -42,6 +45,17 @@ function(grist_test name)
   add_executable(${target} ${ARG_SOURCES})
   target_link_libraries(${target} PRIVATE ${ARG_LIBS} grist_test_support grist_flags)
   target_precompile_headers(${target} REUSE_FROM grist_test_support)
+  if(ARG_MUTATE)
+    list(POP_FRONT ARG_MUTATE file from to)
+    file(READ "${PROJECT_SOURCE_DIR}/${file}" text)
+    string(REPLACE "${from}" "${to}" mutant "${text}")
+    if(mutant STREQUAL text)
+      message(FATAL_ERROR "${target}: '${from}' stands no more in ${file}; change another line of it")
+    endif()
+    file(CONFIGURE OUTPUT "${CMAKE_CURRENT_BINARY_DIR}/${name}.mutant.cpp" CONTENT "${mutant}" @ONLY)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${file}")
+    target_sources(${target} PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/${name}.mutant.cpp")  # found before the library's
+  endif()
   foreach(ranks IN LISTS ARG_RANKS)
     set(threads 1)
     if(ARG_THREADS)
@@ -67,7 +81,8 @@ function(grist_test name)
       add_test(NAME ${entries} COMMAND ${launch} $<TARGET_FILE:${target}>)
     endif()
     set_tests_properties(${entries} PROPERTIES
-      SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT} PROCESSORS ${processors} LABELS "${folder};${ARG_LABELS}"
+      WILL_FAIL ${ARG_WILL_FAIL} SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT} PROCESSORS ${processors}
+      LABELS "${folder};${ARG_LABELS}"
       ENVIRONMENT "OMP_NUM_THREADS=${threads};OMP_PROC_BIND=false;KOKKOS_DISABLE_WARNINGS=1")
   endforeach()
 endfunction()

@@ -1,5 +1,6 @@
-# For `./run check-devices`: lets a Kokkos that was built for the host alone pass for one that was built for a device too, so
-# that everything compiles for it, up to objects. Nothing can be linked: the device's part of Kokkos is not there.
+# For `./run check-devices`: lets a Kokkos that was built for the host alone pass for one that was built for a device
+# too, so that everything compiles for it, up to objects. Nothing can be linked: the device's part of Kokkos is not
+# there.
 #   GRIST_DEVICE_CHECK cuda or hip    GRIST_DEVICE_ARCH sm_90, gfx942, ...
 set(names_sm_80 AMPERE AMPERE80)
 set(names_sm_90 HOPPER HOPPER90)

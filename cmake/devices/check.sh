@@ -1,12 +1,12 @@
 #!/bin/bash
-# check.sh CUDA TESTS ARCHITECTURE...: compiles src, layers, backends and benchmarks as a GPU build does, for each architecture,
-# without such a device; with TESTS ON those too. Fails on an error, on a warning, on a source file or a header with a kernel that
-# was not compiled, and on a kernel too large for a graph. CUDA: where nvcc lies.
+# check.sh CUDA TESTS ARCHITECTURE...: compiles src, layers, backends and benchmarks as a GPU build does, for each
+# architecture, without such a device; with TESTS ON those too. Fails on an error, on a warning, on a source file or a
+# header with a kernel that was not compiled, and on a kernel too large for a graph. CUDA: where nvcc lies.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 export GRIST_NVCC=$1/bin/nvcc GRIST_DEVICE_ARCH
 kernel='KOKKOS_(LAMBDA|FUNCTION|INLINE_FUNCTION|CLASS_LAMBDA)|parallel_(for|reduce|scan)'
-host='^(backends/openmp|backends/kokkos_kernels)/'   # for hosts
+host='^(backends/cpu|backends/kokkos_kernels)/'   # for hosts
 folders=(src layers backends benchmarks)
 [ "$2" = OFF ] || folders+=(tests)
 failed=0

@@ -17,11 +17,14 @@ int main(int argc, char** argv) {
     const grist::ProcessGrid grid(MPI_COMM_WORLD, {.tp = ranks});  // any communicator; it is duplicated
 
     const auto files = grist::open_model(argv[1]);
-    const auto tokenizer = grist::io::load_tokenizer(argv[1]);
+    const auto tokenizer = grist::text::load_tokenizer(argv[1]);
     const std::vector<grist::Request> requests = {{.prompt = tokenizer->encode(argv[2], true), .max_new_tokens = 32}};
-    const auto model = grist::make_model(files, grid, {.limits = grist::limits_for(requests, files.spec.max_positions)});
+    const auto limits = grist::limits_for(requests, files.spec.max_positions);
+    const auto model = grist::make_model(files, grid, {.limits = limits});
 
-    grist::Generation generation(grist::Exec(), *model, tokenizer.get(), requests);
+    // Ends where the model does, at one of these tokens, or after 32.
+    grist::Generation generation(grist::Exec(), *model, {.tokenizer = tokenizer.get(), .end_tokens = files.tokens.eos},
+                                 requests);
     for (const grist::TokenEvent& event : generation)
       if (grid.world().rank() == 0) std::cout << event.text << std::flush;
     if (grid.world().rank() == 0) std::cout << '\n';

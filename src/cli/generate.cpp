@@ -1,136 +1,195 @@
 // grist generate: continues prompts, streaming the text.
+#include "json_lines.hpp"
 #include "model_options.hpp"
 #include "progress.hpp"
+#include "sampling.hpp"
 
 #include <grist/generate/generation.hpp>
-#include <grist/io/chat_template.hpp>
-
-#include <nlohmann/json.hpp>
+#include <grist/text/chat_template.hpp>
 
 #include <unistd.h>
 
 #include <cstdio>
-#include <fstream>
 #include <iostream>
+#include <map>
 
 namespace grist::cli {
 namespace {
 
+/// A prompt as it was given: by which option, and the text, file or ids.
+struct Prompt {
+  enum Kind { text, file, chat, ids } kind;
+  std::string value;
+};
+
 struct Options {
   ModelOptionsGroup model;
-  std::vector<std::string> prompts, prompt_files, chats, prompt_ids;
-  std::string system;
+  std::vector<Prompt> prompts;  // in the order of the command line
+  std::optional<std::string> system;
   int max_new_tokens = 128;
-  SamplingOptions sampling;
+  bool ignore_eos = false;
+  SamplingGroup sampling;
   std::vector<std::string> stop;
   bool json = false;
   std::string json_file;
 };
 
-std::vector<int> encode_chat(const ModelSpec& spec, const io::Tokenizer* tokenizer, const std::string& system,
-                             const std::string& text) {
-  std::vector<io::Message> messages;
-  if (!system.empty()) messages.push_back({"system", system});
-  messages.push_back({"user", text});
-  return encode_prompt(spec, tokenizer, chat_prompt(tokenizer, messages), false);
+std::vector<int> encode(const Prompt& prompt, const Options& options, const ModelTokens& tokens,
+                        const text::Tokenizer* tokenizer) {
+  switch (prompt.kind) {
+    case Prompt::text:
+      check_utf8(prompt.value, "--prompt");
+      return encode_prompt(tokens, tokenizer, prompt.value, true);
+    case Prompt::file: return encode_prompt(tokens, tokenizer, read_text(prompt.value), true);
+    case Prompt::chat: break;
+    case Prompt::ids:
+      const auto ids = parse_ids(prompt.value, "--prompt-ids");
+      return ids.empty() ? encode_prompt(tokens, tokenizer, "", true) : ids;
+  }
+  check_utf8(prompt.value, "--chat");
+  std::vector<text::Message> messages;
+  if (options.system) messages.push_back({"system", *options.system});
+  messages.push_back({"user", prompt.value});
+  return encode_prompt(tokens, tokenizer, chat_prompt(tokenizer, messages), false);
 }
 
-std::vector<std::vector<int>> prompts_of(const Options& options, const ModelSpec& spec, const io::Tokenizer* tokenizer) {
+std::vector<std::vector<int>> encode_all(const Options& options, const ModelTokens& tokens,
+                                         const text::Tokenizer* tokenizer) {
+  const auto is_chat = [](const Prompt& prompt) { return prompt.kind == Prompt::chat; };
+  if (options.prompts.empty())
+    throw UsageError("give a prompt: --prompt TEXT, --prompt-file FILE, --chat TEXT or --prompt-ids IDS");
+  if (options.system && std::ranges::none_of(options.prompts, is_chat)) throw UsageError("--system goes with --chat");
+  check_utf8(options.system.value_or(""), "--system");
   std::vector<std::vector<int>> prompts;
-  for (const auto& text : options.prompts) check_utf8(text, "--prompt");
-  for (const auto& text : options.chats) check_utf8(text, "--chat");
-  check_utf8(options.system, "--system");
-  if (!options.system.empty() && options.chats.empty()) throw UsageError("--system goes with --chat");
-  for (const auto& text : options.prompts) prompts.push_back(encode_prompt(spec, tokenizer, text, true));
-  for (const auto& file : options.prompt_files) prompts.push_back(encode_prompt(spec, tokenizer, read_text(file), true));
-  for (const auto& text : options.chats) prompts.push_back(encode_chat(spec, tokenizer, options.system, text));
-  for (const auto& text : options.prompt_ids) {
-    const auto ids = parse_ids(text, "--prompt-ids");
-    prompts.push_back(ids.empty() ? encode_prompt(spec, tokenizer, "", true) : ids);
-  }
-  if (prompts.empty()) throw UsageError("give a prompt: --prompt TEXT, --prompt-file FILE, --chat TEXT or --prompt-ids IDS");
+  for (const auto& prompt : options.prompts) prompts.push_back(encode(prompt, options, tokens, tokenizer));
   return prompts;
 }
 
-std::vector<Request> requests_of(const Options& options, const ModelSpec& spec, const io::Tokenizer* tokenizer,
+std::vector<Request> requests_of(const Options& options, const SamplingOptions& sampling,
                                  const std::vector<std::vector<int>>& prompts) {
   std::vector<Request> requests;
   for (const auto& prompt : prompts)
-    requests.push_back({prompt, options.max_new_tokens, options.sampling, options.stop, end_tokens(spec, tokenizer)});
+    requests.push_back({.prompt = prompt,
+                        .max_new_tokens = options.max_new_tokens,
+                        .sampling = sampling,
+                        .stop = options.stop,
+                        .ignore_eos = options.ignore_eos});
   return requests;
 }
 
 double per_second(double count, double seconds) { return seconds > 0 ? count / seconds : 0; }
 
-nlohmann::ordered_json json_of(const Request& request, const Completion& completion) {
+nlohmann::ordered_json json_of(int index, const Request& request, const Completion& completion) {
   const auto tokens = static_cast<double>(completion.ids.size());
-  return {{"prompt_ids", request.prompt},
+  const auto prompt_tokens = static_cast<double>(request.prompt.size());
+  return {{"index", index},
+          {"prompt_ids", request.prompt},
           {"new_ids", completion.ids},
           {"text", completion.text},
           {"finish", completion.finish == Finish::stop ? "stop" : "length"},
           {"timings",
-           {{"prefill_seconds", completion.prefill_seconds},
+           {{"waiting_seconds", completion.waiting_seconds},
+            {"prefill_seconds", completion.prefill_seconds},
             {"decode_seconds", completion.decode_seconds},
-            {"prefill_tokens_per_second", per_second(static_cast<double>(request.prompt.size()), completion.prefill_seconds)},
+            {"prefill_tokens_per_second", per_second(prompt_tokens, completion.prefill_seconds)},
             {"decode_tokens_per_second", per_second(tokens - 1, completion.decode_seconds)}}}};
 }
 
-void write_json(std::ostream& out, const std::vector<Request>& requests, const std::vector<Completion>& completions) {
-  for (std::size_t i = 0; i < requests.size(); ++i) {
-    out << json_of(requests[i], completions[i]).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
-  }
-  out.flush();
-}
-
 /// The text of one prompt as it comes; of several, each when it is complete, under a headline.
-void print_event(const TokenEvent& event, const std::vector<Completion>& completions) {
-  if (completions.size() == 1) {
+void print_event(const TokenEvent& event, const Completion& completion, bool alone) {
+  if (alone) {
     std::cout << event.text << std::flush;
     if (event.finish != Finish::running) std::cout << std::endl;
   } else if (event.finish != Finish::running) {
-    std::cout << "== prompt " << event.sequence << '\n' << completions[static_cast<std::size_t>(event.sequence)].text << std::endl;
+    std::cout << "== prompt " << event.request << '\n' << completion.text << std::endl;
   }
 }
 
-void print_timings(const std::vector<Request>& requests, const std::vector<Completion>& completions) {
+void print_timings(const std::vector<Request>& requests, const Generation& generation) {
   double prompt_tokens = 0, new_tokens = 0, prefill = 0, decode = 0;
   for (std::size_t i = 0; i < requests.size(); ++i) {
+    const auto& completion = generation.completion(static_cast<int>(i));
     prompt_tokens += static_cast<double>(requests[i].prompt.size());
-    new_tokens += static_cast<double>(completions[i].ids.size()) - 1;
-    prefill = std::max(prefill, completions[i].prefill_seconds);
-    decode = std::max(decode, completions[i].decode_seconds);
+    new_tokens += static_cast<double>(completion.ids.size()) - 1;
+    prefill = std::max(prefill, completion.prefill_seconds);
+    decode = std::max(decode, completion.decode_seconds);
   }
   std::fprintf(stderr, "prompt %.0f tokens, %.1f tok/s | new %.0f tokens, %.1f tok/s\n", prompt_tokens,
                per_second(prompt_tokens, prefill), new_tokens + static_cast<double>(requests.size()),
                per_second(new_tokens, decode));
 }
 
-void run(Runtime& runtime, const Options& options) {
-  std::vector<std::vector<int>> prompts(options.prompts.size() + options.prompt_files.size() + options.chats.size() +
-                                        options.prompt_ids.size());
-  std::ofstream json_file;
-  const auto loaded = load_model(runtime, options.model, [&](const ModelSpec& spec, const io::Tokenizer* tokenizer) {
-    prompts = prompts_of(options, spec, tokenizer);
-    if (!options.json_file.empty()) {
-      json_file.open(options.json_file);
-      if (!json_file) throw InputError("{}: cannot be written", options.json_file);
-    }
-    return limits_for(requests_of(options, spec, tokenizer, prompts), spec.max_positions);
-  });
-  for (auto& prompt : prompts) runtime.share(prompt);
-  const auto requests = requests_of(options, loaded.model->spec(), loaded.tokenizer.get(), prompts);
-  std::optional<Generation> generation;
-  runtime.together([&] { generation.emplace(runtime.exec(), *loaded.model, loaded.tokenizer.get(), requests); });
-  for (const TokenEvent& event : *generation)
-    if (runtime.root() && !options.json) print_event(event, generation->completions());
-  if (!runtime.root()) return;
-  if (options.json) write_json(std::cout, requests, generation->completions());
-  if (json_file.is_open()) {
-    write_json(json_file, requests, generation->completions());
-    if (!json_file) throw InternalError("{}: cannot be written", options.json_file);
+/// Where the results go; on the root alone something is written.
+struct Outputs {
+  std::optional<JsonLines> lines, file;
+  bool text = false;
+
+  void put(const TokenEvent& event, const std::vector<Request>& requests, const Completion& completion) {
+    if (text) print_event(event, completion, requests.size() == 1);
+    if (event.finish == Finish::running || (!lines && !file)) return;
+    const auto json = json_of(event.request, requests[static_cast<std::size_t>(event.request)], completion);
+    if (lines) lines->write(json);
+    if (file) file->write(json);
   }
-  if (on_terminal(STDERR_FILENO)) print_timings(requests, generation->completions());
+};
+
+void run(Runtime& runtime, const Options& options) {
+  std::vector<std::vector<int>> prompts(options.prompts.size());
+  SamplingOptions sampling;
+  Outputs outputs{.text = runtime.root() && !options.json};
+  runtime.together([&] { sampling = options.sampling.options_for(options.model.model, runtime.root()); });
+  const auto loaded =
+      load_model(runtime, options.model, [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
+        prompts = encode_all(options, files.tokens, tokenizer);
+        if (options.json) outputs.lines.emplace();
+        if (!options.json_file.empty()) outputs.file.emplace(options.json_file);
+        return limits_for(requests_of(options, sampling, prompts), files.spec.max_positions);
+      });
+  for (auto& prompt : prompts) runtime.share(prompt);
+  const auto requests = requests_of(options, sampling, prompts);
+  std::optional<Generation> generation;
+  runtime.together([&] {
+    generation.emplace(runtime.exec(), *loaded.model,
+                       SchedulerOptions{.tokenizer = loaded.tokenizer.get(), .end_tokens = loaded.tokens.eos},
+                       requests);
+  });
+  {
+    ProgressLine line("prompts done", runtime.root() && requests.size() > 1 && !on_terminal(STDOUT_FILENO));
+    std::uint64_t done = 0;
+    for (const TokenEvent& event : *generation) {
+      outputs.put(event, requests, generation->completion(event.request));
+      if (event.finish != Finish::running) line.show(++done, requests.size());
+    }
+  }
+  if (runtime.root() && on_terminal(STDERR_FILENO)) print_timings(requests, *generation);
 }
+
+/// The options that give a prompt, and what they leave in `prompts` in the order of the command line.
+class PromptOptions {
+public:
+  void add_to(CLI::App& app) {
+    kinds_[add_texts(app, "--prompt", "A prompt; special tokens in it are parsed; empty: BOS alone. These four may be "
+                                      "repeated and mixed: one batch")] = Prompt::text;
+    kinds_[add_texts(app, "--prompt-file",
+                     "A file that holds a prompt, - for stdin; taken as it is, a last newline too, but "
+                     "a byte order mark is left out")
+               ->type_name("FILE")] = Prompt::file;
+    kinds_[add_texts(app, "--chat", "A user's message, put in the model's chat template")] = Prompt::chat;
+    kinds_[add_texts(app, "--prompt-ids", "A prompt as token ids: 1,15043,3186")->type_name("IDS")] = Prompt::ids;
+  }
+
+  [[nodiscard]] std::vector<Prompt> given(const CLI::App& app) const {
+    std::map<const CLI::Option*, std::size_t> seen;
+    std::vector<Prompt> prompts;
+    for (const CLI::Option* option : app.parse_order())
+      if (const auto kind = kinds_.find(option); kind != kinds_.end())
+        prompts.push_back({kind->second, option->results()[seen[option]++]});
+    return prompts;
+  }
+
+private:
+  std::map<const CLI::Option*, Prompt::Kind> kinds_;
+};
 
 }  // namespace
 
@@ -138,23 +197,30 @@ void add_generate(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand("generate", "Continue prompts; the text streams to stdout");
   const auto options = std::make_shared<Options>();
   options->model.add_to(*verb, action);
-  const auto repeatable = [&](const char* name, std::vector<std::string>& values, const char* help) {
-    return verb->add_option(name, values, help)->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->type_name("TEXT");
-  };
-  repeatable("--prompt", options->prompts, "A prompt, may be repeated; special tokens in it are parsed; empty: BOS alone");
-  repeatable("--prompt-file", options->prompt_files, "A file that holds a prompt, may be repeated")->type_name("FILE");
-  repeatable("--chat", options->chats, "A user's message, put in the model's chat template, may be repeated");
-  repeatable("--prompt-ids", options->prompt_ids, "A prompt as token ids: 1,15043,3186")->type_name("IDS");
-  verb->add_option("--system", options->system, "System message for --chat");
+  PromptOptions prompts;
+  prompts.add_to(*verb);
+  add_text(*verb, "--system", options->system, "System message for --chat");
   verb->add_option("--max-new-tokens", options->max_new_tokens, "Tokens to generate at most")->capture_default_str();
-  add_sampling_options(*verb, options->sampling);
-  repeatable("--stop", options->stop, "A text that ends the generation, may be repeated");
-  verb->add_flag("--json", options->json,
-                 "One line a prompt on stdout: prompt_ids, new_ids, text, finish (stop or length), timings");
-  verb->add_option("--json-file", options->json_file, "The same lines into a file, while the text streams to stdout");
-  verb->footer("Examples:\n  grist generate --model model.gguf --chat \"What is MPI?\"\n"
-               "  mpirun -n 2 grist generate --model Llama-3.2-1B --prompt \"Once upon a time\" --tp 2 --dtype bf16");
-  verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });
+  verb->add_flag("--ignore-eos", options->ignore_eos,
+                 "Go on after an end token, for measurements; stop texts still end");
+  options->sampling.add_to(*verb);
+  add_texts(*verb, "--stop", "A text that ends the generation, may be repeated")
+      ->each([options](const std::string& text) { options->stop.push_back(text); });
+  verb->add_flag(
+      "--json", options->json,
+      "One line a prompt on stdout, as soon as it is done: index (of the prompt on the command line, from 0), "
+      "prompt_ids, new_ids, text, finish (stop or length), timings");
+  verb->add_option("--json-file", options->json_file, "The same lines into a file, while the text streams to stdout")
+      ->type_name("FILE");
+  verb->footer("Examples:\n"
+               "  grist generate --model model.gguf --chat \"What is MPI?\"\n"
+               "  grist generate --model Llama-3.2-1B --prompt \"Once upon\" --temperature 0.8 --top-p 0.95 --seed 7\n"
+               "  grist generate --model model.gguf --prompt-file a.txt --prompt-file b.txt --json > answers.jsonl\n"
+               "  mpirun -n 4 grist generate --model Llama-3.2-1B --prompt \"Once upon a time\" --tp 2 --pp 2");
+  verb->callback([options, &action, prompts, verb] {
+    options->prompts = prompts.given(*verb);
+    action.run = [options](Runtime& runtime) { run(runtime, *options); };
+  });
 }
 
 }  // namespace grist::cli

@@ -4,6 +4,7 @@
 
 #include <grist/backends/device.hpp>
 #include <grist/backends/rates.hpp>
+#include <grist/backends/threads.hpp>
 #include <grist/generate/generation.hpp>
 
 #include <algorithm>
@@ -13,25 +14,12 @@ namespace grist::cli {
 namespace {
 
 struct Options {
-  std::string model;
-  std::string dtype = "auto";
+  ModelOptionsGroup model;
   int context = 0;
-  int tp = 1, pp = 1;
   bool measure = false;
 };
 
 void row(const char* name, const std::string& value) { std::printf("%-12s %s\n", name, value.c_str()); }
-
-std::string mpi_library() {
-  char text[MPI_MAX_LIBRARY_VERSION_STRING];
-  int length = 0;
-  MPI_Get_library_version(text, &length);
-  std::string line(text, static_cast<std::size_t>(length));
-  line.resize(std::min(line.find('\n'), line.size()));
-  for (auto& c : line)
-    if (c == '\t') c = ' ';
-  return line;
-}
 
 void print_build(const Runtime& runtime) {
   const auto facts = device_facts();
@@ -46,15 +34,34 @@ void print_build(const Runtime& runtime) {
   row("device", facts.address.empty() ? facts.name : std::format("{} at {}", facts.name, facts.address));
   row("memory", std::format("{}, {} free", human_bytes(facts.memory), human_bytes(facts.available)));
   row("mpi", mpi_library());
-  if (!host_reaches_memory) row("gpu-aware", runtime.world().direct() ? "yes" : "no: messages go by host memory");
+  if (!host_reaches_memory)
+    row("gpu-aware", runtime.world().direct() ? "yes" : "no: messages go through host memory");
   row("ranks", std::format("{} with {} threads each", runtime.world().size(), runtime.threads()));
+}
+
+/// Where the threads of each rank may run; collective.
+void print_processors(const Runtime& runtime) {
+  constexpr int most = 16;
+  for (int rank = 0; rank < std::min(runtime.world().size(), most); ++rank) {
+    const auto own = processors_of_threads();
+    std::vector<int> bytes(own.begin(), own.end());
+    Index size = std::ssize(bytes);
+    runtime.world().broadcast(&size, 1, rank);
+    bytes.resize(static_cast<std::size_t>(size));
+    runtime.world().broadcast(bytes.data(), size, rank);
+    const std::string text(bytes.begin(), bytes.end());
+    if (runtime.root() && !text.empty())
+      row(rank == 0 ? "processors" : "", std::format("rank {}: its threads run on {}", rank, text));
+  }
+  if (runtime.root() && runtime.world().size() > most) row("", std::format("... of the first {} ranks", most));
 }
 
 /// The first rank alone: others on its node would share what is measured.
 void print_rates(const Exec& exec) {
   ReadBandwidth bandwidth(exec);
   double read = 0;
-  for (int round = 0; round < 4; ++round) read = std::max(read, bandwidth.measure());  // the first one warms a device up
+  for (int round = 0; round < 4; ++round)
+    read = std::max(read, bandwidth.measure());  // the first one warms a device up
   row("read", std::format("{:.1f} GB/s", read * 1e-9));
   for (const auto name : gemm_providers()) {
     for (const DType type : {DType::f32, DType::bf16}) {
@@ -65,25 +72,53 @@ void print_rates(const Exec& exec) {
   }
 }
 
+/// "24 layers of hidden 896"; then a line for each kind of layer.
+void print_layers(const ModelSpec& spec) {
+  const auto describe = [](const LayerSpec& layer) {
+    const auto& a = layer.attention;
+    const auto& m = layer.mlp;
+    return std::format(
+        "{} heads of {}, {} KV heads{}{}; {}intermediate {}", a.heads, a.head_dim, a.kv_heads,
+        a.window > 0 ? std::format(", window {}", a.window) : "", a.position == Position::alibi ? ", ALiBi" : "",
+        m.experts > 0 ? std::format("{} of {} experts of ", m.experts_per_token, m.experts) : "", m.intermediate_size);
+  };
+  std::vector<std::pair<std::string, int>> kinds;
+  for (const auto& layer : spec.layers) {
+    const auto text = describe(layer);
+    const auto found = std::ranges::find(kinds, text, &std::pair<std::string, int>::first);
+    if (found == kinds.end()) kinds.emplace_back(text, 1);
+    else ++found->second;
+  }
+  row("layers", std::format("{} of hidden {}", spec.layer_count(), spec.hidden_size));
+  for (const auto& [text, count] : kinds) row("", std::format("{} x {}", count, text));
+}
+
 void print_model(const Options& options) {
-  const auto spec = read_spec(options.model);
-  const Layout layout{.pp = options.pp, .tp = options.tp};
-  const DType type = chosen_type(options.dtype, spec);
+  const auto files = read_spec(options.model.model);
+  const auto& spec = files.spec;
+  const Layout layout = options.model.layout();
+  const ModelNumbers numbers = chosen_numbers(options.model, files.stored);
   const int context = options.context > 0 ? options.context : spec.max_positions;
-  const ModelLimits limits{.cache_tokens = context, .batch_tokens = prefill_chunk + few_tokens};
+  const ModelLimits limits{.batch_tokens = prefill_tokens, .context = context, .kv_tokens = context};
   std::vector<MemoryPlan> plans;  // first of all: a layout that cannot be prints nothing
   for (int p = 0; p < layout.pp; ++p)
-    for (int t = 0; t < layout.tp; ++t) plans.push_back(memory_plan(spec, layout, p, t, type, limits));
-  row("model", options.model);
-  row("family", spec.family);
-  row("parameters", std::format("{} ({:.2f} B)", parameter_count(spec), static_cast<double>(parameter_count(spec)) * 1e-9));
-  row("layers", std::format("{} of hidden {}, intermediate {}", spec.layers, spec.hidden_size, spec.intermediate_size));
-  row("attention", std::format("{} heads of {}, {} KV heads{}", spec.heads, spec.head_dim, spec.kv_heads,
-                               spec.sliding_window > 0 ? std::format(", window {}", spec.sliding_window) : ""));
+    for (int t = 0; t < layout.tp; ++t) plans.push_back(memory_plan(files, layout, p, t, numbers, limits));
+  row("model", options.model.model);
+  row("family", files.family);
+  const auto parameters = parameter_count(spec), active = parameter_count(spec, true);
+  row("parameters", std::format("{} ({:.2f} B){}", parameters, static_cast<double>(parameters) * 1e-9,
+                                active < parameters ? std::format(", {:.2f} B of them for each token",
+                                                                  static_cast<double>(active) * 1e-9)
+                                                    : ""));
+  row("stored", std::format("mostly {}", name_of(files.stored)));
+  print_layers(spec);
   row("vocabulary", std::format("{}, {} embeddings", spec.vocab_size, spec.tied_embeddings ? "tied" : "untied"));
   row("context", std::format("{} (trained for {})", context, spec.max_positions));
-  std::printf("\nmemory of each rank in %s at %s, one sequence of %d tokens\n", std::string(name_of(type)).c_str(),
-              to_string(layout).c_str(), context);
+  std::printf(
+      "\nmemory of each rank with activations in %s, weights %s, keys and values in %s, at %s, one sequence of %d "
+      "tokens\n",
+      std::string(name_of(numbers.type)).c_str(), options.model.weights.c_str(),
+      std::string(name_of(numbers.kv_type)).c_str(), to_string(layout).c_str(), context);
   std::printf("%5s %5s %12s %12s %12s %12s\n", "pp", "tp", "weights", "KV cache", "scratch", "sum");
   for (std::size_t i = 0; i < plans.size(); ++i) {
     const auto& plan = plans[i];
@@ -96,9 +131,13 @@ void print_model(const Options& options) {
 void run(Runtime& runtime, const Options& options) {
   runtime.together([&] {
     if (!runtime.root()) return;
-    if (!options.model.empty()) return print_model(options);
+    if (!options.model.model.empty()) return print_model(options);
     print_build(runtime);
-    if (options.measure) print_rates(runtime.exec());
+  });
+  if (!options.model.model.empty()) return;
+  print_processors(runtime);
+  runtime.together([&] {
+    if (runtime.root() && options.measure) print_rates(runtime.exec());
   });
 }
 
@@ -107,12 +146,21 @@ void run(Runtime& runtime, const Options& options) {
 void add_info(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand("info", "What this build and machine can do; with --model what a model needs");
   const auto options = std::make_shared<Options>();
-  verb->add_option("--model", options->model, "Hugging Face folder, config.json or .gguf file")->type_name("PATH");
-  verb->add_option("--dtype", options->dtype, "For the memory estimate")->check(CLI::IsMember({"auto", "f32", "bf16"}))->capture_default_str();
-  verb->add_option("--context", options->context, "Tokens of the KV cache; default: the model's context")->check(CLI::Range(1, 1 << 30));
-  verb->add_option("--tp", options->tp, "Tensor parallel ranks of the estimate")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  verb->add_option("--pp", options->pp, "Pipeline stages of the estimate")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  verb->add_flag("--measure", options->measure, "Measure read bandwidth and matrix products too (some seconds)")->excludes("--model");
+  verb->add_option("--model", options->model.model, "Hugging Face folder, config.json or GGUF file")->type_name("PATH");
+  add_number_options(*verb, options->model);
+  verb->add_option("--context", options->context, "Tokens of the KV cache; default: the model's context")
+      ->check(CLI::Range(1, 1 << 30));
+  verb->add_option("--tp", options->model.tp, "Tensor parallel ranks of the estimate")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  verb->add_option("--pp", options->model.pp, "Pipeline stages of the estimate")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  verb->add_flag("--measure", options->measure, "Measure read bandwidth and matrix products too (some seconds)")
+      ->excludes("--model");
+  verb->footer("Start it as you start a job, and it tells where the ranks' threads run:\n"
+               "  mpirun -n 4 grist info\n"
+               "  grist info --model MODEL --tp 4 --context 8192      the memory of each rank, without starting four");
   verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });
 }
 

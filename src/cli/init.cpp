@@ -34,7 +34,7 @@ void copy_description(const fs::path& config, const fs::path& out) {
 void run(Runtime& runtime, const Options& options) {
   runtime.together([&] {
     if (!runtime.root()) return;
-    const auto spec = read_spec(options.config);
+    const auto files = read_spec(options.config);
     const fs::path out = options.out;
     std::error_code error;
     fs::create_directories(out, error);
@@ -42,10 +42,12 @@ void run(Runtime& runtime, const Options& options) {
     if (fs::exists(out / "model.safetensors"))
       throw UsageError("{}: already holds a model.safetensors; choose another --out", out.string());
     ProgressLine line("drawing", true);
-    write_initial_weights(spec, options.seed, out, [&](std::uint64_t done, std::uint64_t total) { line.show(done, total); });
+    write_initial_weights(files, options.seed, out,
+                          [&](std::uint64_t done, std::uint64_t total) { line.show(done, total); });
     copy_description(options.config, out);
-    std::printf("%s: %lld parameters in %s, seed %llu\n", out.c_str(), static_cast<long long>(parameter_count(spec)),
-                std::string(name_of(spec.stored_type)).c_str(), static_cast<unsigned long long>(options.seed));
+    std::printf("%s: %lld parameters in %s, seed %llu\n", out.c_str(),
+                static_cast<long long>(parameter_count(files.spec)), std::string(name_of(files.stored)).c_str(),
+                static_cast<unsigned long long>(options.seed));
   });
 }
 
@@ -57,7 +59,8 @@ void add_init(CLI::App& app, Action& action) {
   verb->add_option("--config", options->config, "config.json; tokenizer files beside it are copied")->required()
       ->check(CLI::ExistingFile)->type_name("FILE");
   verb->add_option("--out", options->out, "Folder to make")->required()->type_name("DIR");
-  verb->add_option("--seed", options->seed, "The same seed gives the same weights at any number of ranks and threads")->capture_default_str();
+  verb->add_option("--seed", options->seed, "The same seed gives the same weights at any number of ranks and threads")
+      ->capture_default_str();
   verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });
 }
 

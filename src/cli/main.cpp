@@ -1,5 +1,7 @@
 // grist: runs transformers over MPI ranks. One file per verb; this one parses, starts and ends.
+#include "launcher.hpp"
 #include "runtime.hpp"
+#include "texts.hpp"
 #include "verbs.hpp"
 #include "version.hpp"
 
@@ -34,7 +36,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-/// ", did you mean --max-new-tokens?" for the option or verb that is nearest to a mistyped one; empty where none is near.
+/// ", did you mean --max-new-tokens?" for the option or verb that is nearest to a mistyped one; empty where none is
+/// near.
 std::string nearest(const CLI::App& app, const std::string& mistyped) {
   std::vector<std::string> names;
   for (const auto* sub : app.get_subcommands({})) names.push_back(sub->get_name());
@@ -46,28 +49,49 @@ std::string nearest(const CLI::App& app, const std::string& mistyped) {
   return std::format(", did you mean {}?", *best);
 }
 
+/// Examples in the help keep their lines; older versions of CLI11 know nothing else.
+template <class Formatter>
+void keep_lines(Formatter& formatter) {
+  if constexpr (requires { formatter.enable_footer_formatting(false); }) formatter.enable_footer_formatting(false);
+}
+
+/// Ends all ranks after this one has told why: others may be waiting for it.
+[[noreturn]] void end_all(int code) {
+  grist::cli::wait_until_heard();
+  // Our line is said; MPI's own report of the abort would only repeat that something went wrong.
+  if (std::freopen("/dev/null", "w", stderr) != nullptr) MPI_Abort(MPI_COMM_WORLD, code);
+  std::_Exit(code);
+}
+
 /// Where a parse ended early: the help that was asked for, or one line on what was wrong.
-int explain(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
-  const bool speaks = grist::cli::launcher_rank() == 0;
-  if (error.get_exit_code() == 0) return speaks ? app.exit(error) : 0;
-  if (!speaks) return static_cast<int>(ExitCode::wrong_usage);
+int explain(const CLI::App& app, const CLI::ParseError& error, const std::vector<std::string>& words) {
+  if (error.get_exit_code() == 0) return app.exit(error);
   const auto chosen = app.get_subcommands();
   const CLI::App& level = chosen.empty() ? app : *chosen.front();
   std::string text = error.what();
   const bool no_verb = chosen.empty();  // then the first word may be a mistyped one
-  if (no_verb || dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
-    for (int i = 1; i < argc; ++i) {
-      const std::string word = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
-      if (no_verb || (text.find(word) != std::string::npos && word.starts_with("--"))) {
-        text = std::format("unknown {} {}{}", word.starts_with("--") ? "option" : "command", word, nearest(level, word));
-        break;
-      }
-    }
+  for (const auto& given : no_verb ? words : level.remaining()) {
+    const std::string word = given.substr(0, given.find('='));
+    if (!no_verb && !word.starts_with("--")) continue;
+    const char* kind = word.starts_with("--") ? "option" : "command";
+    text = std::format("unknown {} {}{}", kind, word, nearest(level, word));
+    break;
   }
   std::replace(text.begin(), text.end(), '\n', ' ');
+  // The ranks of one MPI job make the same mistake, and the first tells it; tasks that only share a launcher are ranks
+  // of nothing, and speak for themselves.
+  int rank = 0, size = 1;
+  if (grist::cli::launcher().size > 1 && MPI_Init(nullptr, nullptr) == MPI_SUCCESS) {
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    if (size == 1) MPI_Finalize();
+  }
+  if (rank != 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
   grist::cli::tell(std::format("{} (see `grist {}{}--help`)", text, chosen.empty() ? "" : level.get_name(),
                                chosen.empty() ? "" : " "));
-  return static_cast<int>(ExitCode::wrong_usage);
+  const auto code = static_cast<int>(ExitCode::wrong_usage);
+  if (size > 1) end_all(code);
+  return code;
 }
 
 /// What was printed has arrived: a full disk is not a success.
@@ -77,9 +101,19 @@ void check_stdout() {
     throw grist::InternalError("stdout: not all could be written; is the disk full?");
 }
 
-int run(const grist::cli::Action& action) {
+/// One line for the program and one for each word, which all ranks must have alike; a model may lie elsewhere on each
+/// node.
+std::string command_of(const std::vector<std::string>& words) {
+  std::string lines = std::format("grist {} ({})", grist::version, grist::commit);
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const bool model = words[i].starts_with("--model=") || (i > 0 && words[i - 1] == "--model");
+    lines += "\n" + (model ? std::string("the model") : words[i]);
+  }
+  return lines;
+}
+
+int run(const grist::cli::Action& action, const std::string& command) {
   if (action.run_alone) {
-    if (grist::cli::launcher_rank() != 0) return 0;
     try {
       action.run_alone();
       check_stdout();
@@ -91,6 +125,7 @@ int run(const grist::cli::Action& action) {
   std::optional<grist::cli::Runtime> runtime;
   try {
     runtime.emplace(action.threads);
+    runtime->expect_same("the command line", command, ExitCode::wrong_usage);
     action.run(*runtime);
     check_stdout();
     return 0;
@@ -100,12 +135,7 @@ int run(const grist::cli::Action& action) {
     // The other ranks may be waiting in a collective. Where all of them fail, the first one speaks for all.
     if (runtime && !runtime->root()) std::this_thread::sleep_for(std::chrono::milliseconds(300));
     const auto code = static_cast<int>(grist::cli::tell_current_exception());
-    if (runtime && runtime->world().size() > 1) {
-      grist::cli::wait_until_heard();
-      // Our line is said; MPI's own report of the abort would only repeat that something went wrong.
-      if (std::freopen("/dev/null", "w", stderr) != nullptr) MPI_Abort(MPI_COMM_WORLD, code);
-      std::_Exit(code);
-    }
+    if (runtime && runtime->world().size() > 1) end_all(code);
     return code;
   }
 }
@@ -113,12 +143,25 @@ int run(const grist::cli::Action& action) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("grist runs transformers where HPC people are: on any machine's own mill, over MPI, without Python.\n"
-               "Start it under mpirun or srun to use several ranks, with --tp and --pp to say how.");
+  CLI::App app("grist runs transformers on HPC machines: CPUs and GPUs, over MPI, no Python.\n"
+               "Start it with mpirun or srun to use several ranks; --tp and --pp say how they\n"
+               "share a model.",
+               "grist");
+  keep_lines(*app.get_formatter());
   app.set_version_flag("--version", std::format("grist {} ({})", grist::version, grist::commit));
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::simple);
-  app.footer("Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input file, 4 out of memory, 5 numerical failure.");
+  app.footer(
+      "Begin with:\n"
+      "  grist generate --model MODEL --prompt \"Once upon a time\"\n"
+      "  grist chat --model MODEL\n"
+      "  mpirun -n 4 grist generate --model MODEL --prompt Hi --tp 4\n"
+      "  grist info --model MODEL --tp 4     what it would need of each rank\n"
+      "  grist VERB --help                   all options of a verb\n"
+      "MODEL is a Hugging Face folder or a GGUF file. Results go to stdout, errors and notes\n"
+      "to stderr, one line each.\n\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input file, 4 out of memory,\n"
+      "5 numerical failure.");
   grist::cli::Action action;
   grist::cli::add_generate(app, action);
   grist::cli::add_chat(app, action);
@@ -126,10 +169,11 @@ int main(int argc, char** argv) {
   grist::cli::add_tokenize(app, action);
   grist::cli::add_init(app, action);
   grist::cli::add_info(app, action);
+  const std::vector<std::string> words(argv + 1, argv + argc);
   try {
-    app.parse(argc, argv);
+    app.parse(grist::cli::literal_words(words));
   } catch (const CLI::ParseError& error) {
-    return explain(app, error, argc, argv);
+    return explain(app, error, words);
   }
-  return run(action);
+  return run(action, command_of(words));
 }

@@ -1,16 +1,20 @@
 #include "runtime.hpp"
 
+#include "launcher.hpp"
+
 #include <grist/backends/device.hpp>
 #include <grist/backends/threads.hpp>
 
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <format>
 #include <new>
+#include <sstream>
 #include <string>
 #include <thread>
 
@@ -18,16 +22,28 @@ namespace grist::cli {
 
 Runtime::Runtime(int threads) {
   int provided = 0;
-  if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS || provided < MPI_THREAD_FUNNELED)
+  if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS ||
+      provided < MPI_THREAD_FUNNELED)
     throw InternalError("this MPI gives no MPI_THREAD_FUNNELED");
   world_.emplace(MPI_COMM_WORLD);
   const Communicator node = world_->split_by_node();
   // Ranks of a node that may run on the same processors share them; a launcher may also have given each its own.
   const Communicator sharers = node.split(affinity_hash(), node.rank());
-  threads_ = threads > 0 ? threads : choose_threads(sharers.size());
+  const int wanted = threads > 0 ? threads : choose_threads(sharers.size());
+  threads_ = threads_that_come(wanted);
+  if (threads_ < wanted && root())
+    note(
+        std::format("OpenMP gives {} of {} threads: see OMP_THREAD_LIMIT and OMP_MAX_ACTIVE_LEVELS", threads_, wanted));
+  if (const auto [rank, size] = launcher(); size > 1 && rank == 0 && world_->size() == 1)
+    note(std::format(
+        "the launcher started {} processes, but MPI joins none of them: each does the same work. This program is "
+        "built with {}; start it with the mpirun of that, or with srun --mpi=pmi2 or pmix",
+        size, mpi_library()));
   auto settings = Kokkos::InitializationSettings().set_num_threads(threads_).set_disable_warnings(true);
-  const bool user_chose = std::getenv("KOKKOS_DEVICE_ID") != nullptr || std::getenv("KOKKOS_MAP_DEVICE_ID_BY") != nullptr;
-  if (const int devices = Kokkos::num_devices(); devices > 0 && !user_chose) settings.set_device_id(device_of(node.rank(), devices));
+  const bool user_chose =
+      std::getenv("KOKKOS_DEVICE_ID") != nullptr || std::getenv("KOKKOS_MAP_DEVICE_ID_BY") != nullptr;
+  if (const int devices = Kokkos::num_devices(); devices > 0 && !user_chose)
+    settings.set_device_id(device_of(node.rank(), devices));
   Kokkos::initialize(settings);
   bind_threads(sharers.rank(), sharers.size());
   exec_.emplace();
@@ -71,23 +87,59 @@ void Runtime::share(std::vector<int>& values) const {
   world_->broadcast(values.data(), size, 0);
 }
 
-int launcher_rank() {
-  for (const char* name : {"PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PALS_RANKID"}) {
-    if (const char* value = std::getenv(name)) return std::atoi(value);
-  }
-  return 0;
+void Runtime::share(std::string& text) const {
+  std::vector<int> bytes(text.begin(), text.end());
+  share(bytes);
+  text.assign(bytes.begin(), bytes.end());
 }
 
-void tell(std::string_view message) {
-  std::string line = "grist: error: ";
-  for (const char c : message) {  // a name in a broken file may hold anything
+void Runtime::expect_same(std::string_view what, const std::string& lines, ExitCode code) const {
+  std::string roots = lines;
+  share(roots);
+  together([&] {
+    std::istringstream mine(lines), others(roots);
+    for (std::string found, expected; lines != roots;) {
+      const bool has = static_cast<bool>(std::getline(mine, found)),
+                 roots_has = static_cast<bool>(std::getline(others, expected));
+      if (has && roots_has && found == expected) continue;
+      throw Error(code,
+                  std::format("{} of rank {} has '{}', where rank 0 has '{}'; all ranks must be given the same", what,
+                              world_->rank(), has ? found : "nothing more", roots_has ? expected : "nothing more"));
+    }
+  });
+}
+
+std::string mpi_library() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  std::string line(text, static_cast<std::size_t>(length));
+  line.resize(std::min(line.find('\n'), line.size()));
+  std::istringstream words(line);
+  std::string joined;
+  for (std::string word; words >> word;) joined += (joined.empty() ? "" : " ") + word;
+  return joined;
+}
+
+namespace {
+
+/// One line in one piece, where several ranks speak. A name in a broken file may hold anything.
+void say(std::string_view kind, std::string_view message) {
+  std::string line = std::format("grist: {}: ", kind);
+  for (const char c : message) {
     const auto byte = static_cast<unsigned char>(c);
     line += byte >= ' ' && byte != 0x7F ? std::string(1, c) : std::format("\\x{:02x}", byte);
   }
   line += '\n';
-  std::fputs(line.c_str(), stderr);  // in one piece, where several ranks speak
+  std::fputs(line.c_str(), stderr);
   std::fflush(stderr);
 }
+
+}  // namespace
+
+void tell(std::string_view message) { say("error", message); }
+
+void note(std::string_view message) { say("note", message); }
 
 void wait_until_heard() {
   int unread = 0;

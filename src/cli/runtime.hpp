@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct ToldError {
 };
 
 /// Starts MPI (FUNNELED) and Kokkos, with threads and binding so that ranks times threads fit the cores of the node.
+/// Notes where OpenMP gives fewer threads, and where a launcher started several processes that MPI does not join.
 class Runtime {
 public:
   /// `threads` 0: choose.
@@ -32,12 +34,18 @@ public:
   [[nodiscard]] bool root() const { return world_->rank() == 0; }
   [[nodiscard]] int threads() const { return threads_; }
 
-  /// Runs f, which does not communicate, on all ranks. If it throws on any of them, the first of those tells the user, and
-  /// all ranks leave with its exit code.
+  /// Runs f, which does not communicate, on all ranks. If it throws on any of them, the first of those tells the user,
+  /// and all ranks leave with its exit code.
   void together(const std::function<void()>& f) const;
 
   /// The root's numbers, on all ranks.
   void share(std::vector<int>& values) const;
+  /// The root's text, on all ranks.
+  void share(std::string& text) const;
+
+  /// Lines that must be the same on all ranks. The first rank with others tells its first line that differs, after
+  /// `what`, and all ranks leave with `code`.
+  void expect_same(std::string_view what, const std::string& lines, ExitCode code) const;
 
 private:
   int threads_ = 1;
@@ -45,17 +53,21 @@ private:
   std::optional<Exec> exec_;
 };
 
-/// This process' rank by the launcher's environment, before MPI is started; 0 without a launcher.
-int launcher_rank();
+/// The MPI library that the program was built with, in one line.
+std::string mpi_library();
 
 /// "grist: error: ..." in one line on stderr.
 void tell(std::string_view message);
 
-/// Returns when the launcher has read from its pipe what was told, or after a second: an abort may end the launcher first.
+/// "grist: note: ..." in one line on stderr: something that is done otherwise than one may think.
+void note(std::string_view message);
+
+/// Returns when the launcher has read from its pipe what was told, or after a second: an abort may end the launcher
+/// first.
 void wait_until_heard();
 
 /// The exit code of whatever is being thrown, told to the user: InputError and such in one line, anything else as a
-/// failure. Call in a catch block.
+/// failure. Call it in a catch block.
 ExitCode tell_current_exception();
 
 }  // namespace grist::cli

@@ -11,7 +11,7 @@ class Runtime;
 
 struct Action {
   std::function<void(Runtime&)> run;  // over MPI and Kokkos
-  std::function<void()> run_alone;    // without either, on one rank
+  std::function<void()> run_alone;    // without either: every process does it
   int threads = 0;                    // 0: choose
 };
 

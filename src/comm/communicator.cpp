@@ -71,7 +71,8 @@ void in_pieces(Index total, Index largest, F&& f) {
   for (Index first = 0; first < total; first += largest) f(first, static_cast<int>(std::min(largest, total - first)));
 }
 
-/// Whether a result depends on the order of ranks: of two a sum has one order, integers and maxima the same bits in any.
+/// Whether a result depends on the order of ranks: of two a sum has one order, integers and maxima the same bits in
+/// any.
 template <class T>
 bool needs_order(int ranks, Reduction reduction) {
   return ranks > 2 && reduction == Reduction::sum && !std::is_integral_v<T>;
@@ -146,7 +147,8 @@ Communicator Communicator::split_by_node() const {
   check(MPI_Get_processor_name(mine.data(), &length), "MPI_Get_processor_name");
   std::ifstream("/proc/sys/kernel/random/boot_id").getline(mine.data() + length, 64);
   std::vector<Name> names(static_cast<std::size_t>(size_));
-  check(MPI_Allgather(mine.data(), sizeof mine, MPI_BYTE, names.data(), sizeof mine, MPI_BYTE, handle()), "MPI_Allgather");
+  check(MPI_Allgather(mine.data(), sizeof mine, MPI_BYTE, names.data(), sizeof mine, MPI_BYTE, handle()),
+        "MPI_Allgather");
   return split(static_cast<int>(std::ranges::find(names, mine) - names.begin()), rank_);
 }
 
@@ -155,7 +157,8 @@ void Communicator::barrier() const { check(MPI_Barrier(handle()), "MPI_Barrier")
 /// A small message is gathered by all and summed by each; of a large one every rank sums its share. `data` is memory of
 /// the space, and complete.
 template <class Space, class T>
-void Communicator::sum_in_order(const Space& space, Reserve<typename Space::memory_space>& reserve, T* data, int count) const {
+void Communicator::sum_in_order(const Space& space, Reserve<typename Space::memory_space>& reserve, T* data,
+                                int count) const {
   constexpr Index small = 1 << 14;  // elements that a rank receives at most where all gather all
   const bool gathers = Index{count} * size_ <= small;
   const Index share = gathers ? count : (Index{count} + size_ - 1) / size_;

@@ -12,11 +12,11 @@ namespace grist {
 enum class Reduction { sum, max };
 
 /// Collectives over a group of ranks. Counts are in elements and 64 bits wide; T is float, double, int, Index, bf16 or
-/// f16. all_reduce sums in the order of ranks, so that its bits depend neither on the message's size nor on MPI's choice
-/// of an algorithm; 16-bit values are summed in float and rounded once. The execution space instance is fenced before MPI
-/// reads a View; what is enqueued on it afterwards finds the result. Device memory goes to a GPU-aware MPI as it is
-/// (gpu_aware.hpp), to any other by pinned host memory, which is kept from call to call. Every MPI status is checked:
-/// InternalError. Thread level: MPI_THREAD_FUNNELED.
+/// f16. all_reduce sums in the order of ranks, so that its bits depend neither on the message's size nor on MPI's
+/// choice of an algorithm; 16-bit values are summed in float and rounded once. The execution space instance is fenced
+/// before MPI reads a View; what is enqueued on it afterwards finds the result. Device memory goes to a GPU-aware MPI
+/// as it is (gpu_aware.hpp), to any other by pinned host memory, which is kept from call to call. Every MPI status is
+/// checked: InternalError. Thread level: MPI_THREAD_FUNNELED.
 class Communicator {
 public:
   /// Duplicates `parent`, which stays the caller's. Larger messages than `largest_message` elements go in pieces.

@@ -28,7 +28,8 @@ bool gpu_aware_mpi() {
   const std::string_view wanted = value == nullptr ? "" : value;
   if (wanted == "on" || wanted == "off") return wanted == "on";
   if (!wanted.empty()) throw UsageError("GRIST_GPU_AWARE_MPI is '{}', but must be 'on' or 'off'", wanted);
-  return host_reaches_memory || mpi_takes_memory_of(Exec::name(), [](const char* name) { return dlsym(RTLD_DEFAULT, name); });
+  return host_reaches_memory ||
+         mpi_takes_memory_of(Exec::name(), [](const char* name) { return dlsym(RTLD_DEFAULT, name); });
 }
 
 }  // namespace grist

@@ -24,8 +24,8 @@ Communicator checked(MPI_Comm comm, const Layout& layout) {
 
 void Layout::expect_ranks(int started) const {
   if (ranks() != started)
-    throw UsageError("layout {} needs {} ranks, {} were started; start them with `mpirun -n {}`", to_string(*this), ranks(),
-                     started, ranks());
+    throw UsageError("layout {} needs {} ranks, {} were started; start them with `mpirun -n {}`", to_string(*this),
+                     ranks(), started, ranks());
 }
 
 std::string to_string(const Layout& layout) {

@@ -1,8 +1,8 @@
-// The tokens of one forward pass: new tokens of several sequences, packed one behind the other.
+// The tokens of one forward pass: new tokens of several sequences, packed one after the other.
 #pragma once
 
-#include <grist/core/view.hpp>
-#include <grist/layers/attention.hpp>
+#include <grist/backends/attention.hpp>
+#include <grist/model/paged_kv.hpp>
 
 #include <span>
 #include <vector>
@@ -11,36 +11,47 @@ namespace grist {
 
 /// One sequence's share of a batch.
 struct BatchItem {
-  std::span<const int> ids;  // its new tokens, one or more
-  int position = 0;          // of the first of them
-  Index cache_row = 0;       // where its position 0 lies in the KV cache
+  std::span<const int> ids;        // its new tokens, one or more
+  int position = 0;                // of the first of them
+  const KvSequence* kv = nullptr;  // has pages for them; null: without a cache (then for all items), and position is 0
+  bool few = false;  // computed by the bandwidth-bound kernels: decode (and what repeats it), short prompts
+  int prompt_length = 0;           // of its sequence: RoPE tables that depend on the length count it from the start
 };
 
-/// Sequences that bring at most so many tokens are computed by the bandwidth-bound kernels.
-constexpr int few_tokens = 4;
-
-/// A batch in device memory. Items that bring few tokens must come first. Reused from step to step: warm calls allocate
-/// nothing.
+/// A batch in device memory. Items that are few come first. Reused from step to step: warm calls allocate nothing.
 class Batch {
 public:
-  /// For up to `max_tokens` tokens of up to `max_sequences` sequences over a cache of `cache_tokens` rows; `group` is
-  /// heads / kv_heads.
-  Batch(Index max_tokens, int max_sequences, Index cache_tokens, int group);
+  /// `pools`: attention of the layers of each of the cache's pools (kv_pool_windows); layers of one pool have the same
+  /// group, heads / kv_heads.
+  Batch(const AttentionLimits& limits, Index vocab_size, std::vector<AttentionConfig> pools);
 
-  /// Throws ShapeError where the items do not fit.
+  /// Throws ShapeError where the items do not fit, InputError for an id outside the vocabulary: then the batch is
+  /// empty.
   void assign(const Exec& exec, std::span<const BatchItem> items);
 
   [[nodiscard]] Index tokens() const { return tokens_; }
+  /// Tokens of the items that are few: the first ones.
   [[nodiscard]] Index few() const { return few_; }
   [[nodiscard]] int sequences() const { return sequences_; }
-  /// Of attention: as many work items as the sequences' query rows fill.
-  [[nodiscard]] Index tiles() const { return tiles_; }
-  [[nodiscard]] View1<const int> ids() const { return head(ids_, tokens_); }
-  [[nodiscard]] View1<const int> positions() const { return head(positions_, tokens_); }
-  [[nodiscard]] View1<const Index> cache_rows() const { return head(cache_rows_, tokens_); }
+  [[nodiscard]] bool cached() const { return cached_; }
+  [[nodiscard]] View1<const int> ids() const { return view(ids_, tokens_); }
+  [[nodiscard]] View1<const int> positions() const { return view(positions_, tokens_); }
+  /// Of each token's sequence: what comes before it and itself, at least the prompt.
+  [[nodiscard]] View1<const int> lengths() const { return view(lengths_, tokens_); }
   /// The row of each sequence's last token.
-  [[nodiscard]] View1<const int> last_rows() const { return head(last_rows_, sequences_); }
-  [[nodiscard]] layers::PackedSequences packed() const;
+  [[nodiscard]] View1<const int> last_rows() const { return view(last_rows_, sequences_); }
+  [[nodiscard]] View1<const int> query_begin() const { return view(query_begin_, sequences_ + 1); }
+
+  /// For attention of the layers of a pool.
+  [[nodiscard]] PackedSequences packed(int pool) const;
+  /// Page tables of a pool, as in KvPages.
+  [[nodiscard]] View1<const int> pages(int pool) const;
+  [[nodiscard]] View1<const int> first_pages(int pool) const;
+  /// The row of a pool that each token's key and value go to: page * kv_page_rows + row of the page.
+  [[nodiscard]] View1<const Index> cache_rows(int pool) const;
+
+  /// Equal for batches that launch the same kernels on as much work: what a recorded graph depends on.
+  [[nodiscard]] std::vector<Index> launches() const;
 
 private:
   /// Elements in the block of all arrays.
@@ -49,23 +60,34 @@ private:
     Index at;  // bytes from the block's begin
     Index size;
   };
+  struct Pool {
+    AttentionConfig config;
+    Array<AttentionItem> items, merges;
+    Array<Index> cache_rows;
+    Array<int> pages, first_pages;
+    AttentionPlan plan;
+    Index used_pages = 0;
+  };
   /// The next `size` elements of the block.
   template <class T>
   Array<T> take(Index size);
   template <class T>
-  [[nodiscard]] T* host(const Array<T>& array);
+  [[nodiscard]] T* host(const Array<T>& array) const;
   template <class T>
-  [[nodiscard]] View1<const T> head(const Array<T>& array, Index count) const {
+  [[nodiscard]] View1<const T> view(const Array<T>& array, Index count) const {
     return View1<const T>(reinterpret_cast<const T*>(device_.data() + array.at), count);
   }
+  void check(std::span<const BatchItem> items) const;
+  void assign_pages(Pool& pool, int number, std::span<const BatchItem> items);
 
-  Index cache_tokens_;
-  int group_;
-  Index tokens_ = 0, few_ = 0, tiles_ = 0;
+  AttentionLimits limits_;
+  Index vocab_size_;
+  Index tokens_ = 0, few_ = 0;
   int sequences_ = 0;
+  bool cached_ = false;
   Index bytes_ = 0;
-  Array<Index> cache_rows_, kv_begin_;
-  Array<int> ids_, positions_, query_begin_, kv_length_, last_rows_, tile_sequence_, tile_begin_;
+  std::vector<Pool> pools_;
+  Array<int> ids_, positions_, lengths_, query_begin_, kv_length_, last_rows_;
   // The block goes to the device in one piece; where the host reaches it there is no other.
   Buffer<std::byte> device_;
   Buffer<std::byte, Kokkos::SharedHostPinnedSpace> host_;

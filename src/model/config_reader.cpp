@@ -3,9 +3,11 @@
 #include <grist/io/json_fields.hpp>
 
 namespace grist {
+
 ConfigReader::ConfigReader(const std::filesystem::path& file) : ConfigReader(io::read_json(file), file.string()) {}
 
-ConfigReader::ConfigReader(nlohmann::json object, std::string file) : object_(std::move(object)), file_(std::move(file)) {
+ConfigReader::ConfigReader(nlohmann::json object, std::string file)
+    : object_(std::move(object)), file_(std::move(file)) {
   if (!object_.is_object()) throw InputError("{}: a JSON object is expected, found {}", file_, object_.type_name());
 }
 
@@ -19,7 +21,8 @@ std::vector<int> ConfigReader::list(const std::string& key) {
   const auto value = find<nlohmann::json>(key);
   if (!value) return {};
   std::vector<int> values;
-  for (const auto& one : value->is_array() ? *value : nlohmann::json::array({*value})) values.push_back(convert<int>(key, one));
+  for (const auto& one : value->is_array() ? *value : nlohmann::json::array({*value}))
+    values.push_back(convert<int>(key, one));
   return values;
 }
 
@@ -32,11 +35,6 @@ DType ConfigReader::stored_type() {
   throw InputError("{}: dtype is '{}', known are float32, float16 and bfloat16", file_, name);
 }
 
-void ConfigReader::expect(const std::string& key, std::string_view word) {
-  if (const auto found = get_or<std::string>(key, std::string(word)); found != word)
-    throw InputError("{}: {} '{}' is not known, expected '{}'", file_, key, found, word);
-}
-
 std::optional<ConfigReader> ConfigReader::object(const std::string& key) {
   auto value = find<nlohmann::json>(key);
   if (!value) return std::nullopt;
@@ -47,10 +45,16 @@ void ConfigReader::ignore(std::initializer_list<std::string_view> keys) {
   for (const auto key : keys) seen_.emplace(key);
 }
 
+void ConfigReader::ignore_prefix(std::string_view prefix) {
+  for (const auto& [key, value] : object_.items())
+    if (key.starts_with(prefix)) seen_.insert(key);
+}
+
 void ConfigReader::finish() const {
   std::string unknown;
   for (const auto& [key, value] : object_.items()) {
-    if (!seen_.contains(key) && !key.starts_with('_')) unknown += std::format("{}'{}'", unknown.empty() ? "" : ", ", key);
+    if (!seen_.contains(key) && !key.starts_with('_'))
+      unknown += std::format("{}'{}'", unknown.empty() ? "" : ", ", key);
   }
   if (!unknown.empty())
     throw InputError("{}: keys that are not understood, and may change what the model computes: {}", file_, unknown);

@@ -47,16 +47,34 @@ public:
   std::vector<int> list(const std::string& key);
   /// dtype (transformers 5) or torch_dtype (4); float32 where absent.
   DType stored_type();
-  /// Throws InputError where a key is there and not this word.
-  void expect(const std::string& key, std::string_view word);
   [[nodiscard]] bool has(const std::string& key) const { return object_.contains(key); }
   /// An object inside, with a reader of its own; empty where absent.
   std::optional<ConfigReader> object(const std::string& key);
+  /// Gives an absent key a value that stood elsewhere.
+  void set_default(const std::string& key, nlohmann::json value) {
+    if (const auto found = object_.find(key); found == object_.end() || found->is_null())
+      object_[key] = std::move(value);
+  }
+  /// Reads a key under another name, too.
+  void rename(const std::string& from, const std::string& to) {
+    seen_.insert(from);
+    if (const auto found = object_.find(from); found != object_.end()) set_default(to, nlohmann::json(*found));
+  }
+  /// Throws InputError where a key is there, not null, and not this value.
+  template <class T>
+  void expect_value(const std::string& key, const T& value) {
+    if (const auto found = find<T>(key); found && *found != value)
+      throw InputError("{}: key '{}' is {}, supported is {}", file_, key, nlohmann::json(*found).dump(),
+                       nlohmann::json(value).dump());
+  }
   /// Keys that say nothing about the mathematics.
   void ignore(std::initializer_list<std::string_view> keys);
   /// Throws InputError listing every key that nobody asked for. Those with an underscore in front are transformers' own
   /// notes.
   void finish() const;
+
+  /// The same for keys that begin so.
+  void ignore_prefix(std::string_view prefix);
 
   [[nodiscard]] const std::string& file() const { return file_; }
 
@@ -67,7 +85,8 @@ private:
       if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
         if (!value.is_number_integer() || value.get<double>() < std::numeric_limits<T>::min() ||
             value.get<double>() > std::numeric_limits<T>::max())
-          throw InputError("{}: key '{}' is {}, expected an integer of {} bits", file_, key, value.dump(), 8 * sizeof(T));
+          throw InputError("{}: key '{}' is {}, expected an integer of {} bits", file_, key, value.dump(),
+                           8 * sizeof(T));
       }
       return value.get<T>();
     } catch (const nlohmann::json::exception&) {

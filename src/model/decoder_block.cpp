@@ -1,83 +1,196 @@
 #include <grist/model/decoder_block.hpp>
 
+#include <grist/layers/activation.hpp>
+#include <grist/layers/attention.hpp>
+#include <grist/layers/experts.hpp>
 #include <grist/layers/linear.hpp>
+#include <grist/layers/norm.hpp>
 #include <grist/layers/residual.hpp>
-#include <grist/layers/rms_norm.hpp>
 #include <grist/layers/rope.hpp>
-#include <grist/layers/swiglu.hpp>
 
 #include <algorithm>
-#include <format>
 
 namespace grist {
 
-template <class T>
-BlockWeights<T>::BlockWeights(const Parameters<T>& parameters, Index layer) {
-  const auto name = [&](const char* part) { return std::format("layers.{}.{}", layer, part); };
-  input_norm = parameters.vector(name("input_norm"));
-  post_attention_norm = parameters.vector(name("post_attention_norm"));
-  qkv = parameters.matrix(name("qkv"));
-  o = parameters.matrix(name("o"));
-  gate_up = parameters.matrix(name("gate_up"));
-  down = parameters.matrix(name("down"));
-  qkv_bias = parameters.vector(name("qkv_bias"));
-  o_bias = parameters.vector(name("o_bias"));
-  gate_up_bias = parameters.vector(name("gate_up_bias"));
-  down_bias = parameters.vector(name("down_bias"));
+template <class X>
+AttentionBuffers<X>::AttentionBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden,
+                                      Index tokens, Index partials_, int tp_rank)
+    : normed(workspace.take<X>(exec, "normed", tokens, hidden)),
+      qkv(workspace.take<X>(exec, "qkv", tokens,
+                            block.attention.head_dim * (block.attention.heads + 2 * block.attention.kv_heads))),
+      partials(workspace.take<float>(exec, "attention's partial results", partials_)),
+      attended(workspace.take<X>(exec, "attended", tokens, Index{block.attention.heads} * block.attention.head_dim)),
+      o(exec, workspace, block.o, tp_rank, tokens) {}
+
+template <class X>
+MlpBuffers<X>::MlpBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index rows,
+                          int tp_rank)
+    : normed(workspace.take<X>(exec, "normed", rows, hidden)),
+      gate_up(
+          workspace.take<X>(exec, "gate_up", rows, (block.spec.mlp.gated ? 2 : 1) * block.shard.intermediate.size())),
+      activated(workspace.take<X>(exec, "activated", rows, block.shard.intermediate.size())),
+      down(exec, workspace, block.down, tp_rank, rows) {}
+
+ExpertBuffers::ExpertBuffers(const Exec& exec, Workspace& workspace, const MlpSpec& mlp, Index hidden, Index tokens)
+    : logits(workspace.take<float>(exec, "router's logits", tokens, mlp.experts)),
+      choices(workspace.take<int>(exec, "choices", tokens, mlp.experts_per_token)),
+      weights(workspace.take<float>(exec, "weights", tokens, mlp.experts_per_token)),
+      offsets(workspace.take<int>(exec, "offsets", mlp.experts + 1)),
+      token_of(workspace.take<int>(exec, "token of row", tokens * mlp.experts_per_token)),
+      row_of(workspace.take<int>(exec, "row of slot", tokens, mlp.experts_per_token)),
+      rows(workspace.take<float>(exec, "experts' outputs", tokens * mlp.experts_per_token, hidden)) {}
+
+template <class Y>
+void norm(const Exec& exec, const NormSpec& spec, View2<const float> x, const Weight& w, const Weight& b, View2<Y> y) {
+  if (spec.kind == NormSpec::Kind::rms)
+    layers::rms_norm(exec, x, vector_of(w), spec.eps, y);
+  else
+    layers::layer_norm(exec, x, vector_of(w), vector_of(b), spec.eps, y);
 }
 
-template <class T>
-void decoder_block(const BlockContext& context, const BlockWeights<T>& weights, const KvCache<T>& cache, int layer,
-                   View2<float> x) {
-  const auto& [exec, tp, gemm, workspace, batch, turns, attention, eps] = context;
-  const Index tokens = batch.tokens(), hidden = x.extent(1), few = batch.few();
-  {
-    const auto region = Kokkos::Profiling::ScopedRegion("grist::attention_half");
-    const Workspace::Scope scope(workspace);
-    const auto normed = workspace.take<T>(exec, "normed", tokens, hidden);
-    const auto qkv = workspace.take<T>(exec, "qkv", tokens, weights.qkv.extent(0));
-    const auto attended = workspace.take<T>(exec, "attended", tokens, weights.o.extent(1));
-    const auto delta = workspace.take<float>(exec, "delta", tokens, hidden);
-    layers::rms_norm(exec, as_const(x), weights.input_norm, eps, normed);
-    layers::linear(exec, gemm, as_const(normed), weights.qkv, weights.qkv_bias, few, qkv);
-    layers::rope(exec, turns, attention.heads + attention.kv_heads, qkv);
-    cache.append(exec, layer, as_const(qkv), batch.cache_rows());
-    layers::attention(exec, attention, as_const(qkv), as_const(cache.keys(layer)), as_const(cache.values(layer)),
-                      batch.packed(), attended);
-    layers::linear(exec, gemm, as_const(attended), weights.o, weights.o_bias, few, delta);
-    tp.all_reduce(exec, flat(delta));
-    layers::residual(exec, as_const(delta), x);
+namespace {
+
+/// delta = attention of this block's heads.
+template <class X>
+void attention_half(const BlockContext& c, const Block& block, View2<const float> x, View2<float> delta) {
+  const auto region = Kokkos::Profiling::ScopedRegion("grist::attention_half");
+  const Workspace::Scope scope(c.workspace);
+  const auto& [exec, w, spec, heads] = std::tie(c.exec, block.weights, block.spec.attention, block.attention);
+  const AttentionBuffers<X> b(exec, c.workspace, block, x.extent(1), x.extent(0), c.partials, c.tp.rank());
+  norm(exec, block.spec.norm, x, w.attention_norm, w.attention_norm_bias, b.normed);
+  layers::linear(exec, c.products, as_const(b.normed), w.qkv, vector_of(w.qkv_bias), b.qkv);
+  if (spec.qk_norm != QkNorm::none) {
+    const bool all = spec.qk_norm == QkNorm::all;
+    const Index q_width = Index{heads.heads} * heads.head_dim;
+    layers::rms_norm_heads(exec, 0, all ? 1 : heads.heads, vector_of(w.q_norm), block.spec.norm.eps, b.qkv);
+    layers::rms_norm_heads(exec, q_width, all ? 1 : heads.kv_heads, vector_of(w.k_norm), block.spec.norm.eps, b.qkv);
   }
-  {
-    const auto region = Kokkos::Profiling::ScopedRegion("grist::mlp_half");
-    const Workspace::Scope scope(workspace);
-    const auto normed = workspace.take<T>(exec, "normed", tokens, hidden);
-    const auto gate_up = workspace.take<T>(exec, "gate_up", tokens, weights.gate_up.extent(0));
-    const auto activated = workspace.take<T>(exec, "activated", tokens, weights.down.extent(1));
-    const auto delta = workspace.take<float>(exec, "delta", tokens, hidden);
-    layers::rms_norm(exec, as_const(x), weights.post_attention_norm, eps, normed);
-    layers::linear(exec, gemm, as_const(normed), weights.gate_up, weights.gate_up_bias, few, gate_up);
-    layers::swiglu(exec, as_const(gate_up), activated);
-    layers::linear(exec, gemm, as_const(activated), weights.down, weights.down_bias, few, delta);
-    tp.all_reduce(exec, flat(delta));
-    layers::residual(exec, as_const(delta), x);
+  if (spec.position == Position::rope)
+    layers::rope(exec, c.cos_sin[static_cast<std::size_t>(spec.rope)], layers::RopePairs::half_split,
+                 heads.heads + heads.kv_heads, heads.head_dim, b.qkv);
+  KvPages kv;
+  if (c.kv != nullptr) {
+    c.kv->append(exec, block.number, as_const(b.qkv), c.batch);
+    kv = c.kv->view(block.number, c.batch);
+  } else {
+    kv = layers::packed_kv(heads, as_const(b.qkv), c.batch.query_begin());
   }
+  layers::attention(exec, heads, as_const(b.qkv), kv, c.batch.packed(block.pool), b.partials, b.attended);
+  row_parallel(exec, c.tp, block.o, b.o, as_const(b.attended),
+               [&](View2<const X> in, View2<float> out) { layers::linear(exec, c.products, in, w.o, {}, out); }, delta);
+  if (!w.o_bias.empty()) layers::add_bias(exec, vector_of(w.o_bias), delta);
+  if (block.spec.post_norm)
+    norm(exec, block.spec.norm, as_const(delta), w.attention_post_norm, w.attention_post_norm_bias, delta);
 }
 
-template <class T>
-std::size_t decoder_block_bytes(const ModelSpec& spec, const TensorShard& shard, Index tokens) {
-  const auto bytes = [&](Index columns) { return Workspace::bytes_for<T>(tokens * columns); };
-  const Index q = shard.heads.size() * spec.head_dim, kv = shard.kv_heads.size() * spec.head_dim;
-  const std::size_t attention_half = bytes(q + 2 * kv) + bytes(q);
-  const std::size_t mlp_half = bytes(2 * shard.intermediate.size()) + bytes(shard.intermediate.size());
-  return bytes(spec.hidden_size) + Workspace::bytes_for<float>(tokens * spec.hidden_size) +
-         std::max(attention_half, mlp_half);
+template <class X>
+void activate(const BlockContext& c, const MlpSpec& mlp, const MlpBuffers<X>& b) {
+  if (mlp.gated)
+    layers::gated_activation(c.exec, mlp.activation, as_const(b.gate_up), b.activated);
+  else
+    layers::activation(c.exec, mlp.activation, as_const(b.gate_up), b.activated);
 }
 
-#define GRIST_INSTANTIATE(T)                                                                                 \
-  template struct BlockWeights<T>;                                                                           \
-  template void decoder_block(const BlockContext&, const BlockWeights<T>&, const KvCache<T>&, int, View2<float>); \
-  template std::size_t decoder_block_bytes<T>(const ModelSpec&, const TensorShard&, Index);
+/// delta = the MLP of normed.
+template <class X>
+void dense_mlp(const BlockContext& c, const Block& block, const MlpBuffers<X>& b, View2<float> delta) {
+  const auto& w = block.weights;
+  layers::linear(c.exec, c.products, as_const(b.normed), w.gate_up, vector_of(w.gate_up_bias), b.gate_up);
+  activate(c, block.spec.mlp, b);
+  row_parallel(
+      c.exec, c.tp, block.down, b.down, as_const(b.activated),
+      [&](View2<const X> in, View2<float> out) { layers::linear(c.exec, c.products, in, w.down, {}, out); }, delta);
+  if (!w.down_bias.empty()) layers::add_bias(c.exec, vector_of(w.down_bias), delta);
+}
+
+/// delta = the chosen experts' outputs, weighted. Experts are split over tp whole, or each inside (LayerShard).
+template <class X>
+void expert_mlp(const BlockContext& c, const Block& block, const MlpBuffers<X>& b, View2<const X> normed,
+                View2<float> delta) {
+  const auto& [exec, w, shard, mlp] = std::tie(c.exec, block.weights, block.shard, block.spec.mlp);
+  const Workspace::Scope scope(c.workspace);
+  const ExpertBuffers e(exec, c.workspace, mlp, normed.extent(1), normed.extent(0));
+  layers::linear(exec, c.products, normed, w.router, {}, e.logits);
+  layers::choose_experts(exec, as_const(e.logits), mlp.renormalize, e.choices, e.weights);
+  layers::sort_by_expert(exec, as_const(e.choices), e.offsets, e.token_of, e.row_of);
+  layers::dispatch(exec, normed, as_const(e.token_of), b.normed);
+  const View1<const int> offsets(e.offsets.data() + shard.experts.begin, shard.experts.size() + 1);
+  c.products.grouped(exec, as_const(b.normed), offsets, w.gate_up, b.gate_up);
+  activate(c, mlp, b);
+  const auto down = [&](View2<const X> in, View2<float> out) { c.products.grouped(exec, in, offsets, w.down, out); };
+  if (shard.experts.size() == mlp.experts) {
+    row_parallel(exec, c.tp, block.down, b.down, as_const(b.activated), down, e.rows);
+  } else {
+    Kokkos::deep_copy(exec, flat(e.rows), 0.0F);  // each row is made by one rank
+    down(as_const(b.activated), e.rows);
+    c.tp.all_reduce(exec, flat(e.rows));
+  }
+  layers::combine(exec, as_const(e.rows), as_const(e.row_of), as_const(e.weights), delta);
+}
+
+/// delta = mlp(norm(x)).
+template <class X>
+void mlp_half(const BlockContext& c, const Block& block, View2<const float> x, View2<float> delta) {
+  const auto region = Kokkos::Profiling::ScopedRegion("grist::mlp_half");
+  const Workspace::Scope scope(c.workspace);
+  const auto& [exec, w, spec] = std::tie(c.exec, block.weights, block.spec);
+  const Weight& weight = spec.shared_norm ? w.attention_norm : w.mlp_norm;
+  const Weight& bias = spec.shared_norm ? w.attention_norm_bias : w.mlp_norm_bias;
+  const Index tokens = x.extent(0), hidden = x.extent(1);
+  if (spec.mlp.experts == 0) {
+    const MlpBuffers<X> b(exec, c.workspace, block, hidden, tokens, c.tp.rank());
+    norm(exec, spec.norm, x, weight, bias, b.normed);
+    dense_mlp(c, block, b, delta);
+  } else {
+    const auto normed = c.workspace.take<X>(exec, "normed", tokens, hidden);
+    const MlpBuffers<X> b(exec, c.workspace, block, hidden, tokens * spec.mlp.experts_per_token, c.tp.rank());
+    norm(exec, spec.norm, x, weight, bias, normed);
+    expert_mlp(c, block, b, as_const(normed), delta);
+  }
+  if (spec.post_norm) norm(exec, spec.norm, as_const(delta), w.mlp_post_norm, w.mlp_post_norm_bias, delta);
+}
+
+}  // namespace
+
+template <class X>
+void decoder_block(const BlockContext& c, const Block& block, View2<float> x) {
+  const Workspace::Scope scope(c.workspace);
+  const auto attended = c.workspace.take<float>(c.exec, "attention's output", x.extent(0), x.extent(1));
+  attention_half<X>(c, block, as_const(x), attended);
+  if (!block.spec.parallel) {
+    layers::residual(c.exec, as_const(attended), x);
+    mlp_half<X>(c, block, as_const(x), attended);
+    layers::residual(c.exec, as_const(attended), x);
+    return;
+  }
+  const auto activated = c.workspace.take<float>(c.exec, "the MLP's output", x.extent(0), x.extent(1));
+  mlp_half<X>(c, block, as_const(x), activated);
+  layers::residual(c.exec, as_const(attended), x);
+  layers::residual(c.exec, as_const(activated), x);
+}
+
+template <class X>
+std::size_t block_bytes(const Exec& exec, const Block& block, Index hidden, Index tokens, Index partials, int tp_rank) {
+  Workspace workspace = Workspace::counting();
+  for (int i = 0; i < (block.spec.parallel ? 2 : 1); ++i) workspace.take<float>(exec, "output", tokens, hidden);
+  {
+    const Workspace::Scope scope(workspace);
+    AttentionBuffers<X>(exec, workspace, block, hidden, tokens, partials, tp_rank);
+  }
+  const Workspace::Scope scope(workspace);
+  const MlpSpec& mlp = block.spec.mlp;
+  if (mlp.experts > 0) {
+    workspace.take<X>(exec, "normed", tokens, hidden);
+    ExpertBuffers(exec, workspace, mlp, hidden, tokens);
+  }
+  MlpBuffers<X>(exec, workspace, block, hidden, tokens * std::max(1, mlp.experts_per_token), tp_rank);
+  return workspace.peak();
+}
+
+#define GRIST_INSTANTIATE(X)                                                                          \
+  template void norm(const Exec&, const NormSpec&, View2<const float>, const Weight&, const Weight&, View2<X>); \
+  template void decoder_block<X>(const BlockContext&, const Block&, View2<float>);                     \
+  template std::size_t block_bytes<X>(const Exec&, const Block&, Index, Index, Index, int);
 GRIST_INSTANTIATE(float)
 GRIST_INSTANTIATE(bf16)
 #undef GRIST_INSTANTIATE

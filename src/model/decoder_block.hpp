@@ -1,48 +1,92 @@
-// One decoder block: norm, attention, residual, norm, MLP, residual.
+// One decoder block: norm, attention, residual, norm, MLP, residual, and their variants (LayerSpec).
 #pragma once
 
-#include <grist/backends/gemm.hpp>
-#include <grist/comm/communicator.hpp>
+#include <grist/backends/products.hpp>
 #include <grist/core/workspace.hpp>
-#include <grist/layers/attention.hpp>
 #include <grist/model/batch.hpp>
-#include <grist/model/kv_cache.hpp>
-#include <grist/model/parameters.hpp>
+#include <grist/model/paged_kv.hpp>
+#include <grist/model/tensor_parallel.hpp>
+#include <grist/model/tensors.hpp>
+
+#include <span>
 
 namespace grist {
 
-/// This rank's slices of a block's weights; empty biases where the model has none.
-template <class T>
-struct BlockWeights {
-  BlockWeights(const Parameters<T>& parameters, Index layer);
-
-  View1<const float> input_norm, post_attention_norm;          // [hidden]
-  View2<const T> qkv;                                          // [(heads + 2 kv_heads) head_dim, hidden]
-  View2<const T> o;                                            // [hidden, heads head_dim]
-  View2<const T> gate_up;                                      // [2 intermediate, hidden]
-  View2<const T> down;                                         // [hidden, intermediate]
-  View1<const float> qkv_bias, o_bias, gate_up_bias, down_bias;
+/// What this rank has of one layer.
+struct Block {
+  int number = 0;  // in the whole model
+  int pool = 0;    // of the cache's pages (kv_pool_windows)
+  LayerSpec spec;
+  LayerShard shard;
+  AttentionConfig attention;  // with this rank's heads
+  RowParallelPlan o, down, shared_down;
+  LayerTensors<Weight> weights;
 };
+
+/// The buffers of a block, named once: over a workspace that counts they are the memory plan. [tokens, ...] each.
+template <class X>
+struct AttentionBuffers {
+  View2<X> normed;       // [hidden]
+  View2<X> qkv;          // [(heads + 2 kv_heads) head_dim]
+  View1<float> partials;  // of attention's chunks
+  View2<X> attended;     // [heads head_dim]
+  RowParallelBuffers<X> o;
+
+  AttentionBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index tokens,
+                   Index partials, int tp_rank);
+};
+
+template <class X>
+struct MlpBuffers {
+  View2<X> normed;     // [hidden]; of experts: each row's token
+  View2<X> gate_up;    // [2 intermediate], or [intermediate] without a gate
+  View2<X> activated;  // [intermediate]
+  RowParallelBuffers<X> down;
+
+  /// For `rows` rows: tokens, or tokens times experts_per_token.
+  MlpBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index rows, int tp_rank);
+};
+
+struct ExpertBuffers {
+  View2<float> logits;   // [experts]
+  View2<int> choices;    // [experts_per_token]
+  View2<float> weights;  // [experts_per_token]
+  View1<int> offsets;    // [experts + 1]
+  View1<int> token_of;   // [tokens experts_per_token]
+  View2<int> row_of;     // [experts_per_token]
+  View2<float> rows;     // [tokens experts_per_token, hidden]: outputs
+
+  ExpertBuffers(const Exec& exec, Workspace& workspace, const MlpSpec& mlp, Index hidden, Index tokens);
+};
+
+/// Bytes of scratch that a block takes for so many tokens.
+template <class X>
+std::size_t block_bytes(const Exec& exec, const Block& block, Index hidden, Index tokens, Index partials, int tp_rank);
 
 /// What all blocks of a forward pass share.
 struct BlockContext {
   const Exec& exec;
   const Communicator& tp;
-  Gemm& gemm;
+  Products& products;
   Workspace& workspace;
   const Batch& batch;
-  View2<const float> turns;  // [tokens, head_dim], of rope_turns
-  layers::AttentionConfig attention;
-  float norm_eps;
+  const PagedKv* kv;                            // null: without a cache
+  std::span<const View2<const float>> cos_sin;  // of each rope table, [tokens, rotary_dim]
+  Index partials;                               // floats of scratch for attention
 };
 
-/// x [tokens, hidden] += attention(norm(x)); x += mlp(norm(x)). Keys and values go to `layer` of the cache.
-template <class T>
-void decoder_block(const BlockContext& context, const BlockWeights<T>& weights, const KvCache<T>& cache, int layer,
-                   View2<float> x);
+/// x [tokens, hidden] += attention(norm(x)); x += mlp(norm(x)). Keys and values go to the block's layer of the cache.
+template <class X>
+void decoder_block(const BlockContext& context, const Block& block, View2<float> x);
 
-/// Scratch that a block takes for so many tokens.
-template <class T>
-std::size_t decoder_block_bytes(const ModelSpec& spec, const TensorShard& shard, Index tokens);
+/// y = norm(x), of the kind that the spec says. (X, Y) as in layers/norm.hpp.
+template <class Y>
+void norm(const Exec& exec, const NormSpec& spec, View2<const float> x, const Weight& w, const Weight& b, View2<Y> y);
+
+/// A norm's or a bias' elements; empty for one that a model lacks.
+inline View1<const float> vector_of(const Weight& weight) {
+  return weight.empty() ? View1<const float>()
+                        : View1<const float>(static_cast<const float*>(weight.panel[0].data), weight.rows);
+}
 
 }  // namespace grist

@@ -1,141 +1,265 @@
 #include <grist/model/family.hpp>
 
 #include <grist/core/errors.hpp>
+#include <grist/io/gguf.hpp>
 #include <grist/io/safetensors.hpp>
+#include <grist/model/parameters.hpp>
 
 #include <algorithm>
-#include <array>
-#include <limits>
-#include <ranges>
+#include <map>
+#include <numeric>
 
 namespace grist {
 
-const Family& llama_family();
+// CMake lists the files of families/: x.cpp makes x_family().
+#define GRIST_FAMILY(name) Family name##_family();
+#include "families.def"
+#undef GRIST_FAMILY
 
 namespace {
 
-/// One function for each file of families/.
-const std::array families{&llama_family()};
-
-std::string known_architectures() {
-  std::string names;
-  for (const auto* family : families) names += std::format("{}{}", names.empty() ? "" : " ", family->architectures);
-  return names;
+/// A function: device compilers take a constant for one of the device's, with all that it points to.
+const std::vector<Family>& families() {
+#define GRIST_FAMILY(name) name##_family(),
+  static const std::vector<Family> all{
+#include "families.def"
+  };
+#undef GRIST_FAMILY
+  return all;
 }
 
-const Family& family_of(std::string_view architecture, std::string_view file) {
-  for (const auto* family : families) {
-    for (const auto word : std::views::split(family->architectures, ' ')) {
-      if (std::string_view(word.begin(), word.end()) == architecture) return *family;
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), 0);
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
     }
   }
-  throw InputError("{}: architecture '{}' is not known; known are: {}", file, architecture, known_architectures());
+  return row.back();
 }
 
-/// BOS and end tokens, whichever file names them; -1 names none.
-void check_tokens(const ModelSpec& spec, const std::string& file) {
-  auto ids = spec.eos;
-  ids.push_back(spec.bos);
+const Family& family_of(std::string_view architecture, const std::string& file,
+                        std::vector<std::string_view> Family::*names) {
+  std::string known;
+  std::string_view nearest;
+  for (const auto& family : families()) {
+    for (const auto name : family.*names) {
+      if (name == architecture) return family;
+      known += std::format("{}{}", known.empty() ? "" : ", ", name);
+      if (nearest.empty() || edit_distance(architecture, name) < edit_distance(architecture, nearest)) nearest = name;
+    }
+  }
+  throw InputError("{}: architecture '{}' is not known; the nearest is '{}'; known are {}", file, architecture, nearest,
+                   known);
+}
+
+void check_tokens(const ModelTokens& tokens, const ModelSpec& spec, const std::string& file) {
+  auto ids = tokens.eos;
+  ids.push_back(tokens.bos);
   for (const int id : ids) {
     if (id < -1 || id >= spec.vocab_size)
       throw InputError("{}: BOS or EOS is token {}, the vocabulary has {}", file, id, spec.vocab_size);
   }
 }
 
-ModelSpec spec_from_config(const std::filesystem::path& file) {
+/// Keys that change nothing that a model computes: notes of transformers and of trainers, training, generation.
+void ignore_harmless(ConfigReader& config) {
+  config.ignore({"model_type",
+                 "transformers_version",
+                 "torch_dtype",
+                 "dtype",
+                 "auto_map",
+                 "tokenizer_class",
+                 "name_or_path",
+                 "transformers.js_config",
+                 "use_cache",
+                 "pretraining_tp",
+                 "initializer_range",
+                 "gradient_checkpointing",
+                 "attention_dropout",
+                 "hidden_dropout",
+                 "embd_pdrop",
+                 "attn_pdrop",
+                 "resid_pdrop",
+                 "hidden_dropout_prob",
+                 "attention_probs_dropout_prob",
+                 "classifier_dropout",
+                 "pad_token_id",
+                 "unk_token_id",
+                 "sep_token_id",
+                 "cls_token_id",
+                 "mask_token_id",
+                 "decoder_start_token_id",
+                 "is_llama_config",
+                 "max_sequence_length",
+                 "cache_implementation",
+                 "output_attentions",
+                 "output_hidden_states",
+                 "output_scores",
+                 "return_dict",
+                 "return_dict_in_generate",
+                 "torchscript",
+                 "problem_type",
+                 "id2label",
+                 "label2id",
+                 "num_labels",
+                 "finetuning_task",
+                 "task_specific_params",
+                 "prefix",
+                 "architectures",
+                 "use_bfloat16",
+                 "tf_legacy_loss",
+                 "chunk_size_feed_forward",
+                 "cross_attention_hidden_size",
+                 "is_decoder",
+                 "tie_encoder_decoder",
+                 "remove_invalid_values",
+                 "attn_implementation",
+                 "summary_type",
+                 "summary_use_proj",
+                 "summary_activation",
+                 "summary_proj_to_labels",
+                 "summary_first_dropout"});
+  // Generation's, which transformers 4 kept here.
+  config.ignore({"max_length",
+                 "min_length",
+                 "max_new_tokens",
+                 "min_new_tokens",
+                 "do_sample",
+                 "early_stopping",
+                 "num_beams",
+                 "num_beam_groups",
+                 "diversity_penalty",
+                 "temperature",
+                 "top_k",
+                 "top_p",
+                 "min_p",
+                 "typical_p",
+                 "repetition_penalty",
+                 "length_penalty",
+                 "no_repeat_ngram_size",
+                 "encoder_no_repeat_ngram_size",
+                 "bad_words_ids",
+                 "num_return_sequences",
+                 "suppress_tokens",
+                 "begin_suppress_tokens",
+                 "forced_bos_token_id",
+                 "forced_eos_token_id",
+                 "exponential_decay_length_penalty"});
+  config.ignore_prefix("unsloth");
+  config.expect_value("is_encoder_decoder", false);
+  config.expect_value("use_bidirectional_attention", false);
+  config.expect_value("add_cross_attention", false);
+  config.expect_value("pruned_heads", nlohmann::json::object());
+  if (auto quantization = config.object("quantization_config"))
+    throw InputError("{}: weights quantized by '{}' cannot be read", config.file(),
+                     quantization->get_or<std::string>("quant_method", "?"));
+}
+
+Format stored_format(ConfigReader& config) {
+  const auto older = config.get_or<std::string>("torch_dtype", "float32");
+  const auto name = config.get_or<std::string>("dtype", older);
+  if (name == "float32") return Format::f32;
+  if (name == "float16") return Format::f16;
+  if (name == "bfloat16") return Format::bf16;
+  throw InputError("{}: dtype is '{}', known are float32, float16 and bfloat16", config.file(), name);
+}
+
+ModelFiles from_config(const std::filesystem::path& file) {
   ConfigReader config(file);
   const auto architectures = config.get<std::vector<std::string>>("architectures");
   if (architectures.size() != 1)
     throw InputError("{}: 'architectures' names {} architectures, expected one", file.string(), architectures.size());
   const std::string name = file.string();
-  const Family& family = family_of(architectures[0], name);
-  ModelSpec spec = family.from_config(config);
-  spec.bos = config.get_or<int>("bos_token_id", -1);
-  spec.eos = config.list("eos_token_id");
+  const Family& family = family_of(architectures[0], name, &Family::architectures);
+  ModelFiles files;
+  files.stored = stored_format(config);
+  files.spec = family.from_config(config);
+  files.tokens = {config.get_or<int>("bos_token_id", -1), config.list("eos_token_id")};
+  ignore_harmless(config);
   config.finish();
-  check_tokens(spec, name);
-  spec.family = family.name;
-  return spec;
+  check_spec(files.spec, name);
+  check_tokens(files.tokens, files.spec, name);
+  files.family = family.name;
+  files.names = family.names;
+  return files;
 }
 
-ModelSpec spec_from_gguf(const io::Gguf& gguf) {
+/// The format of most of the elements.
+Format usual_format(const io::Weights& weights) {
+  std::map<Format, Index> elements;
+  for (const auto& [name, tensor] : weights.tensors()) elements[tensor.format] += tensor.rows() * tensor.columns();
+  return std::ranges::max_element(elements, {}, &std::pair<const Format, Index>::second)->first;
+}
+
+ModelFiles from_gguf(const std::filesystem::path& file) {
+  io::Gguf gguf = io::open_gguf(file);
   const auto name = gguf.get<std::string>("general.architecture");
-  const auto found = std::ranges::find_if(families, [&](const auto* family) { return family->name == name; });
-  if (found == std::end(families)) {
-    std::string known;
-    for (const auto* family : families) known += std::format(" {}", family->name);
-    throw InputError("{}: architecture '{}' is not known; known are:{}", gguf.path, name, known);
-  }
+  const Family& family = family_of(name, gguf.path, &Family::gguf_architectures);
   GgufReader reader(gguf, name);
-  ModelSpec spec = (*found)->from_gguf(reader);
+  ModelFiles files;
+  files.spec = family.from_gguf(reader);
   reader.finish();
-  spec.family = name;
-  spec.bos = reader.token("bos_token_id");
+  check_spec(files.spec, gguf.path);
+  files.tokens.bos = reader.token("bos_token_id");
   for (const auto* key : {"eos_token_id", "eot_token_id"}) {
     const int id = reader.token(key);
-    if (id >= 0 && std::ranges::find(spec.eos, id) == spec.eos.end()) spec.eos.push_back(id);
+    if (id >= 0 && std::ranges::find(files.tokens.eos, id) == files.tokens.eos.end()) files.tokens.eos.push_back(id);
   }
-  check_tokens(spec, gguf.path);
-  return spec;
+  check_tokens(files.tokens, files.spec, gguf.path);
+  files.family = family.name;
+  files.names = family.gguf;
+  files.weights = std::move(gguf.weights);
+  files.stored = usual_format(files.weights);
+  return files;
 }
 
 /// The folder's generation_config.json may name other end tokens than config.json: it has the last word.
-void read_generation_config(const std::filesystem::path& file, ModelSpec& spec) {
+void read_generation_config(const std::filesystem::path& file, ModelFiles& files) {
   if (!std::filesystem::exists(file)) return;
   ConfigReader config(file);
-  if (const auto eos = config.list("eos_token_id"); !eos.empty()) spec.eos = eos;
-  if (const auto bos = config.find<int>("bos_token_id")) spec.bos = *bos;
-  check_tokens(spec, file.string());
+  if (const auto eos = config.list("eos_token_id"); !eos.empty()) files.tokens.eos = eos;
+  if (const auto bos = config.find<int>("bos_token_id")) files.tokens.bos = *bos;
+  check_tokens(files.tokens, files.spec, file.string());
+}
+
+/// Tensors that files may hold and that are not weights of the decoder: what is made anew from the config, masks and
+/// numbers of positions, and heads that trainers put beside it.
+bool harmless(const io::TensorInfo& tensor) {
+  const auto ends = [&](const char* end) { return tensor.name.ends_with(end); };
+  return !tensor.foreign.name.empty() || ends("rotary_emb.inv_freq") || ends("rotary_emb.cos_cached") ||
+         ends("rotary_emb.sin_cached") || ends(".masked_bias") || (ends(".attn.bias") && tensor.shape.size() == 4) ||
+         tensor.name.starts_with("v_head.") || tensor.name == "rope_freqs.weight" ||
+         tensor.name.starts_with("rope_factors_");
 }
 
 }  // namespace
 
-void check_sizes(const ModelSpec& spec, const std::string& file) {
-  // Far above any model, and low enough that no product of them overflows.
-  constexpr Index wide = 1 << 20, long_list = 1 << 24;
-  const auto within = [&](const char* name, Index value, Index most) {
-    if (value < 1 || value > most) throw InputError("{}: {} is {}, expected 1 to {}", file, name, value, most);
-  };
-  within("vocab_size", spec.vocab_size, long_list);
-  within("hidden_size", spec.hidden_size, wide);
-  within("intermediate_size", spec.intermediate_size, wide);
-  within("the number of layers", spec.layers, 10000);
-  within("the number of heads", spec.heads, wide);
-  within("the number of KV heads", spec.kv_heads, wide);
-  within("head_dim", spec.head_dim, 65536);
-  within("heads times head_dim", Index{spec.heads} * spec.head_dim, wide);
-  within("the context", spec.max_positions, std::numeric_limits<int>::max());
-  if (spec.sliding_window < 0) throw InputError("{}: sliding_window is {}, expected 0 or more", file, spec.sliding_window);
-  if (!(spec.rms_norm_eps >= 0) || spec.rms_norm_eps > 1)
-    throw InputError("{}: the epsilon of RMSNorm is {}, expected 0 to 1", file, spec.rms_norm_eps);
-  if (spec.heads % spec.kv_heads != 0)
-    throw InputError("{}: {} attention heads cannot be shared by {} KV heads", file, spec.heads, spec.kv_heads);
-  if (spec.head_dim % 2 != 0) throw InputError("{}: head_dim {} is odd; RoPE turns pairs", file, spec.head_dim);
-}
-
-const Family& family_named(std::string_view name) {
-  for (const auto* family : families)
-    if (family->name == name) return *family;
-  throw InternalError("family '{}' is not in this build", name);
-}
-
-ModelSpec read_spec(const std::filesystem::path& model) {
-  if (model.extension() == ".gguf") return spec_from_gguf(io::open_gguf(model));
-  if (model.extension() == ".json") return spec_from_config(model);
+ModelFiles read_spec(const std::filesystem::path& path) {
+  const auto model = io::gguf_file_of(path);
   if (!std::filesystem::exists(model))
-    throw InputError("{}: no such model; a model is a Hugging Face folder or a .gguf file", model.string());
-  ModelSpec spec = spec_from_config(model / "config.json");
-  read_generation_config(model / "generation_config.json", spec);
-  return spec;
+    throw InputError("{}: no such model; a model is a Hugging Face folder or a GGUF file", model.string());
+  if (io::is_gguf(model)) return from_gguf(model);
+  if (model.extension() == ".json") return from_config(model);
+  if (!std::filesystem::is_directory(model))
+    throw InputError("{}: neither a GGUF file (it does not begin with \"GGUF\") nor a folder", model.string());
+  if (!std::filesystem::exists(model / "config.json") && std::filesystem::exists(model / "adapter_config.json"))
+    throw InputError("{}: holds an adapter (LoRA) alone; merge it into its base model first", model.string());
+  ModelFiles files = from_config(model / "config.json");
+  read_generation_config(model / "generation_config.json", files);
+  return files;
 }
 
 ModelFiles open_model(const std::filesystem::path& model) {
-  if (model.extension() == ".gguf") {
-    io::Gguf gguf = io::open_gguf(model);
-    return {spec_from_gguf(gguf), std::move(gguf.weights), true};
-  }
-  ModelSpec spec = read_spec(model);
-  return {std::move(spec), io::open_safetensors(model), false};
+  ModelFiles files = read_spec(model);
+  if (files.weights.tensors().empty()) files.weights = io::open_safetensors(model);
+  check_tensors(files.weights, tensor_table(files.spec, files.names), files.names.base, harmless);
+  return files;
 }
 
 }  // namespace grist

@@ -6,43 +6,46 @@
 #include <grist/model/config_reader.hpp>
 #include <grist/model/gguf_reader.hpp>
 #include <grist/model/spec.hpp>
+#include <grist/model/tensor_names.hpp>
 
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace grist {
 
+/// A file of families/ makes one. docs/add-a-family.md tells how.
 struct Family {
   std::string_view name;
-  /// Names in `architectures` of config.json, separated by spaces.
-  std::string_view architectures;
+  std::vector<std::string_view> architectures;       // in `architectures` of config.json
+  std::vector<std::string_view> gguf_architectures;  // general.architecture of GGUF files; empty: llama.cpp writes none
   ModelSpec (*from_config)(ConfigReader& config);
-  ModelSpec (*from_gguf)(GgufReader& gguf);
-  /// The GGUF name of a tensor given by its Hugging Face name.
-  std::string (*gguf_name)(std::string_view name);
-  /// GGUF keeps the rows of these tensors in the order of adjacent RoPE pairs.
-  bool (*gguf_pairs_rows)(std::string_view name);
-  /// Tensors that files may hold and that are made anew from the config.
-  bool (*derived)(std::string_view name);
+  ModelSpec (*from_gguf)(GgufReader& gguf) = nullptr;
+  TensorNames names;                // in Hugging Face's files
+  TensorNames gguf = gguf_names();  // in GGUF files
 };
 
-const Family& family_named(std::string_view name);
+/// Tokens that a model's files name; -1 names none.
+struct ModelTokens {
+  int bos = -1;
+  std::vector<int> eos;
+};
 
-/// What every family asks of the sizes; throws InputError naming the file.
-void check_sizes(const ModelSpec& spec, const std::string& file);
-
-/// What a model's files say. `gguf` tells how its tensors are named and laid out.
+/// What a model's files say.
 struct ModelFiles {
   ModelSpec spec;
-  io::Weights weights;
-  bool gguf = false;
+  ModelTokens tokens;
+  std::string family;
+  TensorNames names;  // of the tensors in `weights`
+  Format stored = Format::f32;  // of most numbers; what `init` writes
+  io::Weights weights;          // empty where a config alone was read
 };
 
 /// The spec alone, of a Hugging Face folder, its config.json or a GGUF file. Throws InputError: missing or malformed
-/// files, unknown architecture, keys that are not understood.
-ModelSpec read_spec(const std::filesystem::path& model);
-/// Spec and weights of a Hugging Face folder or a GGUF file.
+/// files, unknown architecture (the message names those known, and the nearest), keys that are not understood.
+ModelFiles read_spec(const std::filesystem::path& model);
+/// Spec and weights of a Hugging Face folder or a GGUF file; every tensor in them has a use.
 ModelFiles open_model(const std::filesystem::path& model);
 
 }  // namespace grist

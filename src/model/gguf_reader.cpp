@@ -23,7 +23,8 @@ void GgufReader::expect(std::string_view name, std::int64_t number) {
 
 int GgufReader::token(std::string_view name) const {
   const auto id = gguf_.get_or<std::int64_t>("tokenizer.ggml." + std::string(name), -1);
-  if (id < -1 || !std::in_range<int>(id)) throw InputError("{}: tokenizer.ggml.{} is {}, expected an id", file(), name, id);
+  if (id < -1 || !std::in_range<int>(id))
+    throw InputError("{}: tokenizer.ggml.{} is {}, expected an id", file(), name, id);
   return static_cast<int>(id);
 }
 
@@ -34,7 +35,8 @@ void GgufReader::ignore(std::initializer_list<std::string_view> names) {
 void GgufReader::finish() const {
   std::string unknown;
   for (const auto& [key, value] : gguf_.metadata) {
-    if (key.starts_with(prefix_) && !seen_.contains(key)) unknown += std::format("{}'{}'", unknown.empty() ? "" : ", ", key);
+    if (key.starts_with(prefix_) && !seen_.contains(key))
+      unknown += std::format("{}'{}'", unknown.empty() ? "" : ", ", key);
   }
   if (!unknown.empty())
     throw InputError("{}: keys that are not understood, and may change what the model computes: {}", file(), unknown);

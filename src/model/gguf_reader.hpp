@@ -11,11 +11,13 @@
 
 namespace grist {
 
-/// Names are given without the architecture in front. Wrong types and missing keys are InputErrors that name file and key.
+/// Names are given without the architecture in front. Wrong types and missing keys are InputErrors that name file and
+/// key.
 class GgufReader {
 public:
   /// `gguf` must outlive the reader.
-  GgufReader(const io::Gguf& gguf, std::string_view architecture) : gguf_(gguf), prefix_(std::string(architecture) + ".") {}
+  GgufReader(const io::Gguf& gguf, std::string_view architecture)
+      : gguf_(gguf), prefix_(std::string(architecture) + ".") {}
 
   template <class T>
   T get(std::string_view name) {

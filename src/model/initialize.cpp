@@ -5,17 +5,19 @@
 #include <grist/model/tensor_table.hpp>
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
 namespace grist {
 namespace {
 
 /// Elements first ... first + count of a tensor; first is a multiple of 4, four numbers come of one Philox block.
 template <class T>
-void draw(const TensorRow& row, std::uint64_t seed, float deviation, Index first, std::vector<T>& out) {
-  const PhiloxStream stream{seed, hash_name(row.name)};
+void draw(const FileTensor& tensor, std::uint64_t seed, float deviation, Index first, std::vector<T>& out) {
+  const PhiloxStream stream{seed, hash_name(tensor.name)};
   const Index count = static_cast<Index>(out.size());
   T* values = out.data();
-  const Initial initial = row.initial;
+  const Initial initial = tensor.initial;
   Kokkos::parallel_for(
       "grist::initialize", Indices<HostExec>(0, (count + 3) / 4), [=](Index block) {
         const PhiloxBlock bits = stream.at(static_cast<std::uint64_t>(first / 4 + block));
@@ -30,24 +32,26 @@ void draw(const TensorRow& row, std::uint64_t seed, float deviation, Index first
 }
 
 template <class T>
-void write_all(const ModelSpec& spec, std::uint64_t seed, const std::filesystem::path& folder, const Progress& progress) {
-  std::vector<TensorRow> rows;
+void write_all(const ModelFiles& files, std::uint64_t seed, const std::filesystem::path& folder,
+               const Progress& progress) {
+  const auto tensors = file_tensors(tensor_table(files.spec, files.names));
   std::vector<io::TensorHeader> headers;
-  for (auto& row : tensor_table(spec)) {
-    if (!row.tied_to.empty()) continue;
-    headers.push_back({row.name, dtype_of<T>, row.shape});
-    rows.push_back(std::move(row));
+  std::uint64_t total = 0, done = 0;
+  const auto size_of_tensor = [](const FileTensor& tensor) {
+    return std::accumulate(tensor.shape.begin(), tensor.shape.end(), Index{1}, std::multiplies());
+  };
+  for (const auto& tensor : tensors) {
+    headers.push_back({tensor.name, dtype_of<T>, tensor.shape});
+    total += static_cast<std::uint64_t>(size_of_tensor(tensor)) * sizeof(T);
   }
   io::SafetensorsWriter writer(folder / "model.safetensors", headers);
-  const std::uint64_t total = static_cast<std::uint64_t>(parameter_count(spec)) * sizeof(T);
-  std::uint64_t done = 0;
   std::vector<T> piece;
-  for (const auto& row : rows) {
+  for (const auto& tensor : tensors) {
     constexpr Index most = Index{1} << 24;
-    const Index size = row.rows() * row.columns();
+    const Index size = size_of_tensor(tensor);
     for (Index first = 0; first < size; first += most) {
       piece.resize(static_cast<std::size_t>(std::min(most, size - first)));
-      draw(row, seed, spec.initializer_range, first, piece);
+      draw(tensor, seed, files.spec.initializer_range, first, piece);
       writer.write(piece.data(), piece.size() * sizeof(T));
       done += piece.size() * sizeof(T);
       if (progress) progress(done, total);
@@ -58,12 +62,12 @@ void write_all(const ModelSpec& spec, std::uint64_t seed, const std::filesystem:
 
 }  // namespace
 
-void write_initial_weights(const ModelSpec& spec, std::uint64_t seed, const std::filesystem::path& folder,
+void write_initial_weights(const ModelFiles& files, std::uint64_t seed, const std::filesystem::path& folder,
                            const Progress& progress) {
-  switch (spec.stored_type) {
-    case DType::f32: return write_all<float>(spec, seed, folder, progress);
-    case DType::bf16: return write_all<bf16>(spec, seed, folder, progress);
-    case DType::f16: return write_all<f16>(spec, seed, folder, progress);
+  switch (files.stored) {
+    case Format::f16: return write_all<f16>(files, seed, folder, progress);
+    case Format::bf16: return write_all<bf16>(files, seed, folder, progress);
+    default: return write_all<float>(files, seed, folder, progress);
   }
 }
 

@@ -2,17 +2,17 @@
 #pragma once
 
 #include <grist/model/parameters.hpp>
-#include <grist/model/spec.hpp>
+#include <grist/model/family.hpp>
 
 #include <cstdint>
 #include <filesystem>
 
 namespace grist {
 
-/// Writes model.safetensors for a spec into a folder: matrices normal with the spec's initializer_range, drawn by Philox
-/// from (seed, tensor name, element index); norms 1, biases 0. In the spec's stored type. Throws InputError where the
-/// file cannot be written.
-void write_initial_weights(const ModelSpec& spec, std::uint64_t seed, const std::filesystem::path& folder,
+/// Writes model.safetensors for a config into a folder, by its family's names: matrices normal with the spec's
+/// initializer_range, drawn by Philox from (seed, tensor name, element index); norms 1, biases 0. In the config's
+/// dtype. Throws InputError where the file cannot be written.
+void write_initial_weights(const ModelFiles& files, std::uint64_t seed, const std::filesystem::path& folder,
                            const Progress& progress);
 
 }  // namespace grist

@@ -3,47 +3,146 @@
 #include <grist/backends/device.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/core/staging.hpp>
-#include <grist/model/decoder_block.hpp>
-#include <grist/model/parameters.hpp>
+#include <grist/model/model_buffers.hpp>
+
+#include <algorithm>
 
 namespace grist {
 namespace {
 
-template <class T>
-MemoryPlan plan_of(const ModelSpec& spec, const Layout& layout, int pp_rank, int tp_rank, const ModelLimits& limits) {
-  const auto shard = shard_of(spec, layout.tp, tp_rank);
-  const auto stage = stages_of(spec, layout.pp)[static_cast<std::size_t>(pp_rank)];
-  MemoryPlan plan;
-  plan.parameters = parameter_bytes(rows_of_stage(spec, stage), shard, dtype_of<T>);
-  plan.kv_cache = KvCache<T>::bytes_per_token(static_cast<int>(stage.size()), static_cast<int>(shard.kv_heads.size()),
-                                              spec.head_dim) * static_cast<std::uint64_t>(limits.cache_tokens);
-  // What Model::forward takes: x and turns, then a block's scratch, or the logits' normed rows and pieces.
-  const auto floats = [](Index n) { return Workspace::bytes_for<float>(n); };
-  const Index widest = (spec.vocab_size + layout.tp - 1) / layout.tp + 32;
-  const std::size_t logits = Workspace::bytes_for<T>(limits.logit_rows * spec.hidden_size) +
-                             floats(limits.logit_rows * spec.hidden_size) + floats(limits.logit_rows * widest) +
-                             floats(limits.logit_rows * widest * layout.tp) + 3 * floats(limits.logit_rows);
-  plan.workspace = floats(limits.batch_tokens * spec.hidden_size) + floats(limits.batch_tokens * spec.head_dim) +
-                   std::max(decoder_block_bytes<T>(spec, shard, limits.batch_tokens), logits);
-  plan.libraries = host_reaches_memory ? 0 : 512ULL << 20;
-  return plan;
+/// Whether the columns of row-parallel weights that a rank would take are whole blocks of their format.
+bool blocks_stay_whole(const ModelFiles& files, const std::vector<Shard>& shards, WeightStorage storage) {
+  const auto table = tensor_table(files.spec, files.names);
+  bool whole = true;
+  for (const auto& shard : shards) {
+    for (std::size_t i = 0; i < table.layers.size(); ++i) {
+      each_tensor([&](const TensorRow& row) {
+        if (!row.present() || row.column_split == Split::whole) return;
+        const Format format = format_of_part(files.weights.tensors().empty() ? nullptr : &files.weights, row.parts[0],
+                                             files.names.base, storage, files.stored);
+        const auto slice = slice_of(row, row.parts[0], shard, &shard.layers[i]);
+        const Index block = block_of(format).elements;
+        whole = whole && slice.column % block == 0 && slice.columns % block == 0;
+      }, table.layers[i]);
+    }
+  }
+  return whole;
+}
+
+std::vector<Shard> shards_of(const ModelSpec& spec, int tp, RowParallel row_parallel) {
+  std::vector<Shard> shards;
+  for (int rank = 0; rank < tp; ++rank) shards.push_back(shard_of(spec, tp, rank, row_parallel));
+  return shards;
+}
+
+/// ranges of each rank, times `unit`.
+template <class F>
+std::vector<Range> ranges_of(const std::vector<Shard>& shards, Index unit, F&& range) {
+  std::vector<Range> ranges;
+  for (const auto& shard : shards) ranges.push_back({range(shard).begin * unit, range(shard).end * unit});
+  return ranges;
+}
+
+Block make_block(const ModelSpec& spec, int number, const std::vector<Shard>& shards, int tp_rank,
+                 const std::vector<int>& windows) {
+  const auto layer = static_cast<std::size_t>(number);
+  const Shard& mine = shards[static_cast<std::size_t>(tp_rank)];
+  Block block{.number = number, .spec = spec.layers[layer], .shard = mine.layers[layer]};
+  const AttentionSpec& attention = block.spec.attention;
+  block.pool = static_cast<int>(std::ranges::find(windows, attention.window) - windows.begin());
+  block.attention = {.heads = static_cast<int>(block.shard.heads.size()),
+                     .kv_heads = static_cast<int>(block.shard.kv_heads.size()),
+                     .head_dim = attention.head_dim,
+                     .scale = attention.scale,
+                     .softcap = attention.softcap,
+                     .window = attention.window,
+                     .causal = attention.causal};
+  const auto outputs = ranges_of(shards, 1, [](const Shard& s) { return s.hidden; });
+  block.o = {mine.row_parallel,
+             ranges_of(shards, attention.head_dim, [&](const Shard& s) { return s.layers[layer].heads; }), outputs};
+  block.down = {mine.row_parallel, ranges_of(shards, 1, [&](const Shard& s) { return s.layers[layer].intermediate; }),
+                outputs};
+  const bool whole_experts = block.shard.experts.size() < block.spec.mlp.experts;
+  if (whole_experts) block.down.kind = RowParallel::reduce;
+  return block;
+}
+
+template <class X>
+std::size_t bytes_of_buffers(const ModelSpec& spec, const ModelParts& parts, int tp_rank, const ModelLimits& limits) {
+  const Exec exec;
+  Workspace workspace = Workspace::counting();
+  const PassBuffers pass(exec, workspace, spec, limits.batch_tokens);
+  std::size_t blocks = 0;
+  for (const auto& block : parts.blocks)
+    blocks = std::max(blocks, block_bytes<X>(exec, block, spec.hidden_size, limits.batch_tokens,
+                                             partials_of(parts, limits), tp_rank));
+  const LogitBuffers<X> logits(exec, workspace, spec, parts.shards[static_cast<std::size_t>(tp_rank)],
+                               limits.logit_rows);
+  return std::max(pass.bytes + blocks, workspace.peak());
 }
 
 }  // namespace
 
-MemoryPlan memory_plan(const ModelSpec& spec, const Layout& layout, int pp_rank, int tp_rank, DType type,
-                       const ModelLimits& limits) {
-  return type == DType::f32 ? plan_of<float>(spec, layout, pp_rank, tp_rank, limits)
-                            : plan_of<bf16>(spec, layout, pp_rank, tp_rank, limits);
+ModelParts parts_of(const ModelFiles& files, const Layout& layout, int pp_rank, int tp_rank,
+                    const ModelNumbers& numbers) {
+  const ModelSpec& spec = files.spec;
+  ModelParts parts;
+  parts.layers = stages_of(spec, layout.pp)[static_cast<std::size_t>(pp_rank)];
+  parts.shards = shards_of(spec, layout.tp, RowParallel::reduce);
+  if (layout.tp > 1 && (numbers.type == DType::f32 || !blocks_stay_whole(files, parts.shards, numbers.weights)))
+    parts.shards = shards_of(spec, layout.tp, RowParallel::gather);
+  for (std::size_t i = 0; i < spec.layers.size(); ++i) {
+    const AttentionSpec& attention = spec.layers[i].attention;
+    parts.kv.push_back({static_cast<int>(parts.shards[static_cast<std::size_t>(tp_rank)].layers[i].kv_heads.size()),
+                        attention.head_dim, attention.window});
+  }
+  const auto windows = kv_pool_windows(parts.kv);
+  std::vector<Block> all;
+  for (int number = 0; number < spec.layer_count(); ++number)
+    all.push_back(make_block(spec, number, parts.shards, tp_rank, windows));
+  for (std::size_t pool = 0; pool < windows.size(); ++pool)
+    parts.pools.push_back(std::ranges::find(all, static_cast<int>(pool), &Block::pool)->attention);
+  parts.blocks.assign(all.begin() + parts.layers.begin, all.begin() + parts.layers.end);
+  return parts;
+}
+
+Index partials_of(const ModelParts& parts, const ModelLimits& limits) {
+  Index most = 0;
+  for (const auto& pool : parts.pools)
+    most = std::max(most, attention_scratch(pool, {limits.batch_tokens, limits.batch_sequences,
+                                                   limits.kv_tokens + limits.batch_tokens}));
+  return most;
+}
+
+std::size_t workspace_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_rank, DType type,
+                            const ModelLimits& limits) {
+  return type == DType::f32 ? bytes_of_buffers<float>(spec, parts, tp_rank, limits)
+                            : bytes_of_buffers<bf16>(spec, parts, tp_rank, limits);
+}
+
+MemoryPlan memory_plan(const ModelFiles& files, const Layout& layout, int pp_rank, int tp_rank,
+                       const ModelNumbers& numbers, const ModelLimits& limits) {
+  const auto parts = parts_of(files, layout, pp_rank, tp_rank, numbers);
+  MemoryPlan plan;
+  plan.parameters = parameter_bytes(files.weights.tensors().empty() ? nullptr : &files.weights,
+                                    tensor_table(files.spec, files.names), files.names.base, parts.layers,
+                                    parts.shards[static_cast<std::size_t>(tp_rank)], numbers.weights, files.stored);
+  if (limits.kv_tokens > 0)
+    plan.kv_cache = PagedKv::bytes(numbers.kv_type, parts.kv, parts.layers,
+                                   {limits.kv_tokens, limits.batch_sequences, limits.batch_tokens});
+  plan.workspace = workspace_bytes(files.spec, parts, tp_rank, numbers.type, limits);
+  plan.libraries = host_reaches_memory ? 0 : 512ULL << 20;
+  return plan;
 }
 
 void check_memory(const MemoryPlan& plan, std::uint64_t needed, int ranks) {
   const std::uint64_t available = device_facts().available;
   if (available != 0 && needed > available) {
-    throw MemoryError("the model does not fit: the {} ranks that share this memory need {} (this one {} of weights, {} of KV cache, "
-                      "{} of scratch), {} is free; use bf16, a shorter context or more nodes", ranks,
-                      human_bytes(needed), human_bytes(plan.parameters), human_bytes(plan.kv_cache),
-                      human_bytes(plan.workspace + plan.libraries), human_bytes(available));
+    throw MemoryError(
+        "the model does not fit: the {} ranks that share this memory need {} (this one {} of weights, {} of KV cache, "
+        "{} of scratch), {} is free; use bf16, a shorter context or more nodes",
+        ranks, human_bytes(needed), human_bytes(plan.parameters), human_bytes(plan.kv_cache),
+        human_bytes(plan.workspace + plan.libraries), human_bytes(available));
   }
 }
 

@@ -6,12 +6,15 @@
 #include <grist/layers/cross_entropy.hpp>
 #include <grist/layers/embedding.hpp>
 #include <grist/layers/linear.hpp>
-#include <grist/layers/rms_norm.hpp>
+#include <grist/layers/residual.hpp>
 #include <grist/layers/rope.hpp>
 #include <grist/model/decoder_block.hpp>
+#include <grist/model/model_buffers.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <optional>
 
 namespace grist {
 namespace {
@@ -19,9 +22,13 @@ namespace {
 /// picked [rows, hidden] = x [rows(i), hidden].
 void pick_rows(const Exec& exec, View2<const float> x, View1<const int> rows, View2<float> picked) {
   const Index hidden = x.extent(1);
+  using Team = Kokkos::TeamPolicy<Exec>;
   Kokkos::parallel_for(
-      "grist::model::pick_rows", Indices<Exec>(exec, 0, picked.size()),
-      KOKKOS_LAMBDA(Index i) { picked(i / hidden, i % hidden) = x(rows(i / hidden), i % hidden); });
+      "grist::model::pick_rows", Team(exec, static_cast<int>(picked.extent(0)), Kokkos::AUTO),
+      KOKKOS_LAMBDA(const Team::member_type& team) {
+        const Index row = team.league_rank();
+        Kokkos::parallel_for(Kokkos::TeamVectorRange(team, hidden), [&](Index i) { picked(row, i) = x(rows(row), i); });
+      });
 }
 
 void number_rows(const Exec& exec, View1<int> rows) {
@@ -29,196 +36,220 @@ void number_rows(const Exec& exec, View1<int> rows) {
                        KOKKOS_LAMBDA(Index i) { rows(i) = static_cast<int>(i); });
 }
 
-template <class T>
+void scale(const Exec& exec, float factor, View2<float> x) {
+  Kokkos::parallel_for(
+      "grist::model::scale", Indices<Exec>(exec, 0, x.size()), KOKKOS_LAMBDA(Index i) { x.data()[i] *= factor; });
+}
+
+/// cap tanh(x / cap), which stays within the cap (Gemma 2).
+void soft_cap(const Exec& exec, float cap, View2<float> x) {
+  Kokkos::parallel_for("grist::model::soft_cap", Indices<Exec>(exec, 0, x.size()),
+                       KOKKOS_LAMBDA(Index i) { x.data()[i] = cap * Kokkos::tanh(x.data()[i] / cap); });
+}
+
+/// A slope per head, as BLOOM has them for any number of heads (Press et al. 2022): powers of 2^(-8 / n) for the
+/// largest power of two n that the heads fill, then every other one for 2n.
+std::vector<float> alibi_slopes(int heads) {
+  const int n = static_cast<int>(std::bit_floor(static_cast<unsigned>(heads)));
+  std::vector<float> slopes;
+  for (int i = 1; i <= n; ++i) slopes.push_back(static_cast<float>(std::pow(2.0, -8.0 * i / n)));
+  for (int i = 0; n + i < heads; ++i) slopes.push_back(static_cast<float>(std::pow(2.0, -4.0 * (2 * i + 1) / n)));
+  return slopes;
+}
+
+Buffer<float> on_device(const std::string& label, std::span<const float> values) {
+  Buffer<float> buffer(label, std::ssize(values));
+  Kokkos::deep_copy(buffer.view(), Kokkos::View<const float*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(
+                                       values.data(), values.size()));
+  return buffer;
+}
+
+template <class X>
 class Decoder final : public Model {
 public:
-  Decoder(const ModelFiles& files, const ProcessGrid& grid, const ModelOptions& options)
+  Decoder(const ModelFiles& files, const ProcessGrid& grid, const ModelOptions& options, ModelParts parts)
       : Model(files.spec, grid, options.limits),
-        layers_(stages_of(spec_, grid.layout().pp)[static_cast<std::size_t>(grid.pp().rank())]),
-        shard_(shard_of(spec_, grid.layout().tp, grid.tp().rank())),
-        gemm_(make_gemm(options.gemm)),
-        graph_(options.replay ? make_graph() : nullptr),
-        parameters_(files, rows_of_stage(spec_, layers_), shard_, grid.tp().rank() == 0, options.progress),
-        cache_(static_cast<int>(layers_.size()), static_cast<int>(shard_.kv_heads.size()), limits_.cache_tokens,
-               spec_.head_dim),
-        workspace_(memory_plan(spec_, grid.layout(), grid.pp().rank(), grid.tp().rank(), dtype_of<T>, limits_).workspace),
-        batch_(limits_.batch_tokens, limits_.batch_sequences, limits_.cache_tokens, heads() / kv_heads()),
-        inverse_frequencies_("inverse_frequencies", spec_.head_dim / 2) {
-    for (Index layer = layers_.begin; layer < layers_.end; ++layer) blocks_.emplace_back(parameters_, layer);
-    Kokkos::deep_copy(inverse_frequencies_.view(),
-                      Kokkos::View<const float*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(
-                          spec_.inverse_frequencies.data(), spec_.inverse_frequencies.size()));
-    head_ = parameters_.matrix(parameters_.matrix("head").size() != 0 ? "head" : "embedding");
+        kv_type_(options.numbers.kv_type),
+        parts_(std::move(parts)),
+        products_(options.products),
+        graph_(options.replay && grid.tp().size() == 1 ? make_graph() : nullptr),
+        parameters_(files.weights, tensor_table(spec_, files.names), files.names.base, parts_.layers, shard(),
+                    options.numbers.weights, options.progress),
+        partials_(partials_of(parts_, options.limits)),
+        workspace_(workspace_bytes(spec_, parts_, grid.tp().rank(), dtype_of<X>, options.limits)),
+        batch_({options.limits.batch_tokens, options.limits.batch_sequences,
+                options.limits.kv_tokens + options.limits.batch_tokens},
+               spec_.vocab_size, parts_.pools) {
+    for (const auto& rope : spec_.ropes) ropes_.emplace_back(rope);
+    for (Block& block : parts_.blocks) {
+      block.weights = weights().layers[static_cast<std::size_t>(block.number)];
+      const AttentionSpec& attention = block.spec.attention;
+      if (attention.position != Position::alibi) continue;
+      if (slopes_.size() == 0) slopes_ = on_device("alibi slopes", alibi_slopes(attention.heads));
+      block.attention.alibi_slopes =
+          View1<const float>(slopes_.data() + block.shard.heads.begin, block.shard.heads.size());
+    }
   }
 
-  std::span<const float> forward(const Exec& exec, std::span<const BatchItem> items, bool logits) override {
-    const Workspace::Scope scope(workspace_);
-    const auto x = run_blocks(exec, items);
-    if (!last_stage() || !logits) return {};
-    return gathered_logits(exec, x, batch_.last_rows(), batch_.sequences());
+  [[nodiscard]] bool first_stage() const override { return parts_.layers.begin == 0; }
+  [[nodiscard]] bool last_stage() const override { return parts_.layers.end == spec_.layer_count(); }
+  [[nodiscard]] Range vocabulary() const override { return shard().vocabulary; }
+  [[nodiscard]] std::unique_ptr<PagedKv> make_kv(Index tokens) const override {
+    return std::make_unique<PagedKv>(kv_type_, parts_.kv, parts_.layers,
+                                     KvLimits{tokens, limits_.batch_sequences, limits_.batch_tokens});
   }
 
-  std::vector<float> all_logits(const Exec& exec, const BatchItem& item) override {
-    const Workspace::Scope scope(workspace_);
-    const auto x = run_blocks(exec, {&item, 1});
-    std::vector<float> all;
-    if (!last_stage()) return all;
-    for_row_pieces(exec, [&](View1<const int> rows) {
-      const auto piece = gathered_logits(exec, x, rows, 0);
-      all.insert(all.end(), piece.begin(), piece.end());
-    });
-    return all;
+  View2<float> run(const Exec& exec, PagedKv* kv, const Inputs& inputs) override {
+    const auto region = Kokkos::Profiling::ScopedRegion("grist::model::run");
+    frame_.reset();
+    frame_.emplace(workspace_);
+    batch_.assign(exec, inputs.items);
+    const Index tokens = batch_.tokens();
+    if (inputs.embeddings.size() != 0 && (static_cast<Index>(inputs.embeddings.extent(0)) != tokens ||
+                                          static_cast<Index>(inputs.embeddings.extent(1)) != spec_.hidden_size))
+      throw ShapeError("model: embeddings [{}, {}] for {} tokens of {}", inputs.embeddings.extent(0),
+                       inputs.embeddings.extent(1), tokens, spec_.hidden_size);
+    pass_ = PassBuffers(exec, workspace_, spec_, tokens);
+    products_.serve(batch_.few());
+    if (!first_stage()) grid_.pp().recv(exec, flat(pass_.x), grid_.pp().rank() - 1);
+    const auto enqueue = [&] { run_stage(exec, kv, inputs); };
+    const bool same_every_time = batch_.few() == tokens && inputs.embeddings.size() == 0 && inputs.hidden.empty();
+    if (graph_ == nullptr || !same_every_time) {
+      enqueue();
+    } else {
+      auto key = batch_.launches();
+      key.push_back(reinterpret_cast<Index>(kv));
+      graph_->run(exec, key, enqueue);
+    }
+    if (!last_stage()) grid_.pp().send(exec, as_const(flat(pass_.x)), grid_.pp().rank() + 1);
+    return pass_.x;
   }
 
-  std::vector<float> score(const Exec& exec, const BatchItem& item, std::span<const int> targets) override {
-    const Workspace::Scope scope(workspace_);
-    const auto x = run_blocks(exec, {&item, 1});
-    std::vector<float> nll(item.ids.size());
+  View2<float> logits(const Exec& exec) override {
+    if (!last_stage()) return {};
+    products_.serve(batch_.sequences());  // one row of each sequence, whatever it brought
+    return local_logits(exec, batch_.last_rows()).logits;
+  }
+
+  View2<float> logits(const Exec& exec, View1<const int> rows) override {
+    if (!last_stage()) return {};
+    products_.serve(0);
+    return local_logits(exec, rows).logits;
+  }
+
+  std::vector<float> score(const Exec& exec, PagedKv* kv, const BatchItem& item,
+                           std::span<const int> targets) override {
+    if (targets.size() != item.ids.size())
+      throw ShapeError("model: {} targets for {} tokens", targets.size(), item.ids.size());
+    for (const int id : targets)
+      if (id < 0 || id >= spec_.vocab_size)
+        throw InputError("target {} is out of range, the vocabulary has {}", id, spec_.vocab_size);
+    run(exec, kv, {.items = {&item, 1}});
+    std::vector<float> nll(targets.size());
     if (last_stage()) {
-      std::size_t done = 0;
-      for_row_pieces(exec, [&](View1<const int> rows) {
-        const auto piece = row_scores(exec, x, rows, targets.subspan(done, rows.size()));
-        std::ranges::copy(piece, nll.begin() + static_cast<std::ptrdiff_t>(done));
-        done += piece.size();
-      });
+      const Buffer<int> numbers("row numbers", std::ssize(targets)), ids("targets", std::ssize(targets));
+      number_rows(exec, numbers.view());
+      Kokkos::deep_copy(ids.view(), Kokkos::View<const int*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(
+                                        targets.data(), targets.size()));
+      for (Index first = 0; first < std::ssize(targets); first += limits_.logit_rows) {
+        const Index count = std::min(limits_.logit_rows, static_cast<Index>(std::ssize(targets)) - first);
+        score_rows(exec, View1<const int>(numbers.data() + first, count), View1<const int>(ids.data() + first, count),
+                   nll.data() + first);
+      }
     }
     grid_.pp().broadcast(nll.data(), static_cast<Index>(nll.size()), grid_.layout().pp - 1);
     return nll;
   }
 
 private:
-  [[nodiscard]] bool first_stage() const { return layers_.begin == 0; }
-  [[nodiscard]] bool last_stage() const { return layers_.end == spec_.layers; }
-  [[nodiscard]] int heads() const { return static_cast<int>(shard_.heads.size()); }
-  [[nodiscard]] int kv_heads() const { return static_cast<int>(shard_.kv_heads.size()); }
+  [[nodiscard]] const Shard& shard() const { return parts_.shards[static_cast<std::size_t>(grid_.tp().rank())]; }
+  [[nodiscard]] const ModelTensors<Weight>& weights() const { return parameters_.tensors(); }
 
-  enum class Part : Index { blocks, logits };
+  /// A rope table in device memory.
+  struct Rope {
+    explicit Rope(const RopeTable& table)
+        : frequencies(on_device("inverse frequencies", table.inverse_frequencies)),
+          long_frequencies(on_device("long frequencies", table.long_frequencies)) {}
+    Buffer<float> frequencies, long_frequencies;
+  };
 
-  /// Enqueues a part of a forward pass: where all sequences decode and no other rank takes part, as a graph.
-  template <class F>
-  void replayed(const Exec& exec, Part part, F&& enqueue) {
-    most_tiles_ = std::max(most_tiles_, batch_.tiles());
-    if (graph_ == nullptr || batch_.few() != batch_.tokens() || grid_.tp().size() > 1) return enqueue();
-    // With more tiles than ever before attention's scratch has moved: what was recorded until then is not replayed again.
-    graph_->run(exec, {static_cast<Index>(part), batch_.tokens(), batch_.sequences(), batch_.tiles(), most_tiles_}, enqueue);
-  }
-
-  /// Embeds or receives, runs this stage's blocks, sends on; returns x [tokens, hidden] behind the last of them.
-  View2<float> run_blocks(const Exec& exec, std::span<const BatchItem> items) {
-    const auto region = Kokkos::Profiling::ScopedRegion("grist::model::forward");
-    batch_.assign(exec, items);
-    const auto x = workspace_.take<float>(exec, "x", batch_.tokens(), spec_.hidden_size);
-    const auto turns = workspace_.take<float>(exec, "turns", batch_.tokens(), spec_.head_dim);
-    if (!first_stage()) grid_.pp().recv(exec, flat(x), grid_.pp().rank() - 1);
-    replayed(exec, Part::blocks, [&] {
-      if (first_stage()) {
-        layers::embedding(exec, batch_.ids(), parameters_.matrix("embedding"), shard_.vocabulary.begin, x);
-        grid_.tp().all_reduce(exec, flat(x));
-      }
-      layers::rope_turns(exec, batch_.positions(), as_const(inverse_frequencies_.view()), turns);
-      const BlockContext context{exec, grid_.tp(), *gemm_, workspace_, batch_, turns,
-                                 {heads(), kv_heads(), spec_.head_dim, 1.0F / std::sqrt(static_cast<float>(spec_.head_dim)),
-                                  spec_.sliding_window},
-                                 spec_.rms_norm_eps};
-      for (std::size_t i = 0; i < blocks_.size(); ++i) decoder_block(context, blocks_[i], cache_, static_cast<int>(i), x);
-    });
-    if (!last_stage()) grid_.pp().send(exec, as_const(flat(x)), grid_.pp().rank() + 1);
-    return x;
-  }
-
-  /// This rank's columns of the logits of some rows of x: [rows, columns], in `logits`.
-  void local_logits(const Exec& exec, View2<float> x, View1<const int> rows, Index few, View2<float> logits) {
-    const Index count = rows.size(), hidden = spec_.hidden_size;
-    const Workspace::Scope scope(workspace_);
-    const auto picked = workspace_.take<float>(exec, "picked", count, hidden);
-    const auto normed = workspace_.take<T>(exec, "normed rows", count, hidden);
-    pick_rows(exec, as_const(x), rows, picked);
-    layers::rms_norm(exec, as_const(picked), parameters_.vector("norm"), spec_.rms_norm_eps, normed);
-    layers::linear(exec, *gemm_, as_const(normed), head_, {}, few, logits);
-  }
-
-  /// Logits of some rows with the columns of all tp ranks, in host memory.
-  std::span<const float> gathered_logits(const Exec& exec, View2<float> x, View1<const int> rows, Index few) {
-    const Index count = rows.size(), columns = shard_.vocabulary.size(), vocabulary = spec_.vocab_size;
-    const int parts = grid_.layout().tp;
-    const Workspace::Scope scope(workspace_);
-    host_logits_.resize(static_cast<std::size_t>(count * vocabulary));
-    // Slices may differ in width: every rank sends as much as the widest needs.
-    const Index widest = widest_slice();
-    const auto mine = workspace_.take<float>(exec, "logits", count * widest);
-    const auto all = workspace_.take<float>(exec, "all logits", parts * count * widest);
-    const auto enqueue = [&] { local_logits(exec, x, rows, few, View2<float>(mine.data(), count, columns)); };
-    if (few == count)
-      replayed(exec, Part::logits, enqueue);
-    else
-      enqueue();
-    if (parts > 1) grid_.tp().all_gather(exec, as_const(mine), all);
-    const float* const host = staging_.load(exec, as_const(parts > 1 ? all : mine));
-    for (int part = 0; part < parts; ++part) {
-      const auto range = shard_of(spec_, parts, part).vocabulary;
-      for (Index row = 0; row < count; ++row)
-        std::copy_n(host + part * count * widest + row * range.size(), range.size(),
-                    host_logits_.data() + row * vocabulary + range.begin);
+  /// Embeds, or takes what the stage before sent, and runs this stage's blocks.
+  void run_stage(const Exec& exec, PagedKv* kv, const Inputs& inputs) {
+    if (first_stage()) embed(exec, inputs);
+    std::vector<View2<const float>> cos_sin;
+    for (std::size_t i = 0; i < ropes_.size(); ++i) {
+      const RopeTable& table = spec_.ropes[i];
+      layers::rope_cos_sin(exec, batch_.positions(), batch_.lengths(),
+                           {as_const(ropes_[i].frequencies.view()), as_const(ropes_[i].long_frequencies.view()),
+                            table.scale, table.long_after, table.theta, table.factor},
+                           pass_.cos_sin[i]);
+      cos_sin.push_back(as_const(pass_.cos_sin[i]));
     }
-    return host_logits_;
+    const BlockContext context{exec, grid_.tp(), products_, workspace_, batch_, kv, cos_sin, partials_};
+    for (const Block& block : parts_.blocks) {
+      decoder_block<X>(context, block, pass_.x);
+      for (const auto& hidden : inputs.hidden)
+        if (hidden.layer == block.number) Kokkos::deep_copy(exec, hidden.out, pass_.x);
+    }
   }
 
-  std::vector<float> row_scores(const Exec& exec, View2<float> x, View1<const int> rows, std::span<const int> targets) {
-    const Index count = rows.size();
-    const Workspace::Scope scope(workspace_);
-    const auto logits = workspace_.take<float>(exec, "logits", count, shard_.vocabulary.size());
-    const auto highest = workspace_.take<float>(exec, "highest", count);
-    const auto sums = workspace_.take<float>(exec, "sums", count);
-    const auto target_logits = workspace_.take<float>(exec, "target logits", count);
-    local_logits(exec, x, rows, 0, logits);
-    const Buffer<int> ids("targets", count);
-    Kokkos::deep_copy(ids.view(), Kokkos::View<const int*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(targets.data(), count));
-    layers::cross_entropy_highest(exec, as_const(logits), highest);
-    grid_.tp().all_reduce(exec, highest, Reduction::max);
-    layers::cross_entropy_sums(exec, as_const(logits), as_const(ids.view()), shard_.vocabulary.begin, as_const(highest),
-                               sums, target_logits);
-    grid_.tp().all_reduce(exec, sums);
-    grid_.tp().all_reduce(exec, target_logits);
+  void embed(const Exec& exec, const Inputs& inputs) {
+    if (inputs.embeddings.size() != 0) {
+      Kokkos::deep_copy(exec, pass_.x, inputs.embeddings);
+    } else {
+      layers::embedding(exec, batch_.ids(), weights().embedding, shard().vocabulary.begin, pass_.x);
+      grid_.tp().all_reduce(exec, flat(pass_.x));
+      // Rounded to the type of activations, as the reference does.
+      if (spec_.embedding_scale != 1) scale(exec, static_cast<float>(X(spec_.embedding_scale)), pass_.x);
+    }
+    if (spec_.learned_positions > 0) {
+      layers::embedding(exec, batch_.positions(), weights().positions, 0, pass_.positions);
+      layers::residual(exec, as_const(pass_.positions), pass_.x);
+    }
+    if (spec_.embedding_norm)
+      norm(exec, spec_.final_norm, as_const(pass_.x), weights().embedding_norm, weights().embedding_norm_bias, pass_.x);
+  }
+
+  /// This rank's columns of the logits of some rows of x.
+  LogitBuffers<X> local_logits(const Exec& exec, View1<const int> rows) {
+    const Workspace::Scope scope(workspace_);  // what is taken stays as it is until something else is
+    LogitBuffers<X> b(exec, workspace_, spec_, shard(), rows.size());
+    pick_rows(exec, as_const(pass_.x), rows, b.picked);
+    norm(exec, spec_.final_norm, as_const(b.picked), weights().final_norm, weights().final_norm_bias, b.normed);
+    layers::linear(exec, products_, as_const(b.normed), weights().head, vector_of(weights().head_bias), b.logits);
+    if (spec_.logit_scale != 1) scale(exec, spec_.logit_scale, b.logits);
+    if (spec_.logit_softcap != 0) soft_cap(exec, spec_.logit_softcap, b.logits);
+    return b;
+  }
+
+  void score_rows(const Exec& exec, View1<const int> rows, View1<const int> targets, float* nll) {
+    products_.serve(0);
+    const auto b = local_logits(exec, rows);
+    layers::cross_entropy_highest(exec, as_const(b.logits), b.highest);
+    grid_.tp().all_reduce(exec, b.highest, Reduction::max);
+    layers::cross_entropy_sums(exec, as_const(b.logits), targets, shard().vocabulary.begin, as_const(b.highest), b.sums,
+                               b.target_logits);
+    grid_.tp().all_reduce(exec, b.sums);
+    grid_.tp().all_reduce(exec, b.target_logits);
     exec.fence("grist::model: scores for the host");
-    const auto h = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, highest);
-    const auto s = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, sums);
-    const auto t = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, target_logits);
-    std::vector<float> nll(static_cast<std::size_t>(count));
-    for (Index i = 0; i < count; ++i) nll[static_cast<std::size_t>(i)] = std::log(s(i)) + h(i) - t(i);
-    return nll;
+    const auto h = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, b.highest);
+    const auto s = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, b.sums);
+    const auto t = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, b.target_logits);
+    for (Index i = 0; i < static_cast<Index>(rows.size()); ++i) nll[i] = std::log(s(i)) + h(i) - t(i);
   }
 
-  /// Calls f with all rows of the batch, as many at a time as the plan has room for.
-  template <class F>
-  void for_row_pieces(const Exec& exec, F&& f) {
-    const Buffer<int> numbers("row numbers", batch_.tokens());
-    number_rows(exec, numbers.view());
-    for (Index first = 0; first < batch_.tokens(); first += limits_.logit_rows) {
-      f(View1<const int>(numbers.data() + first, std::min(limits_.logit_rows, batch_.tokens() - first)));
-    }
-  }
-
-  [[nodiscard]] Index widest_slice() const {
-    Index widest = 0;
-    for (int part = 0; part < grid_.layout().tp; ++part)
-      widest = std::max(widest, shard_of(spec_, grid_.layout().tp, part).vocabulary.size());
-    return widest;
-  }
-
-  Range layers_;
-  TensorShard shard_;
-  std::unique_ptr<Gemm> gemm_;
+  DType kv_type_;
+  ModelParts parts_;
+  Products products_;
   std::unique_ptr<Graph> graph_;
-  Index most_tiles_ = 0;
-  Parameters<T> parameters_;
-  std::vector<BlockWeights<T>> blocks_;
-  View2<const T> head_;
-  KvCache<T> cache_;
+  Parameters parameters_;
+  Index partials_;
   Workspace workspace_;
   Batch batch_;
-  Buffer<float> inverse_frequencies_;
-  Staging staging_;
-  std::vector<float> host_logits_;
+  std::vector<Rope> ropes_;
+  Buffer<float> slopes_;
+  std::optional<Workspace::Scope> frame_;  // of the last pass
+  PassBuffers pass_;
 };
 
 }  // namespace
@@ -227,12 +258,13 @@ std::unique_ptr<Model> make_model(const ModelFiles& files, const ProcessGrid& gr
   const auto& layout = grid.layout();
   if (layout.dp * layout.cp * layout.ep != 1)
     throw UsageError("layout {}: a model runs over tp and pp", to_string(layout));
-  switch (options.type) {
-    case DType::f32: return std::make_unique<Decoder<float>>(files, grid, options);
-    case DType::bf16: return std::make_unique<Decoder<bf16>>(files, grid, options);
+  auto parts = parts_of(files, layout, grid.pp().rank(), grid.tp().rank(), options.numbers);
+  switch (options.numbers.type) {
+    case DType::f32: return std::make_unique<Decoder<float>>(files, grid, options, std::move(parts));
+    case DType::bf16: return std::make_unique<Decoder<bf16>>(files, grid, options, std::move(parts));
     case DType::f16: break;
   }
-  throw UsageError("models run in f32 or bf16, not in {}", name_of(options.type));
+  throw UsageError("models run in f32 or bf16, not in {}", name_of(options.numbers.type));
 }
 
 }  // namespace grist

@@ -1,12 +1,11 @@
-// A model: this rank's stage and slices, and the forward pass over them.
+// A model: this rank's stage and slices, and the forward pass over them. Device memory in, device memory out.
 #pragma once
 
-#include <grist/backends/gemm.hpp>
 #include <grist/comm/process_grid.hpp>
 #include <grist/model/batch.hpp>
 #include <grist/model/family.hpp>
 #include <grist/model/memory_plan.hpp>
-#include <grist/model/parameters.hpp>
+#include <grist/model/paged_kv.hpp>
 
 #include <memory>
 #include <span>
@@ -15,17 +14,32 @@ namespace grist {
 
 /// What a model is built with. All ranks of the grid give the same.
 struct ModelOptions {
-  DType type = DType::f32;  // of weights, activations and KV cache: f32 or bf16
-  std::string gemm = "auto";
+  ModelNumbers numbers;
+  std::string products = "auto";  // provider of matrix products
   ModelLimits limits;
-  bool replay = false;  // decode steps by a graph where the device has one: then the execution space instance is the model's
-                        // alone, because Kokkos moves the scratch memory of an instance when another kernel wants more
+  bool replay =
+      false;  // decode steps by a graph where the device has one: then the execution space instance is the model's
+              // alone, because Kokkos moves the scratch memory of an instance when another kernel wants more
   Progress progress;  // called while loading, may be empty
 };
 
-/// One decoder-only transformer over the ranks of a grid. Its methods are collective over the grid: all ranks call them
-/// with the same tokens. Owns weights, KV cache and scratch; a warm forward allocates nothing on the host. The grid must
-/// outlive the model.
+/// A copy of x [tokens, hidden] after a layer; written on the ranks whose stage has the layer.
+struct HiddenState {
+  int layer;
+  View2<float> out;
+};
+
+/// What a forward pass begins from, and what it leaves beside x.
+struct Inputs {
+  std::span<const BatchItem> items;
+  View2<const float> embeddings =
+      {};  // [tokens, hidden] in place of those of the items' ids, scaled; read on the first stage
+  std::span<const HiddenState> hidden = {};
+};
+
+/// One decoder over the ranks of a grid. Its methods are collective over the grid: all ranks call them with the same
+/// items. Owns weights and scratch, not the cache; a warm pass allocates nothing on the host. The grid must outlive the
+/// model.
 class Model {
 public:
   virtual ~Model() = default;
@@ -33,18 +47,29 @@ public:
   [[nodiscard]] const ModelSpec& spec() const { return spec_; }
   [[nodiscard]] const ProcessGrid& grid() const { return grid_; }
   [[nodiscard]] const ModelLimits& limits() const { return limits_; }
+  [[nodiscard]] virtual bool first_stage() const = 0;
+  [[nodiscard]] virtual bool last_stage() const = 0;
+  /// This rank's columns of the logits.
+  [[nodiscard]] virtual Range vocabulary() const = 0;
 
-  /// Runs new tokens through all stages and returns the logits behind the last token of each item, in host memory
-  /// [items, vocabulary], on the ranks of the last stage; an empty span elsewhere. Items with few tokens come first.
-  /// With `logits` false nothing is computed behind the last block. The span is valid until the next call.
-  virtual std::span<const float> forward(const Exec& exec, std::span<const BatchItem> items, bool logits = true) = 0;
+  /// A cache for this model's layers, for sequences of `tokens` tokens together, limits().batch_sequences of them at a
+  /// time where layers have windows: the caller's.
+  [[nodiscard]] virtual std::unique_ptr<PagedKv> make_kv(Index tokens) const = 0;
 
-  /// Runs one sequence's new tokens and returns the negative log-likelihood of `targets` (one per token) behind each of
-  /// them, on all ranks.
-  virtual std::vector<float> score(const Exec& exec, const BatchItem& item, std::span<const int> targets) = 0;
+  /// Enqueues a forward pass over all stages. Returns x [tokens, hidden] after this stage's last block, valid until the
+  /// next call. `kv` null: without a cache, every item is a whole sequence. Throws ShapeError, InputError (ids).
+  virtual View2<float> run(const Exec& exec, PagedKv* kv, const Inputs& inputs) = 0;
 
-  /// Runs one sequence's new tokens and returns the logits behind each of them as forward does.
-  virtual std::vector<float> all_logits(const Exec& exec, const BatchItem& item) = 0;
+  /// Of the last pass, on the last stage: logits [items, this rank's columns] after the last token of each item. Empty
+  /// on other stages. Valid until the next call.
+  virtual View2<float> logits(const Exec& exec) = 0;
+  /// The same after each of some tokens of the pass, at most limits().logit_rows.
+  virtual View2<float> logits(const Exec& exec, View1<const int> rows) = 0;
+
+  /// Runs one sequence's new tokens and returns the negative log-likelihood of `targets` (one per token) after each of
+  /// them, on all ranks. Throws InputError for a target outside the vocabulary.
+  virtual std::vector<float> score(const Exec& exec, PagedKv* kv, const BatchItem& item,
+                                   std::span<const int> targets) = 0;
 
 protected:
   Model(ModelSpec spec, const ProcessGrid& grid, ModelLimits limits)

@@ -1,148 +1,273 @@
 #include <grist/model/parameters.hpp>
 
 #include <grist/core/errors.hpp>
+#include <grist/core/staging.hpp>
 
 #include <algorithm>
-#include <set>
+#include <array>
+#include <cstring>
 
 namespace grist {
 namespace {
 
-std::string file_name(const ModelFiles& files, const Family& family, std::string_view name) {
-  return files.gguf ? family.gguf_name(name) : std::string(name);
+bool one_per_expert(const Source& source) { return source.tensor.find("{}") != std::string::npos; }
+
+std::string name_of_expert(const Source& source, Index expert) {
+  std::string name = source.tensor;
+  if (const auto at = name.find("{}"); at != std::string::npos) name.replace(at, 2, std::to_string(expert));
+  return name;
+}
+
+const Source* held_source(const io::Weights& weights, const TensorPart& part, const std::string& base) {
+  const auto found =
+      std::ranges::find_if(part.sources, [&](const Source& s) { return find_source(weights, s, base) != nullptr; });
+  return found == part.sources.end() ? nullptr : &*found;
 }
 
 std::string joined(const std::vector<std::string>& names) {
   constexpr std::size_t most = 8;
   std::string result;
-  for (std::size_t i = 0; i < std::min(most, names.size()); ++i) result += std::format("{}'{}'", i ? ", " : "", names[i]);
+  for (std::size_t i = 0; i < std::min(most, names.size()); ++i)
+    result += std::format("{}'{}'", i ? ", " : "", names[i]);
   if (names.size() > most) result += std::format(" and {} more", names.size() - most);
   return result;
 }
 
-std::string any_file(const ModelFiles& files) {
-  return files.weights.tensors().empty() ? std::string("the model's files")
-                                         : files.weights.file_of(files.weights.tensors().begin()->second);
+template <class F>
+void every_row(const TensorTable& table, F&& f) {
+  each_first_tensor(f, table);
+  for (const auto& layer : table.layers) each_tensor(f, layer);
+  each_last_tensor(f, table);
 }
 
-/// Every tensor that the model needs is there with its shape, and every tensor that is there has a use.
-void check_files(const ModelFiles& files, const Family& family) {
-  std::vector<std::string> missing;
-  std::set<std::string, std::less<>> known;
-  for (const auto& row : tensor_table(files.spec)) {
-    const auto name = file_name(files, family, row.name);
-    known.insert(name);
-    const auto* tensor = files.weights.find(name);
-    if (tensor == nullptr) {
-      if (row.tied_to.empty()) missing.push_back(name);
-    } else if (tensor->shape != row.shape) {
-      throw InputError("{}: tensor '{}' has shape {}, the config wants {}", files.weights.file_of(*tensor), name,
-                       io::text_of(tensor->shape), io::text_of(row.shape));
+/// One block of a format, at any address.
+void decode(Format format, const std::byte* from, float* to) {
+  with_format(format, [=]<class Block>(Block block) {
+    std::memcpy(&block, from, sizeof block);
+    block.decode(to);
+  });
+}
+
+/// Where a rank's rows of a part come from.
+struct PartReader {
+  std::vector<const io::TensorInfo*> tensors;  // of each expert held; one and the same where one tensor holds all
+  std::vector<const std::byte*> data;
+  const Source* source;
+  Format stored, wanted;
+  io::Slice slice;
+  Index first_expert;
+
+  /// Writes row `row` of the slice of a held expert, as `wanted`.
+  void read(Index expert, Index row, std::byte* to) const {
+    const auto e = static_cast<std::size_t>(expert);
+    const Index part_row = slice.row + row;
+    const Index from =
+        source->file_row(part_row) + (source->expert_rows > 0 ? (first_expert + expert) * source->expert_rows : 0);
+    if (source->transposed) return read_transposed(data[e], from, to);
+    const std::byte* begin =
+        data[e] + from * row_bytes(stored, tensors[e]->columns()) + row_bytes(stored, slice.column);
+    if (stored == wanted) {
+      std::memcpy(to, begin, static_cast<std::size_t>(row_bytes(stored, slice.columns)));
+      return;
+    }
+    const auto [elements, bytes] = block_of(stored);
+    std::array<float, 256> block;  // as long as the longest block
+    for (Index done = 0; done < slice.columns; done += elements, begin += bytes) {
+      decode(stored, begin, block.data());
+      for (Index i = 0; i < elements; ++i) store(block[static_cast<std::size_t>(i)], done + i, to);
     }
   }
-  if (!missing.empty()) throw InputError("{}: tensors that the model needs are missing: {}", any_file(files), joined(missing));
-  std::vector<std::string> unused;
-  for (const auto& [name, tensor] : files.weights.tensors())
-    if (!known.contains(name) && !family.derived(name)) unused.push_back(name);
-  if (!unused.empty())
-    throw InputError("{}: tensors that this model does not use: {}", any_file(files), joined(unused));
-}
 
-/// Reads whole RoPE heads whose rows lie as adjacent pairs and puts them in halves: row (half, i) from row (i, half).
-template <class Out>
-void read_paired_heads(const io::Weights& weights, const io::TensorInfo& tensor, const io::Slice& slice, Index head_dim,
-                       Out* out) {
-  const bool vector = tensor.shape.size() == 1;
-  const Index count = vector ? slice.columns : slice.rows, width = vector ? 1 : slice.columns;
-  std::vector<Out> raw(static_cast<std::size_t>(count * width));
-  weights.read(tensor, slice, raw.data());
-  for (Index row = 0; row < count; ++row) {
-    const Index head = row / head_dim, half = row % head_dim / (head_dim / 2), i = row % (head_dim / 2);
-    std::copy_n(raw.data() + (head * head_dim + 2 * i + half) * width, width, out + row * width);
+private:
+  void read_transposed(const std::byte* tensor, Index column, std::byte* to) const {
+    const Index width = tensors[0]->columns(), bytes = block_of(stored).bytes;
+    float value = 0;
+    for (Index i = 0; i < slice.columns; ++i) {
+      decode(stored, tensor + ((slice.column + i) * width + column) * bytes, &value);
+      store(value, i, to);
+    }
   }
-}
-
-/// Fills a piece of a parameter in device memory.
-template <class Out>
-void load(const ModelFiles& files, const Family& family, const TensorRow& row, const io::Slice& slice, View1<Out> to) {
-  // A tied tensor's own copy in the file is not read: every layout computes with the one that it is tied to.
-  const auto* tensor = files.weights.find(file_name(files, family, row.tied_to.empty() ? row.name : row.tied_to));
-  const auto host = Kokkos::create_mirror_view(Kokkos::HostSpace{}, to);
-  if (files.gguf && family.gguf_pairs_rows(row.name))
-    read_paired_heads(files.weights, *tensor, slice, files.spec.head_dim, host.data());
-  else
-    files.weights.read(*tensor, slice, host.data());
-  Kokkos::deep_copy(to, host);
-}
-
-bool held(const TensorRow& row, bool first_of_tp) { return first_of_tp || !row.on_one_rank; }
+  void store(float value, Index i, std::byte* to) const {
+    if (wanted == Format::f32) {
+      std::memcpy(to + i * 4, &value, 4);
+    } else if (wanted == Format::bf16) {
+      const bf16 rounded(value);
+      std::memcpy(to + i * 2, &rounded, 2);
+    } else {
+      const f16 rounded(value);
+      std::memcpy(to + i * 2, &rounded, 2);
+    }
+  }
+};
 
 }  // namespace
 
-template <class T>
-Parameters<T>::Parameters(const ModelFiles& files, const std::vector<TensorRow>& rows, const TensorShard& shard,
-                          bool first_of_tp, const Progress& progress) {
-  const Family& family = family_named(files.spec.family);
-  check_files(files, family);
-  std::map<std::string, Index> vector_sizes;
-  for (const auto& row : rows) {
-    if (!held(row, first_of_tp)) continue;
-    const auto slice = slice_of(row, shard);
-    if (row.is_matrix()) {
-      auto& matrix = matrices_[row.parameter];
-      matrix.rows += slice.rows;
-      matrix.columns = slice.columns;
-    } else {
-      vector_sizes[row.parameter] += slice.columns;
+const io::TensorInfo* find_source(const io::Weights& weights, const Source& source, const std::string& base,
+                                  Index expert) {
+  const auto name = name_of_expert(source, expert);
+  if (const auto* tensor = weights.find(name)) return tensor;
+  return !base.empty() && name.starts_with(base) ? weights.find(name.substr(base.size())) : nullptr;
+}
+
+void check_tensors(const io::Weights& weights, const TensorTable& table, const std::string& base,
+                   const std::function<bool(const io::TensorInfo&)>& harmless) {
+  const std::string file =
+      weights.tensors().empty() ? "the model's files" : weights.file_of(weights.tensors().begin()->second);
+  std::vector<std::string> missing, unused;
+  std::set<std::string, std::less<>> used;
+  every_row(table, [&](const TensorRow& row) {
+    for (const auto& part : row.parts) {
+      if (part.sources.empty()) continue;
+      const Source* held = held_source(weights, part, base);
+      const Source& source = held != nullptr ? *held : part.sources.front();
+      for (Index expert = 0; expert < (one_per_expert(source) ? row.experts : 1); ++expert) {
+        const auto* tensor = find_source(weights, source, base, expert);
+        if (tensor == nullptr) {
+          missing.push_back(name_of_expert(source, expert));
+        } else if (!tensor->foreign.name.empty()) {
+          throw InputError("{}: tensor '{}' is of the type {}, expected F32, F16 or BF16", weights.file_of(*tensor),
+                           tensor->name, tensor->foreign.name);
+        } else if (tensor->shape != source.shape) {
+          throw InputError("{}: tensor '{}' has shape {}, the config wants {}", weights.file_of(*tensor), tensor->name,
+                           io::text_of(tensor->shape), io::text_of(source.shape));
+        } else {
+          used.insert(tensor->name);
+        }
+      }
+      if (row.tied || part.split == Split::vocabulary)  // files may hold a tied matrix twice
+        for (const Source& other : part.sources)
+          if (const auto* tensor = find_source(weights, other, base)) used.insert(tensor->name);
     }
-  }
-  for (auto& [name, matrix] : matrices_) matrix.memory = Buffer<T>("parameter " + name, matrix.rows * matrix.columns);
-  for (const auto& [name, size] : vector_sizes) vectors_.emplace(name, Buffer<float>("parameter " + name, size));
-
-  const std::uint64_t total = parameter_bytes(rows, shard, dtype_of<T>);
-  std::uint64_t done = 0;
-  std::map<std::string, Index> filled;
-  for (const auto& row : rows) {
-    if (!held(row, first_of_tp)) continue;
-    const auto slice = slice_of(row, shard);
-    const Index size = slice.rows * slice.columns;
-    Index& offset = filled[row.parameter];
-    if (row.is_matrix()) {
-      load(files, family, row, slice, View1<T>(matrices_.at(row.parameter).memory.data() + offset, size));
-      done += static_cast<std::uint64_t>(size) * sizeof(T);
-    } else {
-      load(files, family, row, slice, View1<float>(vectors_.at(row.parameter).data() + offset, size));
-      done += static_cast<std::uint64_t>(size) * sizeof(float);
-    }
-    offset += size;
-    if (progress) progress(done, total);
-  }
+  });
+  if (!missing.empty()) throw InputError("{}: tensors that the model needs are missing: {}", file, joined(missing));
+  for (const auto& [name, tensor] : weights.tensors())
+    if (!used.contains(name) && !harmless(tensor)) unused.push_back(name);
+  if (!unused.empty()) throw InputError("{}: tensors that this model does not use: {}", file, joined(unused));
 }
 
-template <class T>
-View2<const T> Parameters<T>::matrix(std::string_view name) const {
-  const auto found = matrices_.find(name);
-  if (found == matrices_.end()) return {};
-  return View2<const T>(found->second.memory.data(), found->second.rows, found->second.columns);
+Format format_of_part(const io::Weights* weights, const TensorPart& part, const std::string& base,
+                      WeightStorage storage, Format assumed) {
+  if (storage == WeightStorage::bf16) return Format::bf16;
+  if (storage == WeightStorage::f32) return Format::f32;
+  if (weights == nullptr) return assumed;
+  const Source* source = held_source(*weights, part, base);
+  return source == nullptr ? Format::f32 : find_source(*weights, *source, base)->format;
 }
 
-template <class T>
-View1<const float> Parameters<T>::vector(std::string_view name) const {
-  const auto found = vectors_.find(name);
-  if (found == vectors_.end()) return {};
-  return found->second.view();
-}
-
-template class Parameters<float>;
-template class Parameters<bf16>;
-
-std::uint64_t parameter_bytes(const std::vector<TensorRow>& rows, const TensorShard& shard, DType type) {
+std::uint64_t parameter_bytes(const io::Weights* weights, const TensorTable& table, const std::string& base,
+                              Range layers, const Shard& shard, WeightStorage storage, Format assumed) {
   std::uint64_t bytes = 0;
-  for (const auto& row : rows) {
-    const auto slice = slice_of(row, shard);
-    bytes += static_cast<std::uint64_t>(slice.rows * slice.columns) * (row.is_matrix() ? size_of(type) : sizeof(float));
-  }
+  each_row(table, layers, shard, [&](const TensorRow& row, const LayerShard* layer) {
+    for (const auto& part : row.parts) {
+      const auto slice = slice_of(row, part, shard, layer);
+      const Format format = row.vector ? Format::f32 : format_of_part(weights, part, base, storage, assumed);
+      bytes +=
+          static_cast<std::uint64_t>(experts_of(row, layer).size() * slice.rows * row_bytes(format, slice.columns));
+    }
+  });
   return bytes;
+}
+
+Parameters::Parameters(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
+                       const Shard& shard, WeightStorage storage, const Progress& progress)
+    : files_(weights), base_(base), shard_(shard), storage_(storage) {
+  tensors_.layers.resize(table.layers.size());
+  const std::uint64_t total = parameter_bytes(&weights, table, base, layers, shard, storage, Format::f32);
+  std::uint64_t done = 0;
+  const bool first = layers.begin == 0, last = layers.end == static_cast<Index>(table.layers.size());
+  const auto load_one = [&](const LayerShard* layer) {
+    return [&, layer](const TensorRow& row, Weight& weight) {
+      if (!row.present()) return;
+      if (row.vector) load_vector(row, layer, weight);
+      else load_matrix(row, layer, weight);
+      done += static_cast<std::uint64_t>(bytes_of(weight));
+      if (progress) progress(done, total);
+    };
+  };
+  if (first) each_first_tensor(load_one(nullptr), table, tensors_);
+  for (auto i = static_cast<std::size_t>(layers.begin); i < static_cast<std::size_t>(layers.end); ++i)
+    each_tensor(load_one(&shard.layers[i]), table.layers[i], tensors_.layers[i]);
+  if (!last) return;
+  if (first && table.head.tied) tensors_.head = tensors_.embedding;
+  each_last_tensor(
+      [&](const TensorRow& row, Weight& weight) {
+        if (weight.empty()) load_one(nullptr)(row, weight);
+      },
+      table, tensors_);
+}
+
+void Parameters::load_vector(const TensorRow& row, const LayerShard* layer, Weight& weight) {
+  std::vector<float> values;
+  for (const auto& part : row.parts) {
+    const auto slice = slice_of(row, part, shard_, layer);
+    const std::size_t begin = values.size();
+    values.resize(begin + static_cast<std::size_t>(slice.rows), 0.0F);
+    const Source* source = held_source(files_, part, base_);
+    if (source == nullptr) continue;
+    const auto* tensor = find_source(files_, *source, base_);
+    std::vector<float> all(static_cast<std::size_t>(tensor->columns()));
+    files_.read(*tensor, {0, 1, 0, tensor->columns()}, all.data());
+    for (Index i = 0; i < slice.rows; ++i)
+      values[begin + static_cast<std::size_t>(i)] =
+          all[static_cast<std::size_t>(source->file_row(slice.row + i))] + (source->plus_one ? 1.0F : 0.0F);
+  }
+  const auto size = std::ssize(values);
+  auto& memory = memory_.emplace_back("parameter", size * Index{sizeof(float)});
+  const View2<float> to(reinterpret_cast<float*>(memory.data()), size, 1);
+  Kokkos::deep_copy(to, Kokkos::View<const float**, Kokkos::LayoutRight, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(
+                            values.data(), size, 1));
+  weight = Weight(as_const(to));
+}
+
+void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weight& weight) {
+  constexpr Index alignment = 64;
+  const Range experts = experts_of(row, layer);
+  std::vector<PartReader> readers;
+  std::vector<Index> begins{0};  // bytes of each part in the weight's memory
+  for (const auto& part : row.parts) {
+    const Source* source = held_source(files_, part, base_);
+    PartReader reader{{}, {}, source, {}, {}, slice_of(row, part, shard_, layer), experts.begin};
+    for (Index expert = experts.begin; expert < experts.end; ++expert) {
+      reader.tensors.push_back(find_source(files_, *source, base_, expert));
+      reader.data.push_back(files_.data(*reader.tensors.back()));
+      if (reader.tensors.back()->format != reader.tensors.front()->format)
+        throw InputError("{}: experts are stored in different formats: '{}' is {}, '{}' is {}",
+                         files_.file_of(*reader.tensors[0]), reader.tensors.front()->name,
+                         name_of(reader.tensors.front()->format), reader.tensors.back()->name,
+                         name_of(reader.tensors.back()->format));
+    }
+    reader.stored = reader.tensors.front()->format;
+    reader.wanted = format_of_part(&files_, part, base_, storage_, Format::f32);
+    if (source->transposed && block_of(reader.stored).elements > 1)
+      throw InputError("{}: tensor '{}' is {} and lies transposed: blocks cannot be turned",
+                       files_.file_of(*reader.tensors[0]), reader.tensors[0]->name, name_of(reader.stored));
+    const Index bytes = experts.size() * reader.slice.rows * row_bytes(reader.wanted, reader.slice.columns);
+    begins.push_back((begins.back() + bytes + alignment - 1) / alignment * alignment);
+    readers.push_back(std::move(reader));
+  }
+  auto& memory = memory_.emplace_back("parameter", begins.back());
+  weight = Weight(readers[0].slice.columns, experts.size());
+  for (std::size_t p = 0; p < readers.size(); ++p)
+    weight.add({readers[p].wanted, readers[p].slice.rows, memory.data() + begins[p]});
+
+  // The rows of a panel are filled by the threads that will read them: the first touch places a page.
+  const Buffer<std::byte, Kokkos::HostSpace> staged("staged parameter", host_reaches_memory ? 0 : begins.back());
+  std::byte* const target = host_reaches_memory ? memory.data() : staged.data();
+  for (std::size_t p = 0; p < readers.size(); ++p) {
+    const PartReader& reader = readers[p];
+    const Index rows = reader.slice.rows, bytes = row_bytes(reader.wanted, reader.slice.columns);
+    for (Index expert = 0; expert < experts.size(); ++expert) {
+      std::byte* const first = target + begins[p] + expert * rows * bytes;
+      Kokkos::parallel_for("grist::parameters::load", Indices<HostExec>(0, rows),
+                           [&, expert](Index r) { reader.read(expert, r, first + r * bytes); });
+    }
+  }
+  HostExec().fence("grist::parameters: loaded");
+  if (!host_reaches_memory)
+    Kokkos::deep_copy(memory.view(), Kokkos::View<const std::byte*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(
+                                         staged.data(), static_cast<std::size_t>(begins.back())));
+  for (const auto& reader : readers)
+    for (const auto* tensor : reader.tensors) files_.release(*tensor);
 }
 
 }  // namespace grist

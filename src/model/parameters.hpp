@@ -1,44 +1,63 @@
-// The weights that this rank holds, allocated and loaded as the tensor table says.
+// The weights that this rank holds, allocated and loaded as the tensor table says, stored as the files store them.
 #pragma once
 
-#include <grist/comm/communicator.hpp>
-#include <grist/model/family.hpp>
+#include <grist/core/weight.hpp>
+#include <grist/io/weights.hpp>
 #include <grist/model/tensor_table.hpp>
 
 #include <functional>
-#include <map>
+#include <optional>
+#include <set>
 #include <string>
-#include <string_view>
+#include <vector>
 
 namespace grist {
 
 /// Bytes loaded so far and in all, for a progress bar.
 using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
-/// Matrices in T; norms and biases, which are vectors, always in float.
-template <class T>
+/// How matrices lie in memory: as in the files, or converted. Norms and biases are always float.
+enum class WeightStorage { stored, bf16, f32 };
+
+/// Where a source lies in the files; null where they have neither its name nor its name without `base`. `expert` is the
+/// number of one with a tensor of its own.
+const io::TensorInfo* find_source(const io::Weights& weights, const Source& source, const std::string& base,
+                                  Index expert = 0);
+
+/// Every tensor that the table needs is there with its shape, and every tensor that is there has a use or is in
+/// `unused`. Throws InputError naming file, tensor, expected and found; missing ones and unknown ones are listed
+/// together.
+void check_tensors(const io::Weights& weights, const TensorTable& table, const std::string& base,
+                   const std::function<bool(const io::TensorInfo&)>& harmless);
+
+/// The format that a part has in memory. `assumed` where there are no files.
+Format format_of_part(const io::Weights* weights, const TensorPart& part, const std::string& base,
+                      WeightStorage storage, Format assumed);
+
+/// Bytes of a rank's slices of a stage; without files matrices are taken as `assumed`.
+std::uint64_t parameter_bytes(const io::Weights* weights, const TensorTable& table, const std::string& base,
+                              Range layers, const Shard& shard, WeightStorage storage, Format assumed);
+
 class Parameters {
 public:
-  /// Allocates and loads the rows of a stage, this rank's slices. Throws InputError naming file, tensor, expected and
-  /// found: missing tensors (all listed), wrong shapes, tensors in the files that the model does not know (all listed).
-  Parameters(const ModelFiles& files, const std::vector<TensorRow>& rows, const TensorShard& shard, bool first_of_tp,
-             const Progress& progress);
+  /// Allocates and loads this rank's slices of the layers of a stage. Throws InputError, MemoryError.
+  Parameters(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
+             const Shard& shard, WeightStorage storage, const Progress& progress);
 
-  /// A parameter by the table's name; an empty View where the model has none.
-  [[nodiscard]] View2<const T> matrix(std::string_view name) const;
-  [[nodiscard]] View1<const float> vector(std::string_view name) const;
+  /// Of layers of other stages all weights are empty. A tied head is the embedding's memory where the stage has both.
+  [[nodiscard]] const ModelTensors<Weight>& tensors() const { return tensors_; }
 
 private:
-  struct Matrix {
-    Buffer<T> memory;
-    Index rows = 0;
-    Index columns = 0;
-  };
-  std::map<std::string, Matrix, std::less<>> matrices_;
-  std::map<std::string, Buffer<float>, std::less<>> vectors_;
-};
+  void load(const TensorRow& row, const LayerShard* layer, Weight& weight);
+  void load_vector(const TensorRow& row, const LayerShard* layer, Weight& weight);
+  void load_matrix(const TensorRow& row, const LayerShard* layer, Weight& weight);
 
-/// Bytes of a stage's parameters in storage type `type`.
-std::uint64_t parameter_bytes(const std::vector<TensorRow>& rows, const TensorShard& shard, DType type);
+  const io::Weights& files_;
+  const std::string& base_;
+  const Shard& shard_;
+  WeightStorage storage_;
+  std::vector<Buffer<std::byte>> memory_;
+  ModelTensors<Weight> tensors_;
+};
 
 }  // namespace grist

@@ -1,5 +1,5 @@
 # cmake -DROOT=... -DFOLDERS="src;layers" -P check_sources.cmake
-# No source file asks which mill it is built for, and vendor headers are the business of backends/ alone.
+# No source file asks which backend it is built for, and vendor headers are the business of backends/ alone.
 set(headers "dnnl|oneapi/|mkl|cblas|cuda|cublas|cudnn|nv|hip/|hipblas|rocblas|miopen|omp\\.h|KokkosBlas")
 set(macros "KOKKOS_ENABLE_|KOKKOS_ARCH_|GRIST_HAVE_|_OPENMP|__CUDA|__NVCC__|__HIP|__SYCL|__AVX|__SSE|__ARM_")
 set(vendor "#[ \t]*include[ \t]*[<\"](${headers})")

@@ -22,15 +22,11 @@ using testing::StartsWith;
 class SpoiltModel : public testing::Test {
 protected:
   void SetUp() override {
-    std::filesystem::copy(data_file("tiny/llama2"), folder.path(), std::filesystem::copy_options::recursive);
-    for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
-      permissions(entry.path(), std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
+    copy_model(data_file("tiny/llama2"), folder.path());
   }
 
   void edit_config(const std::function<void(nlohmann::json&)>& edit) const {
-    auto config = nlohmann::json::parse(contents_of(folder / "config.json"));
-    edit(config);
-    folder.write("config.json", config.dump());
+    edit_json(folder / "config.json", edit);
   }
 
   /// Rewrites the header of model.safetensors; the data stays.
@@ -46,7 +42,8 @@ protected:
   }
 
   /// On one rank and on two: the code, one line that says all of `words`, nothing on stdout.
-  void expect_error(int code, const std::vector<std::string>& words, std::vector<std::string> more = {"--prompt-ids", "1,2,3", "--max-new-tokens", "3"}) {
+  void expect_error(int code, const std::vector<std::string>& words,
+                    std::vector<std::string> more = {"--prompt-ids", "1,2,3", "--max-new-tokens", "3"}) {
     more.insert(more.begin(), {"generate", "--model", folder.path()});
     for (const int ranks : {1, 2}) {
       SCOPED_TRACE(std::to_string(ranks) + " ranks");
@@ -174,7 +171,9 @@ TEST_F(SpoiltModel, InvalidUtf8) {
 
 TEST_F(SpoiltModel, MissingPromptFile) { expect_error(3, {"nowhere.txt"}, {"--prompt-file", folder / "nowhere.txt"}); }
 
-TEST_F(SpoiltModel, LayoutThatHasOtherRanks) { expect_error(2, {"tp=3", "needs 3 ranks"}, {"--prompt-ids", "1", "--tp", "3"}); }
+TEST_F(SpoiltModel, LayoutThatHasOtherRanks) {
+  expect_error(2, {"tp=3", "needs 3 ranks"}, {"--prompt-ids", "1", "--tp", "3"});
+}
 
 TEST_F(SpoiltModel, LayoutThatTheModelDoesNotAllow) {
   const auto outcome = grist::test::grist({"generate", "--model", folder.path(), "--prompt-ids", "1", "--pp", "4"}, 4);
@@ -206,17 +205,112 @@ TEST_F(SpoiltModel, ValuesThatAreNotNumbers) {
 }
 
 TEST_F(SpoiltModel, OneRankThatFailsEndsAll) {
-  const auto outcome = run_command({GRIST_MPIEXEC, "-n", "1", GRIST_PROGRAM, "generate", "--model", folder.path(), "--tp", "2",
-                                    "--prompt-ids", "1", ":", "-n", "1", GRIST_PROGRAM, "generate", "--model",
-                                    folder / "elsewhere", "--tp", "2", "--prompt-ids", "1"});
+  const auto outcome = run_command({GRIST_MPIEXEC,
+                                    "-n",
+                                    "1",
+                                    GRIST_PROGRAM,
+                                    "generate",
+                                    "--model",
+                                    folder.path(),
+                                    "--tp",
+                                    "2",
+                                    "--prompt-ids",
+                                    "1",
+                                    ":",
+                                    "-n",
+                                    "1",
+                                    GRIST_PROGRAM,
+                                    "generate",
+                                    "--model",
+                                    folder / "elsewhere",
+                                    "--tp",
+                                    "2",
+                                    "--prompt-ids",
+                                    "1"});
   expect_one_line(outcome, 3, {"elsewhere", "no such model"});
+}
+
+// Ranks that are told or see different things end with one line that names the rank, instead of waiting or computing
+// nonsense.
+class TwoRanks : public SpoiltModel {
+protected:
+  /// The first rank as it should be, the second with the folder and the words given.
+  Outcome second_rank(const std::string& model,
+                      const std::vector<std::string>& words = {"--max-new-tokens", "3"}) const {
+    std::vector<std::string> command = {GRIST_MPIEXEC};
+    const auto rank = [&](const std::string& its_model, const std::vector<std::string>& its_words) {
+      for (const std::string word :
+           {"-n", "1", GRIST_PROGRAM, "generate", "--prompt-ids", "1,2", "--dtype", "f32", "--tp", "2"})
+        command.push_back(word);
+      command.insert(command.end(), {"--model", its_model});
+      command.insert(command.end(), its_words.begin(), its_words.end());
+    };
+    rank(data_file("tiny/llama2"), {"--max-new-tokens", "3"});
+    command.emplace_back(":");
+    rank(model, words);
+    return run_command(command);
+  }
+};
+
+TEST_F(TwoRanks, MayReadTheSameModelAtTwoPlaces) {
+  const auto outcome = second_rank(folder.path());
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.err, "");
+}
+
+TEST_F(TwoRanks, WithOtherOptionsAreRefused) {
+  expect_one_line(second_rank(folder.path(), {"--max-new-tokens", "30"}), 2, {"rank 1", "'30'", "'3'", "command line"});
+  expect_one_line(second_rank(folder.path(), {}), 2, {"rank 1", "'nothing more'", "'--max-new-tokens'"});
+}
+
+TEST_F(TwoRanks, WithOtherWeightsOfTheSameShapeAreRefused) {
+  std::string bytes = contents_of(folder / "model.safetensors");
+  for (std::size_t at = 20000; at < bytes.size(); at += 1000) bytes[at] = static_cast<char>(bytes[at] + 1);
+  folder.write("model.safetensors", bytes);
+  expect_one_line(second_rank(folder.path()), 3, {"rank 1", "model.safetensors"});
+}
+
+TEST_F(TwoRanks, WithAnotherConfigAreRefused) {
+  edit_config([](auto& config) { config["rms_norm_eps"] = 1e-3; });
+  expect_one_line(second_rank(folder.path()), 3, {"rank 1", "config.json"});
+}
+
+TEST_F(TwoRanks, WithAnotherModelAreRefused) {
+  expect_one_line(second_rank(data_file("tiny/mistral")), 3, {"rank 1"});
+}
+
+TEST_F(SpoiltModel, FileThatIsNoModelIsNamedAsSuch) {
+  const auto file = folder.write("notes.txt", "these are no weights");
+  expect_one_line(grist::test::grist({"generate", "--model", file, "--prompt", "x"}), 3, {file, "GGUF"});
+}
+
+TEST_F(SpoiltModel, FolderWithSeveralGgufFilesWantsOneToBeNamed) {
+  std::filesystem::remove(folder / "config.json");
+  for (const char* name : {"a.gguf", "b.gguf"}) std::filesystem::copy(data_file("gguf/llama2.gguf"), folder / name);
+  expect_error(3, {"2 GGUF files", "a.gguf"});
 }
 
 TEST(Usage, MistypedOptionIsToldWithTheNearest) {
   const auto outcome = grist::test::grist({"generate", "--model", "x", "--max-new-token", "3"});
   EXPECT_EQ(outcome.code, 2);
-  EXPECT_THAT(outcome.err, AllOf(HasSubstr("unknown option --max-new-token"), HasSubstr("did you mean --max-new-tokens")));
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("unknown option --max-new-token"), HasSubstr("did you mean --max-new-tokens")));
   EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
+}
+
+TEST(Usage, ARankThatIsAskedForNonsenseEndsAllWithOneLine) {
+  for (const auto& word : {"--max-new-token", "--prompt"}) {  // one that is not known, one that lacks its value
+    const auto outcome = grist::test::grist({"generate", "--model", data_file("tiny/llama2"), "--tp", "2", word}, 2);
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
+    EXPECT_TRUE(outcome.all_gone);
+  }
+  const auto mixed =
+      run_command({GRIST_MPIEXEC, "-n", "1", GRIST_PROGRAM, "generate", "--model", data_file("tiny/llama2"), "--tp",
+                   "2", "--prompt", "x", ":", "-n", "1", GRIST_PROGRAM, "generate", "--nonsense"});
+  EXPECT_EQ(mixed.code, 2);
+  EXPECT_THAT(mixed.err, HasSubstr("unknown option --nonsense"));
+  EXPECT_TRUE(mixed.all_gone);
 }
 
 TEST(Usage, MistypedVerbIsToldWithTheNearest) {

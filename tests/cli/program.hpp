@@ -1,6 +1,10 @@
 // Runs the program as a user does and keeps what it says.
 #pragma once
 
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,5 +22,14 @@ Outcome run_command(const std::vector<std::string>& words, const std::string& in
 
 /// `grist ARGUMENTS`, on so many ranks.
 Outcome grist(const std::vector<std::string>& arguments, int ranks = 1, const std::string& input = "");
+
+/// Runs `grist ARGUMENTS` and expects success without a word on stderr; gives what it printed.
+std::string quiet(const std::vector<std::string>& arguments, int ranks = 1, const std::string& input = "");
+
+/// A copy of a model's folder that may be written.
+void copy_model(const std::filesystem::path& from, const std::filesystem::path& to);
+
+/// Changes a JSON file.
+void edit_json(const std::filesystem::path& file, const std::function<void(nlohmann::json&)>& edit);
 
 }  // namespace grist::test

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <sstream>
 #include <thread>
 
@@ -19,14 +20,6 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 std::string tiny(const std::string& name) { return data_file("tiny/" + name).string(); }
-
-/// Runs and expects success without a word on stderr.
-std::string quiet(const std::vector<std::string>& arguments, int ranks = 1, const std::string& input = "") {
-  const auto outcome = grist::test::grist(arguments, ranks, input);
-  EXPECT_EQ(outcome.code, 0) << arguments[0];
-  EXPECT_EQ(outcome.err, "") << arguments[0];
-  return outcome.out;
-}
 
 TEST(Help, TeachesEveryVerb) {
   EXPECT_THAT(quiet({"--help"}), AllOf(HasSubstr("generate"), HasSubstr("Exit codes")));
@@ -41,8 +34,9 @@ TEST(Generate, GivesTheGoldenTokensAtEveryLayout) {
   std::string prompt;
   for (const int id : golden.ids) prompt += (prompt.empty() ? "" : ",") + std::to_string(id);
   for (const auto& [tp, pp] : std::vector<std::pair<int, int>>{{1, 1}, {2, 1}, {1, 2}}) {
-    const auto out = quiet({"generate", "--model", tiny("llama2"), "--prompt-ids", prompt, "--max-new-tokens", "12", "--json",
-                            "--dtype", "f32", "--tp", std::to_string(tp), "--pp", std::to_string(pp)}, tp * pp);
+    const auto out = quiet({"generate", "--model", tiny("llama2"), "--prompt-ids", prompt, "--max-new-tokens", "12",
+                            "--json", "--dtype", "f32", "--tp", std::to_string(tp), "--pp", std::to_string(pp)},
+                           tp * pp);
     const auto json = nlohmann::json::parse(out);
     EXPECT_EQ(json.at("prompt_ids").get<std::vector<int>>(), golden.ids);
     EXPECT_EQ(json.at("new_ids").get<std::vector<int>>(), golden.greedy_ids);
@@ -57,14 +51,15 @@ TEST(Generate, AnEmptyPromptIsBosAlone) {
 }
 
 TEST(Generate, SeveralPromptsGiveALineEach) {
-  const auto out = quiet({"generate", "--model", tiny("llama31"), "--prompt", "ab", "--prompt", "the cat sat", "--max-new-tokens",
-                          "3", "--json"});
+  const auto out = quiet({"generate", "--model", tiny("llama31"), "--prompt", "ab", "--prompt", "the cat sat",
+                          "--max-new-tokens", "3", "--json"});
   EXPECT_EQ(std::ranges::count(out, '\n'), 2);
 }
 
 TEST(Generate, TheSameSeedGivesTheSameTextAtAnyLayout) {
-  const std::vector<std::string> arguments = {"generate", "--model", tiny("llama2"), "--prompt", "hello", "--dtype", "f32",
-                                              "--temperature", "0.9", "--top-k", "50", "--max-new-tokens", "16"};
+  const std::vector<std::string> arguments = {
+      "generate", "--model", tiny("llama2"), "--prompt",         "hello", "--dtype", "f32", "--temperature",
+      "0.9",      "--top-k", "50",           "--max-new-tokens", "16"};
   const auto with = [&](std::vector<std::string> more) {
     more.insert(more.begin(), arguments.begin(), arguments.end());
     return more;
@@ -77,8 +72,8 @@ TEST(Generate, TheSameSeedGivesTheSameTextAtAnyLayout) {
 
 TEST(Generate, PutsTheSameLinesInAFile) {
   const TemporaryFolder folder;
-  const auto text = quiet({"generate", "--model", tiny("llama2"), "--prompt", "hello", "--max-new-tokens", "4", "--json-file",
-                           folder / "lines"});
+  const auto text = quiet({"generate", "--model", tiny("llama2"), "--prompt", "hello", "--max-new-tokens", "4",
+                           "--json-file", folder / "lines"});
   const auto json = nlohmann::json::parse(contents_of(folder / "lines"));
   EXPECT_EQ(json.at("text").get<std::string>() + "\n", text);
 }
@@ -99,7 +94,8 @@ TEST(Generate, FailsWhereItsOutputCannotBeWritten) {
 TEST(Tokenize, GivesIdsAndTheTextBack) {
   const auto ids = quiet({"tokenize", "--model", tiny("llama2"), "--text", "hello world", "--no-special", "--json"});
   std::string list;
-  for (const int id : nlohmann::json::parse(ids).get<std::vector<int>>()) list += (list.empty() ? "" : ",") + std::to_string(id);
+  for (const int id : nlohmann::json::parse(ids).get<std::vector<int>>())
+    list += (list.empty() ? "" : ",") + std::to_string(id);
   EXPECT_EQ(quiet({"tokenize", "--model", tiny("llama2"), "--ids", list}), "hello world\n");
 }
 
@@ -116,21 +112,87 @@ TEST(Init, MakesAModelThatRunsTheSameWhoeverMakesIt) {
   EXPECT_FALSE(first.empty());
   EXPECT_EQ(first, make("b"));
   EXPECT_NE(first, make("c", {"--seed", "1"}));
-  EXPECT_EQ(quiet({"generate", "--model", folder / "a", "--prompt-ids", "1,2", "--max-new-tokens", "5", "--json"}).empty(), false);
+  EXPECT_EQ(
+      quiet({"generate", "--model", folder / "a", "--prompt-ids", "1,2", "--max-new-tokens", "5", "--json"}).empty(),
+      false);
 }
 
 TEST(Perplexity, IsThatOfTheReference) {
   if (!std::filesystem::exists(smollm2_file())) GTEST_SKIP() << "no " << smollm2_file();
   const auto golden = nlohmann::json::parse(contents_of(data_file("smollm2/golden.json"))).at("perplexity");
-  const auto out = quiet({"perplexity", "--model", smollm2_file().string(), "--file", data_file("text/sample.txt").string(),
-                          "--context", std::to_string(golden.at("context").get<int>()), "--windows", "1", "--dtype", "f32"});
+  const auto out =
+      quiet({"perplexity", "--model", smollm2_file().string(), "--file", data_file("text/sample.txt").string(),
+             "--context", std::to_string(golden.at("context").get<int>()), "--windows", "1", "--dtype", "f32"});
   ASSERT_THAT(out, StartsWith("perplexity "));
   EXPECT_NEAR(std::log(std::stod(out.substr(11))), golden.at("window_nll")[0].get<double>(), 1e-3);
 }
 
+/// What `grist perplexity` says of a text with the tiny model: tokens scored, windows, the sum of their nll.
+struct Scored {
+  double nll = 0;
+  int tokens = 0, windows = 0;
+};
+
+Scored scored(const std::string& text, std::vector<std::string> more) {
+  more.insert(more.begin(), {"perplexity", "--model", tiny("llama2"), "--dtype", "f32", "--file", "-"});
+  const auto out = quiet(more, 1, text);
+  Scored result;
+  double perplexity = 0, mean = 0;
+  EXPECT_EQ(std::sscanf(out.c_str(), "perplexity %lf | mean nll %lf | %d tokens scored in %d windows", &perplexity,
+                        &mean, &result.tokens, &result.windows),
+            4)
+      << out;
+  EXPECT_NEAR(perplexity, std::exp(mean), 1e-3 * perplexity);
+  result.nll = mean * result.tokens;
+  return result;
+}
+
+TEST(Perplexity, CountsWhatItsHelpSays) {
+  const std::string text =
+      "the cat sat on the mat and the dog lay beside it all day long, and slept, and dreamt of cats";
+  const auto ids = nlohmann::json::parse(quiet({"tokenize", "--model", tiny("llama2"), "--text", text, "--json",
+                                                "--no-special"}));
+  const int count = static_cast<int>(ids.size());
+  ASSERT_GT(count, 40);
+  const auto plain = scored(text, {"--context", "16"});
+  EXPECT_EQ(plain.windows, count / 16);
+  EXPECT_EQ(plain.tokens, count / 16 * 15);
+  const auto bos = scored(text, {"--context", "16", "--bos"});
+  EXPECT_EQ(bos.windows, count / 15);
+  EXPECT_EQ(bos.tokens, count / 15 * 15);
+  const auto llama_cpp = scored(text, {"--context", "16", "--protocol", "llama.cpp"});
+  EXPECT_EQ(llama_cpp.windows, (count + 1) / 16);
+  EXPECT_EQ(llama_cpp.tokens, (count + 1) / 16 * 7);
+}
+
+TEST(Perplexity, PutsBosInFrontAndLeavesOutTheFirstHalf) {
+  const std::string text =
+      "the cat sat on the mat and the dog lay beside it all day long, and slept, and dreamt of cats";
+  // <s> written in the text is BOS: the first window is the same.
+  const auto written = scored("<s>" + text, {"--context", "16", "--windows", "1"});
+  EXPECT_NEAR(scored(text, {"--context", "16", "--windows", "1", "--bos"}).nll, written.nll, 1e-4);
+  // Tokens 9 to 15 are scored: those of a window of 16 without those of a window of 9.
+  const auto half = scored("<s>" + text, {"--context", "9", "--windows", "1"});
+  const auto llama_cpp = scored(text, {"--context", "16", "--windows", "1", "--protocol", "llama.cpp"});
+  EXPECT_NEAR(llama_cpp.nll, written.nll - half.nll, 1e-4);
+  // A later window begins with BOS in place of its first token.
+  const auto both = scored(text, {"--context", "16", "--windows", "2", "--protocol", "llama.cpp"});
+  EXPECT_EQ(both.tokens, 14);
+  EXPECT_GT(std::abs(both.nll - llama_cpp.nll), 1.0);
+}
+
+TEST(Perplexity, RefusesATextThatIsTooShortForTheProtocol) {
+  const std::vector<std::string> arguments = {"perplexity", "--model", tiny("llama2"), "--file", "-",
+                                              "--context", "64", "--protocol", "llama.cpp"};
+  const auto outcome = grist::test::grist(arguments, 1, "a short text");
+  EXPECT_EQ(outcome.code, 3);
+  EXPECT_THAT(outcome.err, HasSubstr("two windows, 128"));
+}
+
 TEST(Info, TellsOfBuildAndModel) {
   EXPECT_THAT(quiet({"info"}), AllOf(HasSubstr("version"), HasSubstr("gemm"), HasSubstr("mpi"), HasSubstr("threads")));
-  EXPECT_THAT(quiet({"info", "--model", tiny("llama2")}), AllOf(HasSubstr("llama"), HasSubstr("parameters"), HasSubstr("KV cache")));
+  EXPECT_THAT(quiet({"info", "--model", tiny("llama2")}),
+              AllOf(HasSubstr("llama"), HasSubstr("parameters"), HasSubstr("KV cache")));
 }
 
 TEST(Info, RanksTimesThreadsFitTheCores) {
@@ -143,7 +205,8 @@ TEST(Info, RanksTimesThreadsFitTheCores) {
 
 TEST(Chat, KeepsItsHistory) {
   if (!std::filesystem::exists(smollm2_file())) GTEST_SKIP() << "no " << smollm2_file();
-  const std::vector<std::string> arguments = {"chat", "--model", smollm2_file().string(), "--max-new-tokens", "24", "--dtype", "f32"};
+  const std::vector<std::string> arguments = {"chat",    "--model", smollm2_file().string(), "--max-new-tokens", "24",
+                                              "--dtype", "f32"};
   const auto two = quiet(arguments, 1, "My name is Ada.\nWhat is my name?\n");
   EXPECT_THAT(two, HasSubstr("Ada"));
   // After /reset nothing of it is known: the answer is that of a new conversation.
@@ -165,8 +228,9 @@ TEST(Chat, IsTheSameOverSeveralRanks) {
 }
 
 TEST(Generate, ReadsAPromptFromStdinOnTheFirstRank) {
-  const std::vector<std::string> arguments = {"generate", "--model", tiny("llama2"), "--prompt-file", "/dev/stdin", "--dtype",
-                                              "f32", "--max-new-tokens", "4", "--json"};
+  const std::vector<std::string> arguments = {"generate",   "--model", tiny("llama2"), "--prompt-file",
+                                              "/dev/stdin", "--dtype", "f32",          "--max-new-tokens",
+                                              "4",          "--json"};
   auto two = arguments;
   two.insert(two.end(), {"--tp", "2"});
   const auto ids = [](const std::string& line) { return nlohmann::json::parse(line).at("new_ids"); };

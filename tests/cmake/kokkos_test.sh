@@ -33,7 +33,8 @@ TEXT
 # says NAME PATTERN OPTION...: what configuring with that Kokkos says, in one paragraph.
 says() {
   local said
-  said=$(cmake -G Ninja -S "$work/project" -B "$work/build-$RANDOM" -DKokkos_DIR="$work/$1" "${@:3}" 2>&1 | tr -s ' \n' ' ')
+  said=$(cmake -G Ninja -S "$work/project" -B "$work/build-$RANDOM" -DKokkos_DIR="$work/$1" "${@:3}" 2>&1 |
+    tr -s ' \n' ' ')
   grep -qE -- "$2" <<<"$said" && return
   printf 'FAILED %s %s: "%s" is not said in:\n%s\n' "$1" "${*:3}" "$2" "$said"
   failures=$((failures + 1))
@@ -58,7 +59,8 @@ mkdir "$work/thing"
 touch "$work/thing/ThingConfig.cmake"
 kokkos broken 5.0.2 "HIP;SERIAL" '#error this ROCm is too new'
 
-says nowhere 'Kokkos was not found: .*Kokkos >= 5.0' -DCMAKE_DISABLE_FIND_PACKAGE_Kokkos=ON
+says nowhere 'Kokkos >= 5.0 is missing. Debian: apt install libkokkos-dev; Spack: spack install kokkos@5:' \
+  -DCMAKE_DISABLE_FIND_PACKAGE_Kokkos=ON
 says old 'Kokkos 4.7.1 in .*/old is too old: grist needs 5.0 or newer, as CUDA 13 and ROCm 7 do'
 says host 'Kokkos 5.0.2 in .*/host was built for OPENMP, SERIAL, without CUDA: .*docs/gpu.md' -DGRIST_BACKEND=CUDA
 says host 'kernels run on OPENMP'

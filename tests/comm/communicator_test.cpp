@@ -40,7 +40,8 @@ template <class T>
 class Collectives : public testing::Test {
 protected:
   // Whole messages and pieces of three elements, each from the Views' own memory and by copies.
-  std::vector<Communicator> comms{Communicator(MPI_COMM_WORLD), Communicator(MPI_COMM_WORLD, 3), by_copies(1 << 30), by_copies(3)};
+  std::vector<Communicator> comms{Communicator(MPI_COMM_WORLD), Communicator(MPI_COMM_WORLD, 3), by_copies(1 << 30),
+                                  by_copies(3)};
   Exec exec;
 };
 using Types = testing::Types<float, double, int, Index, grist::bf16, grist::f16>;
@@ -67,7 +68,9 @@ TYPED_TEST(Collectives, AllReduceSumsAndFindsTheMaximum) {
 }
 
 /// Thirds and the like, of very different size: their sum depends on its order.
-float uneven(int rank, Index i) { return std::ldexp(1.0F / static_cast<float>(3 + (i + rank) % 11), static_cast<int>((i * 7 + rank * 5) % 30)); }
+float uneven(int rank, Index i) {
+  return std::ldexp(1.0F / static_cast<float>(3 + (i + rank) % 11), static_cast<int>((i * 7 + rank * 5) % 30));
+}
 
 TEST(AllReduce, SumsInTheOrderOfRanksWhateverTheSize) {
   const Exec exec;

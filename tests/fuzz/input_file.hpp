@@ -10,8 +10,8 @@
 
 namespace grist::fuzz {
 
-/// A folder of its own in memory, where the system has one. It goes at the end of the program; after a crash it stays, with the
-/// input.
+/// A folder of its own in memory, where the system has one. It goes at the end of the program; after a crash it stays,
+/// with the input.
 class InputFolder {
 public:
   InputFolder() {

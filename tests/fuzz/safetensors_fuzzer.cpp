@@ -16,10 +16,11 @@ void open(const std::filesystem::path& folder) {
   try {
     const auto weights = grist::io::open_safetensors(folder);
     for (const auto& [name, tensor] : weights.tensors()) {
-      if (tensor.bytes() == 0) continue;
+      if (tensor.bytes() == 0 || !tensor.foreign.name.empty()) continue;
       const Index columns = std::min<Index>(tensor.columns(), 100);
       std::vector<float> values(static_cast<std::size_t>(columns));
       weights.read(tensor, {tensor.rows() - 1, 1, tensor.columns() - columns, columns}, values.data());
+      weights.release(tensor);
     }
   } catch (const grist::Error&) {
   }

@@ -81,4 +81,25 @@ TEST(StopFilter, AnEmptyStopStringStopsNothing) {
   EXPECT_FALSE(filter.stopped());
 }
 
+TEST(StopFilter, FindsTheTextOfASpecialTokenAndShowsNoneOfIt) {
+  StopFilter filter({"<|im_end|>"});
+  EXPECT_EQ(filter.put("Hello"), "Hello");
+  EXPECT_EQ(filter.put_hidden("<|im_start|>"), "");
+  EXPECT_EQ(filter.put("you"), "you");
+  EXPECT_FALSE(filter.stopped());
+  EXPECT_EQ(filter.put_hidden("<|im_end|>"), "");
+  EXPECT_TRUE(filter.stopped());
+}
+
+TEST(StopFilter, FindsAStopStringOfShownAndHiddenText) {
+  StopFilter filter({"end<|eot|>\n"});
+  EXPECT_EQ(filter.put("the end"), "the ");
+  EXPECT_EQ(filter.put_hidden("<|eot|>"), "");
+  StopFilter other = filter;
+  EXPECT_EQ(filter.put("\nmore"), "");
+  EXPECT_TRUE(filter.stopped());
+  EXPECT_EQ(other.put("s"), "ends") << "what was held back is shown, but for the special token";
+  EXPECT_EQ(other.finish(), "");
+}
+
 }  // namespace

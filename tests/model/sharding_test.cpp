@@ -1,4 +1,6 @@
-// How a model is dealt: every item to the right ranks, whole KV groups, and refusals that name the numbers.
+// How a model is split: every item to the right ranks, whole KV groups, and refusals that name the numbers.
+#include "support/specs.hpp"
+
 #include <grist/core/errors.hpp>
 #include <grist/model/sharding.hpp>
 
@@ -8,18 +10,13 @@ namespace {
 
 using namespace grist;
 
-/// SmolLM2-135M.
-ModelSpec smollm2() {
-  return {.family = "llama", .vocab_size = 49152, .hidden_size = 576, .intermediate_size = 1536, .layers = 30,
-          .heads = 9, .kv_heads = 3, .head_dim = 64, .tied_embeddings = true};
-}
+using test::smollm2;
 
 ModelSpec with_heads(int heads, int kv_heads) {
-  auto spec = smollm2();
-  spec.heads = heads;
-  spec.kv_heads = kv_heads;
-  return spec;
+  return test::llama_spec(49152, 576, 1536, 30, heads, kv_heads, 64, true);
 }
+
+LayerShard layer_shard(const ModelSpec& spec, int tp, int rank) { return shard_of(spec, tp, rank).layers[0]; }
 
 std::string refusal_of(const ModelSpec& spec, int tp) {
   try {
@@ -31,7 +28,7 @@ std::string refusal_of(const ModelSpec& spec, int tp) {
 }
 
 TEST(Sharding, NineHeadsWithThreeKvHeadsGoToTwoRanksAsSixAndThree) {
-  const auto first = shard_of(smollm2(), 2, 0), second = shard_of(smollm2(), 2, 1);
+  const auto first = layer_shard(smollm2(), 2, 0), second = layer_shard(smollm2(), 2, 1);
   EXPECT_EQ(first.heads, (Range{0, 6}));
   EXPECT_EQ(first.kv_heads, (Range{0, 2}));
   EXPECT_EQ(second.heads, (Range{6, 9}));
@@ -41,47 +38,54 @@ TEST(Sharding, NineHeadsWithThreeKvHeadsGoToTwoRanksAsSixAndThree) {
 TEST(Sharding, FewerKvHeadsThanRanksAreHeldBySeveral) {
   const auto spec = with_heads(8, 2);
   for (int rank = 0; rank < 4; ++rank) {
-    const auto shard = shard_of(spec, 4, rank);
+    const auto shard = layer_shard(spec, 4, rank);
     EXPECT_EQ(shard.heads, (Range{rank * 2, rank * 2 + 2}));
     EXPECT_EQ(shard.kv_heads, (Range{rank / 2, rank / 2 + 1}));
   }
 }
 
 TEST(Sharding, SharersOfAKvHeadMayHoldUnequalParts) {
-  EXPECT_EQ(shard_of(smollm2(), 6, 0).heads, (Range{0, 2}));
-  EXPECT_EQ(shard_of(smollm2(), 6, 1).heads, (Range{2, 3}));
-  EXPECT_EQ(shard_of(smollm2(), 6, 5).heads, (Range{8, 9}));
-  EXPECT_EQ(shard_of(smollm2(), 6, 5).kv_heads, (Range{2, 3}));
+  EXPECT_EQ(layer_shard(smollm2(), 6, 0).heads, (Range{0, 2}));
+  EXPECT_EQ(layer_shard(smollm2(), 6, 1).heads, (Range{2, 3}));
+  EXPECT_EQ(layer_shard(smollm2(), 6, 5).heads, (Range{8, 9}));
+  EXPECT_EQ(layer_shard(smollm2(), 6, 5).kv_heads, (Range{2, 3}));
 }
 
 TEST(Sharding, EveryAxisIsCoveredInOrderAndNoRankIsEmpty) {
   for (const auto& spec : {smollm2(), with_heads(32, 8), with_heads(8, 2), with_heads(7, 1)}) {
-    for (int tp = 1; tp <= spec.heads; ++tp) {
+    const AttentionSpec& attention = spec.layers[0].attention;
+    for (int tp = 1; tp <= attention.heads; ++tp) {
       if (refusal_of(spec, tp) != "no error") continue;
-      TensorShard before;
+      LayerShard before;
+      Range vocabulary, hidden;
       for (int rank = 0; rank < tp; ++rank) {
-        const auto shard = shard_of(spec, tp, rank);
+        const auto whole = shard_of(spec, tp, rank);
+        const auto& shard = whole.layers[0];
+        EXPECT_EQ(whole.vocabulary.begin, vocabulary.end);
+        EXPECT_EQ(whole.hidden.begin, hidden.end);
+        vocabulary = whole.vocabulary;
+        hidden = whole.hidden;
         EXPECT_EQ(shard.heads.begin, before.heads.end);
         EXPECT_EQ(shard.intermediate.begin, before.intermediate.end);
-        EXPECT_EQ(shard.vocabulary.begin, before.vocabulary.end);
-        for (const auto& range : {shard.heads, shard.kv_heads, shard.intermediate, shard.vocabulary})
+        for (const auto& range : {shard.heads, shard.kv_heads, shard.intermediate, vocabulary, hidden})
           EXPECT_GT(range.size(), 0);
         // Every head finds its KV head on its own rank, and the layers' rule (heads % kv_heads == 0) holds there.
-        const int group = spec.heads / spec.kv_heads;
+        const int group = attention.heads / attention.kv_heads;
         EXPECT_EQ(shard.heads.begin / group, shard.kv_heads.begin);
         EXPECT_EQ((shard.heads.end - 1) / group, shard.kv_heads.end - 1);
         EXPECT_EQ(shard.heads.size() % shard.kv_heads.size(), 0);
         before = shard;
       }
-      EXPECT_EQ(before.heads.end, spec.heads);
-      EXPECT_EQ(before.kv_heads.end, spec.kv_heads);
-      EXPECT_EQ(before.intermediate.end, spec.intermediate_size);
-      EXPECT_EQ(before.vocabulary.end, spec.vocab_size);
+      EXPECT_EQ(before.heads.end, attention.heads);
+      EXPECT_EQ(before.kv_heads.end, attention.kv_heads);
+      EXPECT_EQ(before.intermediate.end, spec.layers[0].mlp.intermediate_size);
+      EXPECT_EQ(vocabulary.end, spec.vocab_size);
+      EXPECT_EQ(hidden.end, spec.hidden_size);
     }
   }
 }
 
-TEST(Sharding, LongAxesAreDealtInBlocksOfThirtyTwoAndLittleUnequally) {
+TEST(Sharding, LongAxesAreSplitInBlocksOfThirtyTwoAndLittleUnequally) {
   auto spec = smollm2();
   spec.vocab_size = 49157;  // the last rank takes the five that fill no block
   for (int rank = 0; rank < 3; ++rank) {
@@ -91,15 +95,27 @@ TEST(Sharding, LongAxesAreDealtInBlocksOfThirtyTwoAndLittleUnequally) {
   }
 }
 
-TEST(Sharding, WhatCannotBeDealtIsRefusedWithTheNumbers) {
+TEST(Sharding, WhatCannotBeSplitIsRefusedWithTheNumbers) {
   EXPECT_EQ(refusal_of(smollm2(), 4),
-            "tp=4 cannot deal 9 attention heads with 3 KV heads: up to 3 ranks take whole KV groups, above that tp "
+            "tp=4 cannot split 9 attention heads with 3 KV heads: up to 3 ranks take whole KV groups, above that tp "
             "must be a multiple of 3 and at most 9");
   EXPECT_NE(refusal_of(smollm2(), 12), "no error");
   EXPECT_EQ(refusal_of(smollm2(), 9), "no error");
   auto narrow = with_heads(8, 8);
-  narrow.intermediate_size = 7;
-  EXPECT_EQ(refusal_of(narrow, 8), "tp=8 is more than intermediate_size 7 or vocab_size 49152 can be dealt to");
+  narrow.layers[3].mlp.intermediate_size = 7;
+  EXPECT_EQ(refusal_of(narrow, 8), "tp=8 is more than intermediate_size 7 can be split to");
+}
+
+TEST(Sharding, ExpertsGoWholeWhereThereAreEnoughAndAreSplitInsideElse) {
+  auto spec = with_heads(8, 8);
+  spec.layers[1].mlp.experts = 5;
+  spec.layers[1].mlp.experts_per_token = 2;
+  const auto whole = shard_of(spec, 4, 1).layers[1];
+  EXPECT_EQ(whole.experts, (Range{2, 3}));
+  EXPECT_EQ(whole.intermediate, (Range{0, 1536}));
+  const auto inside = shard_of(spec, 8, 1).layers[1];
+  EXPECT_EQ(inside.experts, (Range{0, 5}));
+  EXPECT_EQ(inside.intermediate, (Range{192, 384}));
 }
 
 TEST(Stages, CoverAllLayersInOrderAndNoneIsEmpty) {

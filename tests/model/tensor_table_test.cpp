@@ -1,4 +1,6 @@
-// The tensor table: its slices tile every tensor at every layout, and its numbers are those of a model that we know.
+// The tensor table: its slices tile every tensor at every layout, its sources are those of files that we know.
+#include "support/specs.hpp"
+
 #include <grist/core/errors.hpp>
 #include <grist/model/tensor_table.hpp>
 
@@ -6,20 +8,25 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
+#include <numeric>
 
 namespace {
 
 using namespace grist;
 
 /// Small enough to count every element.
-ModelSpec small_spec(int heads, int kv_heads, bool tied, bool biases) {
-  return {.family = "llama", .vocab_size = 37, .hidden_size = 12, .intermediate_size = 19, .layers = 3, .heads = heads,
-          .kv_heads = kv_heads, .head_dim = 4, .tied_embeddings = tied, .qkv_bias = biases, .o_bias = biases,
-          .mlp_bias = biases};
+ModelSpec small_spec(int heads, int kv_heads, bool tied, bool biases, int experts = 0) {
+  auto spec = test::llama_spec(37, 12, 19, 3, heads, kv_heads, 4, tied);
+  for (auto& layer : spec.layers) {
+    layer.attention.q_bias = layer.attention.k_bias = layer.attention.v_bias = layer.attention.o_bias = biases;
+    layer.mlp.up_bias = layer.mlp.down_bias = biases && experts == 0;
+    layer.mlp.experts = experts;
+    layer.mlp.experts_per_token = std::min(experts, 2);
+  }
+  return spec;
 }
 
-bool can_be_dealt(const ModelSpec& spec, int tp) {
+bool can_be_split(const ModelSpec& spec, int tp) {
   try {
     (void)shard_of(spec, tp, 0);
     return true;
@@ -28,67 +35,80 @@ bool can_be_dealt(const ModelSpec& spec, int tp) {
   }
 }
 
-/// How many ranks of a layout hold each element of each tensor.
-std::map<std::string, std::vector<int>> holders(const ModelSpec& spec, int tp, int pp) {
-  std::map<std::string, std::vector<int>> count;
-  for (const auto& row : tensor_table(spec))
-    count[row.name].resize(static_cast<std::size_t>(row.rows() * row.columns()));
+using Counts = std::map<std::pair<const TensorRow*, std::size_t>, std::vector<int>>;
+
+/// How many ranks of a layout hold each element of each part.
+Counts holders(const ModelSpec& spec, const TensorTable& table, int tp, int pp, RowParallel row_parallel) {
+  Counts count;
   for (const auto& stage : stages_of(spec, pp)) {
     for (int rank = 0; rank < tp; ++rank) {
-      const auto shard = shard_of(spec, tp, rank);
-      for (const auto& row : rows_of_stage(spec, stage)) {
-        const auto slice = slice_of(row, shard);
-        for (Index r = slice.row; r < slice.row + slice.rows; ++r)
-          for (Index c = slice.column; c < slice.column + slice.columns; ++c)
-            ++count.at(row.name).at(static_cast<std::size_t>(r * row.columns() + c));
-      }
+      const auto shard = shard_of(spec, tp, rank, row_parallel);
+      each_row(table, stage, shard, [&](const TensorRow& row, const LayerShard* layer) {
+        for (std::size_t p = 0; p < row.parts.size(); ++p) {
+          const auto& part = row.parts[p];
+          auto& held = count[{&row, p}];
+          held.resize(static_cast<std::size_t>(row.experts * part.rows * row.columns));
+          const auto slice = slice_of(row, part, shard, layer);
+          const Range experts = experts_of(row, layer);
+          for (Index e = experts.begin; e < experts.end; ++e)
+            for (Index r = slice.row; r < slice.row + slice.rows; ++r)
+              for (Index c = slice.column; c < slice.column + slice.columns; ++c)
+                ++held.at(static_cast<std::size_t>((e * part.rows + r) * row.columns + c));
+        }
+      });
     }
   }
   return count;
 }
 
 TEST(TensorTable, SlicesTileEveryTensorAtEveryLayout) {
-  for (const auto& spec :
-       {small_spec(9, 3, false, true), small_spec(8, 2, false, false), small_spec(4, 4, false, true)}) {
+  for (const auto& spec : {small_spec(9, 3, false, true), small_spec(8, 2, false, false), small_spec(4, 4, false, true),
+                           small_spec(6, 6, false, false, 5)}) {
+    const auto table = tensor_table(spec, {});
     int layouts = 0;
     for (int tp = 1; tp <= 8; ++tp) {
-      if (!can_be_dealt(spec, tp)) continue;
-      for (int pp = 1; pp <= 3; ++pp, ++layouts) {
-        const auto held = holders(spec, tp, pp);
-        for (const auto& row : tensor_table(spec)) {
-          const int sharers = row.dealt == Dealt::whole      ? tp
-                              : row.dealt == Dealt::kv_heads ? std::max(1, tp / spec.kv_heads)
-                                                             : 1;
-          EXPECT_TRUE(std::ranges::all_of(held.at(row.name), [&](int n) { return n == sharers; }))
-              << row.name << " at tp=" << tp << " pp=" << pp << ", each element to be held by " << sharers;
+      if (!can_be_split(spec, tp)) continue;
+      for (const auto kind : {RowParallel::reduce, RowParallel::gather}) {
+        for (int pp = 1; pp <= 3; ++pp, ++layouts) {
+          for (const auto& [place, held] : holders(spec, table, tp, pp, kind)) {
+            const auto& [row, p] = place;
+            const Split split = row->parts[p].split;
+            const bool whole_experts = row->experts > 1 && row->experts >= tp;
+            const bool split_here = whole_experts || (split == Split::output ? true : split != Split::whole);
+            const int sharers = !split_here                ? tp
+                                : split == Split::kv_heads ? std::max(1, tp / spec.layers[0].attention.kv_heads)
+                                                           : 1;
+            EXPECT_TRUE(std::ranges::all_of(held, [&](int n) { return n == sharers; }))
+                << row->parts[p].sources.front().tensor << " at tp=" << tp << " pp=" << pp
+                << ", each element to be held by " << sharers;
+          }
         }
       }
     }
-    EXPECT_GE(layouts, 9);
+    EXPECT_GE(layouts, 18);
   }
 }
 
 TEST(TensorTable, ATiedHeadIsHeldOnceWhereAStageHasBothEnds) {
   const auto spec = small_spec(4, 2, true, false);
-  const auto names = [&](Range layers) {
-    std::set<std::string> result;
-    for (const auto& row : rows_of_stage(spec, layers)) result.insert(row.name);
-    return result;
+  const auto table = tensor_table(spec, {});
+  const auto holds = [&](Range layers, const TensorRow& wanted) {
+    bool found = false;
+    each_row(table, layers, shard_of(spec, 1, 0),
+             [&](const TensorRow& row, const LayerShard*) { found = found || &row == &wanted; });
+    return found;
   };
-  EXPECT_FALSE(names({0, 3}).contains("lm_head.weight"));
-  EXPECT_TRUE(names({0, 3}).contains("model.embed_tokens.weight"));
-  EXPECT_TRUE(names({1, 3}).contains("lm_head.weight"));
-  EXPECT_FALSE(names({1, 3}).contains("model.embed_tokens.weight"));
-  EXPECT_FALSE(names({0, 1}).contains("lm_head.weight"));
-  const auto table = tensor_table(spec);
-  EXPECT_EQ(table.back().tied_to, "model.embed_tokens.weight");
-  EXPECT_EQ(tensor_table(small_spec(4, 2, false, false)).back().tied_to, "");
+  EXPECT_FALSE(holds({0, 3}, table.head));
+  EXPECT_TRUE(holds({0, 3}, table.embedding));
+  EXPECT_TRUE(holds({1, 3}, table.head));
+  EXPECT_FALSE(holds({1, 3}, table.embedding));
+  EXPECT_FALSE(holds({0, 1}, table.head));
 }
 
 TEST(TensorTable, HasTheNamesAndShapesOfHuggingFace) {
-  const auto table = tensor_table(small_spec(8, 2, false, true));
   std::map<std::string, std::vector<Index>> shapes;
-  for (const auto& row : table) EXPECT_TRUE(shapes.emplace(row.name, row.shape).second) << row.name << " twice";
+  for (const auto& tensor : file_tensors(tensor_table(small_spec(8, 2, false, true), {})))
+    EXPECT_TRUE(shapes.emplace(tensor.name, tensor.shape).second) << tensor.name << " twice";
   EXPECT_EQ(shapes.size(), 3U + 3U * 16U);
   EXPECT_EQ(shapes.at("model.embed_tokens.weight"), (std::vector<Index>{37, 12}));
   EXPECT_EQ(shapes.at("model.layers.2.self_attn.q_proj.weight"), (std::vector<Index>{32, 12}));
@@ -102,33 +122,32 @@ TEST(TensorTable, HasTheNamesAndShapesOfHuggingFace) {
   EXPECT_EQ(shapes.at("lm_head.weight"), (std::vector<Index>{37, 12}));
 }
 
-TEST(TensorTable, PartsOfOneParameterFollowEachOtherAndHaveEqualColumns) {
-  const auto table = tensor_table(small_spec(8, 2, false, true));
-  std::map<std::string, Index> columns;
-  std::string before;
-  for (const auto& row : table) {
-    if (!row.is_matrix()) continue;
-    const auto [place, is_new] = columns.emplace(row.parameter, row.columns());
-    EXPECT_TRUE(is_new || row.parameter == before) << row.name;
-    EXPECT_EQ(place->second, row.columns()) << row.name;
-    before = row.parameter;
+TEST(TensorTable, ASourceTakesEveryRowOfAFusedTensorOnce) {
+  for (const auto fused : {TensorNames::Fused::in_turn, TensorNames::Fused::by_group}) {
+    for (const bool pairs : {false, true}) {
+      const auto table = tensor_table(small_spec(6, 2, false, false),
+                                      {.q = "", .k = "", .v = "", .qkv = "qkv", .fused = fused, .rope_pairs = pairs});
+      std::vector<Index> taken;
+      for (const auto& part : table.layers[0].qkv.parts)
+        for (Index r = 0; r < part.rows; ++r) taken.push_back(part.sources[0].file_row(r));
+      std::ranges::sort(taken);
+      std::vector<Index> every(static_cast<std::size_t>(table.layers[0].qkv.rows()));
+      std::iota(every.begin(), every.end(), 0);
+      EXPECT_EQ(taken, every);
+    }
   }
-  std::vector<std::string> qkv;
-  for (const auto& row : table)
-    if (row.parameter == "layers.0.qkv") qkv.push_back(row.name.substr(row.name.rfind("attn.") + 5));
-  EXPECT_EQ(qkv, (std::vector<std::string>{"q_proj.weight", "k_proj.weight", "v_proj.weight"}));
-}
-
-TEST(TensorTable, TheBiasBehindASumOfRanksIsAddedByOne) {
-  for (const auto& row : tensor_table(small_spec(8, 2, false, true))) {
-    const bool behind_a_sum = row.name.ends_with("o_proj.bias") || row.name.ends_with("down_proj.bias");
-    EXPECT_EQ(row.on_one_rank, behind_a_sum) << row.name;
-  }
+  // Three heads of four rows to a KV group: q0 q1 q2 k v, q3 q4 q5 k v.
+  const auto rows = tensor_table(small_spec(6, 2, false, false),
+                                 {.q = "", .k = "", .v = "", .qkv = "qkv", .fused = TensorNames::Fused::by_group})
+                        .layers[0]
+                        .qkv;
+  EXPECT_EQ(rows.parts[0].sources[0].file_row(12), 20);  // head 3
+  EXPECT_EQ(rows.parts[1].sources[0].file_row(4), 32);   // the second KV head's key
+  EXPECT_EQ(rows.parts[2].sources[0].file_row(0), 16);
 }
 
 TEST(TensorTable, CountsTheParametersOfSmolLm2AsItsCardDoes) {
-  ModelSpec spec{.family = "llama", .vocab_size = 49152, .hidden_size = 576, .intermediate_size = 1536, .layers = 30,
-                 .heads = 9, .kv_heads = 3, .head_dim = 64, .tied_embeddings = true};
+  auto spec = test::smollm2();
   EXPECT_EQ(parameter_count(spec), 134515008);
   spec.tied_embeddings = false;
   EXPECT_EQ(parameter_count(spec), 134515008 + 49152 * 576);

@@ -26,14 +26,16 @@ def half_bytes(values):
     return numpy.asarray(values, "<f2").reshape(-1, 1).view(numpy.uint8)
 
 
+# where the half-precision scales of a block lie, in bytes
+SCALES = {Type.Q4_K: (0, 2), Type.Q6_K: (208,), Type.Q5_0: (0,), Type.Q5_1: (0, 2), Type.Q2_K: (80, 82), Type.Q3_K: (108,),
+          Type.Q5_K: (0, 2), Type.IQ4_NL: (0,), Type.IQ4_XS: (0,)}
+
+
 def random_blocks(kind, blocks, rng):
-    """Valid blocks of a type that this package cannot make: random bytes with sensible scales."""
+    """Valid blocks of a type: random bytes with sensible scales."""
     data = rng.integers(0, 256, (blocks, gguf.GGML_QUANT_SIZES[kind][1]), dtype=numpy.uint8)
-    scale = half_bytes(rng.uniform(1e-3, 2e-2, blocks))
-    if kind == Type.Q4_K:  # d, dmin, scales[12], qs[128]
-        data[:, 0:2], data[:, 2:4] = scale, half_bytes(rng.uniform(1e-3, 2e-2, blocks))
-    else:  # Q6_K: ql[128], qh[64], scales[16], d
-        data[:, 208:210] = scale
+    for place in SCALES[kind]:
+        data[:, place:place + 2] = half_bytes(rng.uniform(1e-3, 2e-2, blocks))
     return data
 
 
@@ -41,9 +43,12 @@ def write_types(rows=3, columns=256):
     rng = numpy.random.default_rng(0)
     writer = gguf.GGUFWriter(FOLDER / "types.gguf", "llama")
     floats, places = Floats(), []
-    for kind in (Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q4_K, Type.Q6_K):
-        if kind in (Type.Q4_K, Type.Q6_K):
-            data = random_blocks(kind, rows * columns // 256, rng).reshape(rows, -1)
+    for kind in (Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, *SCALES):
+        if kind in SCALES:
+            data = random_blocks(kind, rows * columns // gguf.GGML_QUANT_SIZES[kind][0], rng).reshape(rows, -1)
+            if kind not in (Type.Q4_K, Type.Q6_K):  # the last row's scales are negative
+                for place in SCALES[kind]:
+                    data[2].reshape(-1, gguf.GGML_QUANT_SIZES[kind][1])[:, place + 1] |= 0x80
         else:
             values = rng.standard_normal((rows, columns)).astype(numpy.float32)
             # signed zeros, the smallest and largest of f16, one that is subnormal in f16; two whole blocks of zeros
@@ -87,7 +92,7 @@ def exact_blocks(values, kind):
             parts.append(half_bytes(numpy.full(len(whole), -8 * step)))
         codes = (whole + 8).astype(numpy.uint8)
         parts.append(codes[:, :16] | codes[:, 16:] << 4)
-    return numpy.concatenate(parts, axis=1).reshape(values.shape[0], -1)
+    return numpy.concatenate(parts, axis=1).reshape(*values.shape[:-1], -1)
 
 
 def interleave_heads(weight, heads):

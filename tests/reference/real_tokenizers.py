@@ -4,8 +4,8 @@
 smollm2: [{text, ids, decoded}] with the GGUF file's vocabulary, special tokens parsed, nothing added. transformers
 forgets the Digits pre-tokenizer when it reads a GGUF file, so it is put back here (llama.cpp agrees with every vector);
 "transformers_ids" stands beside "ids" where that made a difference.
-llama2: [{text, ids, decoded, parsed_ids}]; ids and decoded by sentencepiece, to which <s> is plain text; parsed_ids with
-special tokens parsed, each piece of text between them on its own, as in Llama-2's tokenizer.json. No BOS is added.
+llama2: [{text, ids, decoded, parsed_ids}]; ids and decoded by sentencepiece, to which <s> is plain text; parsed_ids
+with special tokens parsed, each piece of text between them on its own, as in Llama-2's tokenizer.json. No BOS is added.
 """
 import sys
 

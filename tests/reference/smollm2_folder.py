@@ -1,4 +1,5 @@
-"""The Hugging Face folder that transformers saves of the real chat model in a GGUF file; smollm2_test reads it where it is.
+"""The Hugging Face folder that transformers saves of the real chat model in a GGUF file; smollm2_test reads it where it
+is.
 
     ./run --peers python3 tests/reference/smollm2_folder.py [GGUF [FOLDER]]
 

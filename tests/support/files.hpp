@@ -16,11 +16,15 @@ namespace grist::test {
 
 inline std::filesystem::path data_file(std::string_view name) { return std::filesystem::path(GRIST_TEST_DATA) / name; }
 /// Larger data that a test skips where it is absent.
-inline std::filesystem::path shared_file(std::string_view name) { return std::filesystem::path(GRIST_SHARED_DATA) / name; }
+inline std::filesystem::path shared_file(std::string_view name) {
+  return std::filesystem::path(GRIST_SHARED_DATA) / name;
+}
 inline std::filesystem::path smollm2_file() {
   return std::filesystem::path(GRIST_MODELS_DIR) / "SmolLM2-135M-Instruct.Q4_1.gguf";
 }
-inline std::filesystem::path smollm2_folder() { return std::filesystem::path(GRIST_MODELS_DIR) / "SmolLM2-135M-Instruct"; }
+inline std::filesystem::path smollm2_folder() {
+  return std::filesystem::path(GRIST_MODELS_DIR) / "SmolLM2-135M-Instruct";
+}
 
 inline std::string contents_of(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);

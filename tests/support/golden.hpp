@@ -16,7 +16,8 @@ struct GoldenCase {
   std::vector<int> ids;
   std::vector<float> logits;  // [ids, vocabulary]
   std::vector<int> greedy_ids;
-  std::vector<float> greedy_logits;  // [t, vocabulary]: behind greedy_ids[t]
+  std::vector<float> greedy_logits;  // [t, vocabulary]: after greedy_ids[t]
+  double bf16_error = 0;             // of torch in bfloat16, as a fraction of the logits' range
 };
 
 inline std::vector<GoldenCase> read_golden(const std::string& model) {
@@ -30,7 +31,8 @@ inline std::vector<GoldenCase> read_golden(const std::string& model) {
   };
   std::vector<GoldenCase> cases;
   for (const auto& c : json.at("cases")) {
-    cases.push_back({c.at("ids"), part(c.at("logits")), c.at("greedy_ids"), part(c.at("greedy_logits"))});
+    cases.push_back(
+        {c.at("ids"), part(c.at("logits")), c.at("greedy_ids"), part(c.at("greedy_logits")), c.at("bf16_error")});
   }
   return cases;
 }

@@ -18,7 +18,9 @@ struct Nothing {
   KOKKOS_FUNCTION void operator()(Index, int& n, bool) const { ++n; }
 };
 
-void launch(const char* label, const Exec& exec) { Kokkos::parallel_for(label, Kokkos::RangePolicy<Exec>(exec, 0, 1), Nothing{}); }
+void launch(const char* label, const Exec& exec) {
+  Kokkos::parallel_for(label, Kokkos::RangePolicy<Exec>(exec, 0, 1), Nothing{});
+}
 
 TEST(ToolsRecorder, ATidyKernelLeavesItsLabelAndNothingElse) {
   const Exec exec;

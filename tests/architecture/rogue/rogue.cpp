@@ -3,3 +3,5 @@
 #include "../model/model.hpp"
 #ifdef KOKKOS_ENABLE_CUDA
 #endif
+// a long line a long line a long line a long line a long line a long line a long line a long line a long line a long
+// line

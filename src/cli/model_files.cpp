@@ -1,0 +1,68 @@
+#include "model_files.hpp"
+
+#include <grist/core/errors.hpp>
+#include <grist/core/philox.hpp>
+
+#include <algorithm>
+#include <format>
+#include <fstream>
+#include <vector>
+
+namespace grist::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t largest_description = 16 << 20;  // bytes; the header of a GGUF file holds a whole vocabulary
+constexpr int pieces = 16;  // of the rest: models with the same shapes differ in all of them
+constexpr std::uint64_t piece_bytes = 4096;
+
+/// How many bytes in front describe the tensors; what a safetensors file says of itself is checked where it is read.
+std::uint64_t description_bytes(std::ifstream& in, const fs::path& file) {
+  std::uint64_t header = 0;
+  if (file.extension() != ".safetensors") return largest_description;
+  in.read(reinterpret_cast<char*>(&header), sizeof header);
+  return std::min(header, largest_description) + sizeof header;
+}
+
+std::string line_of(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  const std::uint64_t size = fs::file_size(file);
+  const std::uint64_t described = std::min(size, description_bytes(in, file));
+  std::string bytes;
+  const auto read = [&](std::uint64_t offset, std::uint64_t count) {
+    std::string piece(count, '\0');
+    in.clear();
+    in.seekg(static_cast<std::streamoff>(offset));
+    in.read(piece.data(), static_cast<std::streamsize>(count));
+    bytes += piece;
+  };
+  read(0, described);
+  for (int i = 0; i < pieces && size - described > piece_bytes; ++i)
+    read(described + (size - described - piece_bytes) / pieces * static_cast<std::uint64_t>(i), piece_bytes);
+  return std::format("{} of {} bytes, hash {:016x}\n", file.filename().string(), size, hash_name(bytes));
+}
+
+}  // namespace
+
+std::string describe_files(const fs::path& model) {
+  if (!fs::exists(model))
+    throw InputError("{}: no such model; a model is a Hugging Face folder or a GGUF file", model.string());
+  std::vector<fs::path> files;
+  if (!fs::is_directory(model)) {
+    files.push_back(model);
+  } else {
+    for (const auto& entry : fs::directory_iterator(model)) {
+      const auto ending = entry.path().extension();
+      if (entry.is_regular_file() &&
+          (ending == ".json" || ending == ".safetensors" || ending == ".model" || ending == ".jinja"))
+        files.push_back(entry.path());
+    }
+  }
+  std::ranges::sort(files, {}, &fs::path::filename);
+  std::string lines;
+  for (const auto& file : files) lines += line_of(file);
+  return lines;
+}
+
+}  // namespace grist::cli

@@ -1,0 +1,44 @@
+// What is asked of a model, and what comes of it.
+#pragma once
+
+#include <grist/generate/sampler.hpp>
+
+#include <string>
+#include <vector>
+
+namespace grist {
+
+struct Request {
+  std::vector<int> prompt;  // one token or more
+  int max_new_tokens = 128;
+  SamplingOptions sampling;
+  std::vector<std::string>
+      stop;  // texts that end the generation and are not part of its text; special tokens' texts count
+  std::vector<int> eos;           // tokens that do the same; none: the model's own
+  bool ignore_eos = false;        // no token ends the generation
+  int copy = 0;                   // tells equal prompts with equal seeds apart: each copy draws by itself
+};
+
+enum class Finish { running, stop, length, cancelled };
+
+/// One new token. `text` is what became certain with it: whole characters, nothing of a stop string or a special token.
+struct TokenEvent {
+  int request = 0;
+  int id = 0;
+  std::string text;
+  Finish finish = Finish::running;
+};
+
+/// What became of a request.
+struct Completion {
+  std::vector<int> ids;  // new tokens, the ending one included
+  std::string text;
+  Finish finish = Finish::running;
+  int cached_tokens = 0;       // of the prompt, that the conversation's cache held
+  int suspensions = 0;         // how often others needed its pages, and it was computed again
+  double waiting_seconds = 0;  // until it was first computed
+  double prefill_seconds = 0;  // from there to the first new token
+  double decode_seconds = 0;   // from there to the last one
+};
+
+}  // namespace grist

@@ -1,0 +1,343 @@
+#include <grist/generate/scheduler.hpp>
+
+#include <grist/core/errors.hpp>
+
+#include <algorithm>
+#include <format>
+#include <utility>
+
+namespace grist {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+bool contains(const std::vector<int>& ids, int id) { return std::ranges::find(ids, id) != ids.end(); }
+
+/// Draws depend on the prompt and its copy, not on what else is served.
+std::uint64_t stream_of(const Request& request) {
+  std::string bytes(reinterpret_cast<const char*>(request.prompt.data()), request.prompt.size() * sizeof(int));
+  bytes.append(reinterpret_cast<const char*>(&request.copy), sizeof request.copy);
+  return hash_name(bytes);
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const Exec& exec, Model& model, SchedulerOptions options)
+    : exec_(exec),
+      model_(model),
+      options_(std::move(options)),
+      most_running_(static_cast<int>(std::min<Index>(model.limits().batch_sequences, model.limits().logit_rows))),
+      // Beside a whole piece every other sequence has room to decode.
+      piece_tokens_(std::min(prefill_tokens, static_cast<int>(model.limits().batch_tokens) - most_running_ + 1)),
+      context_(static_cast<int>(model.limits().context)) {
+  const auto& limits = model.limits();
+  if (most_running_ < 1 || piece_tokens_ < 1)
+    throw UsageError(
+        "a pass of {} tokens, {} sequences and {} rows of logits serves no request: 1 sequence and row, and a "
+        "token for each sequence, are needed",
+        limits.batch_tokens, limits.batch_sequences, limits.logit_rows);
+  if (options_.kv_tokens == 0) options_.kv_tokens = limits.kv_tokens;
+  if (options_.kv_tokens < 1 || options_.kv_tokens > limits.kv_tokens)
+    throw UsageError("a KV cache of {} tokens is asked for, the model was planned for 1 to {}", options_.kv_tokens,
+                     limits.kv_tokens);
+  if (options_.tokenizer != nullptr)
+    for (const int id : options_.tokenizer->end_tokens()) options_.end_tokens.push_back(id);
+  cache_ = model.make_kv(options_.kv_tokens);
+  if (model.last_stage()) sampler_.emplace(limits.logit_rows, model.vocabulary().begin);
+}
+
+int Scheduler::submit(Request request, std::optional<Conversation> conversation) {
+  check(request, submitted_);
+  if (conversation && conversations_.at(*conversation).request)
+    throw UsageError("a conversation takes one request at a time, and request {} has not ended",
+                     *conversations_.at(*conversation).request);
+  const int number = submitted_++;
+  auto& sequence = sequences_[number];
+  completions_[number] = {};
+  sequence.stream = stream_of(request);
+  sequence.conversation = conversation;
+  sequence.request = std::move(request);
+  if (conversation) continue_conversation(sequence, number);
+  sequence.tokens.ids = sequence.request.prompt;
+  if (options_.tokenizer != nullptr) sequence.decoder.emplace(*options_.tokenizer, true);
+  sequence.filter = StopFilter(sequence.request.stop);
+  sequence.submitted = Clock::now();
+  waiting_.insert(number);
+  return number;
+}
+
+void Scheduler::check(const Request& request, int number) const {
+  request.sampling.check();
+  const auto length = std::ssize(request.prompt);
+  if (request.max_new_tokens < 1)
+    throw UsageError("--max-new-tokens is {}, expected 1 or more", request.max_new_tokens);
+  if (length == 0) throw InputError("prompt {} has no tokens, and the model has no BOS token to begin with", number);
+  if (length >= context_)
+    throw InputError("prompt {} has {} tokens, the context is {}: one token must be left to generate", number, length,
+                     context_);
+  const auto vocabulary = model_.spec().vocab_size;
+  for (const int id : request.prompt)
+    if (id < 0 || id >= vocabulary)
+      throw InputError("prompt {}: token id {} is out of range, the vocabulary has {}", number, id, vocabulary);
+  if (options_.tokenizer == nullptr && !request.stop.empty())
+    throw UsageError("stop strings need a tokenizer, and the model has none");
+  // The last new token is not computed.
+  const int rows = static_cast<int>(std::min<Index>(length + request.max_new_tokens, context_)) - 1;
+  if (rows > options_.kv_tokens || !cache_->fits(rows))
+    throw UsageError("prompt {} has {} tokens; with up to {} new ones it takes {} tokens of KV cache, which has {}",
+                     number, length, request.max_new_tokens, rows, options_.kv_tokens);
+}
+
+/// The sequence takes over what its prompt has in common with the history. The last prompt token is always computed:
+/// its logits are needed.
+void Scheduler::continue_conversation(Sequence& sequence, int number) {
+  auto& history = conversations_.at(*sequence.conversation);
+  const auto& prompt = sequence.request.prompt;
+  const auto common = std::ranges::mismatch(history.tokens.ids, prompt).in2 - prompt.begin();
+  history.tokens.truncate(*cache_, static_cast<int>(std::min(common, std::ssize(prompt) - 1)));
+  history.request = number;
+  sequence.tokens = std::exchange(history.tokens, {});
+  completions_[number].cached_tokens = sequence.tokens.cached;
+}
+
+void Scheduler::cancel(int request) {
+  if (sequences_.contains(request)) finish(request, Finish::cancelled);
+}
+
+const Completion& Scheduler::completion(int request) const { return completions_.at(request); }
+
+Completion Scheduler::take(int request) {
+  if (sequences_.contains(request)) throw UsageError("request {} has not ended", request);
+  auto node = completions_.extract(request);
+  if (node.empty()) throw UsageError("request {} is not known, or was taken before", request);
+  return std::move(node.mapped());
+}
+
+Conversation Scheduler::open_conversation() {
+  const auto conversation = static_cast<Conversation>(conversations_opened_++);
+  conversations_[conversation] = {};
+  return conversation;
+}
+
+void Scheduler::close_conversation(Conversation conversation) {
+  auto& history = conversations_.at(conversation);
+  if (history.request) cancel(*history.request);
+  history.tokens.release(*cache_);
+  conversations_.erase(conversation);
+}
+
+std::vector<TokenEvent> Scheduler::step() {
+  admit();
+  const auto shares = this->shares();
+  std::vector<BatchItem> items;
+  std::vector<SampledRow> rows;
+  std::vector<int> complete;  // whose next token comes of this pass
+  for (const auto& [request, piece] : shares) {
+    const auto& [ids, pieces, cached, kv] = sequences_.at(request).tokens;
+    items.push_back(
+        {std::span(ids).subspan(static_cast<std::size_t>(piece.begin), static_cast<std::size_t>(piece.size())),
+         piece.begin, &kv, piece.few, piece.prompt_length});
+    if (piece.end < std::ssize(ids)) continue;
+    const auto& sequence = sequences_.at(request);
+    rows.push_back({std::ssize(items) - 1, sequence.request.sampling, ids, sequence.stream,
+                    static_cast<std::uint32_t>(piece.end)});
+    complete.push_back(request);
+  }
+  if (!items.empty()) model_.run(exec_, cache_.get(), {.items = items});
+  for (const auto& [request, piece] : shares) sequences_.at(request).tokens.add(piece);
+  if (!rows.empty()) {
+    std::optional<NumericalError> broken;
+    const auto choices = choose(rows);
+    for (std::size_t i = 0; i < complete.size(); ++i) {
+      try {
+        accept(complete[i], Sampler::token(choices[i], std::format("request {}", complete[i])));
+      } catch (const NumericalError& error) {
+        finish(complete[i], Finish::cancelled);
+        if (!broken) broken = error;
+      }
+    }
+    if (broken) throw *broken;
+  }
+  return std::exchange(events_, {});
+}
+
+/// Sequences begin in the order of their age, as long as their next piece fits; one that was suspended wants all that
+/// it lost.
+void Scheduler::admit() {
+  while (!waiting_.empty() && std::ssize(running_) < most_running_) {
+    const int request = *waiting_.begin();
+    auto& sequence = sequences_.at(request);
+    const auto lacking = [&] {
+      if (cached_tokens() + sequence.tokens_lost > options_.kv_tokens) return true;
+      for (std::size_t pool = 0; pool < sequence.pages_lost.size(); ++pool)
+        if (cache_->free_pages(static_cast<int>(pool)) < sequence.pages_lost[pool]) return true;
+      return false;
+    };
+    while (!running_.empty() && lacking())
+      if (!evict(sequence)) return;
+    if (!reserve(sequence, next(sequence).end)) {
+      if (running_.empty()) throw InternalError("request {} was found to fit the KV cache, and does not", request);
+      return;
+    }
+    waiting_.erase(request);
+    running_.insert(request);
+    prefill_order_.push_back(request);
+    if (sequence.started == Clock::time_point{}) {
+      sequence.started = Clock::now();
+      completions_.at(request).waiting_seconds = seconds(sequence.submitted, sequence.started);
+    }
+  }
+}
+
+Piece Scheduler::next(const Sequence& sequence) const {
+  return sequence.tokens.next(piece_tokens_, static_cast<int>(sequence.request.prompt.size()));
+}
+
+/// What the next pass computes, with pages for it: few tokens first.
+std::vector<Scheduler::Share> Scheduler::shares() {
+  std::map<int, Piece> pieces;  // by age: whoever must give way comes last
+  for (const int request : running_)
+    if (const Piece piece = next(sequences_.at(request)); piece.size() == 1) pieces[request] = piece;
+  Index left = model_.limits().batch_tokens - std::ssize(pieces);
+  std::deque<int> passed, served;
+  for (const int request : prefill_order_) {
+    const Piece piece = next(sequences_.at(request));
+    const bool serves = piece.size() > 1 && piece.size() <= left;  // a piece that does not fit waits whole
+    (serves ? served : passed).push_back(request);
+    if (!serves) continue;
+    pieces[request] = piece;
+    left -= piece.size();
+  }
+  prefill_order_ = std::move(passed);
+  prefill_order_.insert(prefill_order_.end(), served.begin(), served.end());
+
+  for (const auto& [request, piece] : pieces)
+    while (running_.contains(request) && !reserve(sequences_.at(request), piece.end)) suspend(*running_.rbegin());
+  std::vector<Share> shares;
+  for (const bool few : {true, false})
+    for (const auto& [request, piece] : pieces)
+      if (running_.contains(request) && piece.few == few) shares.push_back({request, piece});
+  return shares;
+}
+
+/// Pages for tokens before `length`, if need be those of sequences that do not run.
+bool Scheduler::reserve(Sequence& sequence, int length) {
+  auto& kv = sequence.tokens.kv;
+  if (kv.length() >= length) return true;
+  const auto fits = [&] {
+    return cached_tokens() + length - kv.length() <= options_.kv_tokens && cache_->reserve(kv, length);
+  };
+  while (!fits())
+    if (!evict(sequence)) return false;
+  return true;
+}
+
+/// Of all sequences together: a pass may read as many keys as the model was planned for, pages that are not full hide
+/// more.
+Index Scheduler::cached_tokens() const {
+  Index tokens = 0;
+  for (const auto& [request, sequence] : sequences_) tokens += sequence.tokens.kv.length();
+  for (const auto& [name, history] : conversations_) tokens += history.tokens.kv.length();
+  return tokens;
+}
+
+/// Takes the pages of the conversation that was not used for longest, or else of the youngest sequence that waits with
+/// its conversation's pages. False where there is none.
+bool Scheduler::evict(const Sequence& wanting) {
+  CachedTokens* evicted = nullptr;
+  int last_used = submitted_;
+  for (auto& [name, history] : conversations_) {
+    if (history.tokens.kv.length() == 0 || history.last_used >= last_used) continue;
+    evicted = &history.tokens;
+    last_used = history.last_used;
+  }
+  for (auto waiting = waiting_.rbegin(); evicted == nullptr && waiting != waiting_.rend(); ++waiting) {
+    auto& sequence = sequences_.at(*waiting);
+    if (&sequence != &wanting && sequence.tokens.kv.length() > 0) evicted = &sequence.tokens;
+  }
+  if (evicted != nullptr) evicted->release(*cache_);
+  return evicted != nullptr;
+}
+
+void Scheduler::suspend(int request) {
+  auto& sequence = sequences_.at(request);
+  sequence.tokens_lost = sequence.tokens.kv.length();
+  sequence.pages_lost.clear();
+  for (int pool = 0; pool < cache_->pools(); ++pool) sequence.pages_lost.push_back(-cache_->free_pages(pool));
+  sequence.tokens.release(*cache_);
+  for (int pool = 0; pool < cache_->pools(); ++pool)
+    sequence.pages_lost[static_cast<std::size_t>(pool)] += cache_->free_pages(pool);
+  ++completions_.at(request).suspensions;
+  running_.erase(request);
+  std::erase(prefill_order_, request);
+  waiting_.insert(request);
+}
+
+/// The next tokens, on all ranks.
+std::vector<layers::Choice> Scheduler::choose(const std::vector<SampledRow>& rows) {
+  std::vector<layers::Choice> choices(rows.size());
+  const auto logits = model_.logits(exec_);
+  if (sampler_) choices = sampler_->choose(exec_, model_.grid().tp(), logits, rows);
+  const auto& pp = model_.grid().pp();
+  pp.broadcast(choices.data(), std::ssize(choices), pp.size() - 1);
+  return choices;
+}
+
+/// A sequence's new token: its text, whether it is the last, the event.
+void Scheduler::accept(int request, int id) {
+  auto& sequence = sequences_.at(request);
+  auto& completion = completions_.at(request);
+  const auto now = Clock::now();
+  if (completion.ids.empty()) {
+    sequence.first_token = now;
+    completion.prefill_seconds = seconds(sequence.started, now);
+  }
+  completion.decode_seconds = seconds(sequence.first_token, now);
+  sequence.tokens.ids.push_back(id);
+  completion.ids.push_back(id);
+  TokenEvent event{request, id, {}, Finish::running};
+
+  const auto& asked = sequence.request;
+  const bool ends = !asked.ignore_eos && contains(asked.eos.empty() ? options_.end_tokens : asked.eos, id);
+  auto& filter = sequence.filter;
+  if (sequence.decoder && !ends) {
+    event.text = filter.put(sequence.decoder->put(id));
+    if (options_.tokenizer->is_special(id)) event.text += filter.put_hidden(options_.tokenizer->special_text(id));
+  }
+  const bool full = std::ssize(completion.ids) == asked.max_new_tokens || std::ssize(sequence.tokens.ids) >= context_;
+  if (ends || filter.stopped()) event.finish = Finish::stop;
+  else if (full) event.finish = Finish::length;
+  if (event.finish != Finish::running && sequence.decoder && !filter.stopped()) {
+    event.text += filter.put(sequence.decoder->finish());
+    event.text += filter.finish();
+    if (filter.stopped()) event.finish = Finish::stop;
+  }
+  completion.text += event.text;
+  const Finish how = event.finish;
+  events_.push_back(std::move(event));
+  if (how != Finish::running) finish(request, how);
+}
+
+/// Gives back the pages, or leaves them with the conversation.
+void Scheduler::finish(int request, Finish how) {
+  auto& sequence = sequences_.at(request);
+  completions_.at(request).finish = how;
+  auto& tokens = sequence.tokens;
+  if (sequence.conversation) {
+    auto& history = conversations_.at(*sequence.conversation);
+    tokens.truncate(*cache_, tokens.pieces.empty() ? 0 : tokens.pieces.back().end);
+    history = {std::move(tokens), {}, request};
+  } else {
+    tokens.release(*cache_);
+  }
+  running_.erase(request);
+  waiting_.erase(request);
+  std::erase(prefill_order_, request);
+  sequences_.erase(request);
+}
+
+}  // namespace grist

@@ -1,0 +1,122 @@
+// Serves requests that come at any time, many in each forward pass, over a KV cache of its own. What a request gives
+// depends neither on the others nor on when they come.
+#pragma once
+
+#include <grist/generate/cached_tokens.hpp>
+#include <grist/generate/request.hpp>
+#include <grist/generate/stop_filter.hpp>
+#include <grist/model/model.hpp>
+#include <grist/text/tokenizer.hpp>
+
+#include <chrono>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+
+namespace grist {
+
+/// Prompts go through the model in pieces of at most so many tokens.
+constexpr int prefill_tokens = 512;
+
+struct SchedulerOptions {
+  Index kv_tokens = 0;  // of the KV cache, for all sequences together; 0: what the model was planned for
+  const text::Tokenizer* tokenizer = nullptr;  // null: there are no texts, and stop strings are refused
+  std::vector<int> end_tokens;                 // the model's (ModelFiles::tokens.eos); the tokenizer's join them
+};
+
+/// A chat's history: what a request's prompt has in common with what the conversation computed before is not computed
+/// again.
+enum class Conversation : int {};
+
+/// Decoding sequences are in every pass; prompts share the rest of it and take turns piece by piece, so that a long one
+/// blocks nobody. A sequence takes pages as it grows. Where they run out, the youngest running sequence gives its own
+/// back and is computed again later, to the same bits. Collective over the model's grid: all ranks make the same calls.
+/// Several schedulers on one model do not disturb each other. The model must outlive the scheduler.
+class Scheduler {
+public:
+  /// Throws UsageError where the model's limits serve no sequence or less cache than is asked for, MemoryError.
+  Scheduler(const Exec& exec, Model& model, SchedulerOptions options);
+
+  /// Takes a request in and returns its number, which counts from 0. Throws InputError for an empty prompt, one that
+  /// fills the context, or ids outside the vocabulary; UsageError for options out of range, a request that the cache
+  /// could not hold if it were alone, or a conversation that has a request already.
+  int submit(Request request, std::optional<Conversation> conversation = {});
+
+  /// Ends a request where it stands; there is no event. Nothing happens where it has ended already.
+  void cancel(int request);
+
+  /// One forward pass, and the tokens that came of it; none where nothing is left to do or only prompts were read.
+  /// Throws NumericalError naming request and token where logits are not finite: that request is cancelled, the others'
+  /// events come with the next step.
+  std::vector<TokenEvent> step();
+
+  /// No request is left.
+  [[nodiscard]] bool idle() const { return sequences_.empty(); }
+
+  /// What has become of a request so far.
+  [[nodiscard]] const Completion& completion(int request) const;
+  /// The same of one that has ended, to be forgotten here.
+  Completion take(int request);
+
+  Conversation open_conversation();
+  /// Cancels its request and forgets its history.
+  void close_conversation(Conversation conversation);
+
+private:
+  struct Sequence {
+    Request request;
+    CachedTokens tokens;
+    std::uint64_t stream = 0;  // of random numbers
+    std::optional<Conversation> conversation;
+    std::optional<text::StreamDecoder> decoder;
+    StopFilter filter{{}};
+    Index tokens_lost = 0;        // by its suspension
+    std::vector<int> pages_lost;  // of each pool
+    std::chrono::steady_clock::time_point submitted, started, first_token;
+  };
+  struct History {
+    CachedTokens tokens;
+    std::optional<int> request;  // that has the tokens now
+    int last_used = 0;           // a request's number
+  };
+  /// A sequence's share of a pass.
+  struct Share {
+    int request;
+    Piece piece;
+  };
+
+  [[nodiscard]] Piece next(const Sequence& sequence) const;
+  void check(const Request& request, int number) const;
+  void continue_conversation(Sequence& sequence, int number);
+  void admit();
+  [[nodiscard]] std::vector<Share> shares();
+  bool reserve(Sequence& sequence, int length);
+  [[nodiscard]] Index cached_tokens() const;
+  bool evict(const Sequence& wanting);
+  void suspend(int request);
+  std::vector<layers::Choice> choose(const std::vector<SampledRow>& rows);
+  void accept(int request, int id);
+  void finish(int request, Finish how);
+
+  Exec exec_;
+  Model& model_;
+  SchedulerOptions options_;
+  int most_running_;
+  int piece_tokens_;  // of a prompt, at most
+  int context_;
+  std::unique_ptr<PagedKv> cache_;
+  std::optional<Sampler> sampler_;  // of the last stage
+  int submitted_ = 0;
+  int conversations_opened_ = 0;
+  std::map<int, Sequence> sequences_;  // by age, as the next two
+  std::set<int> waiting_;
+  std::set<int> running_;
+  std::deque<int> prefill_order_;  // running ones, the longest not served first
+  std::map<Conversation, History> conversations_;
+  std::map<int, Completion> completions_;
+  std::vector<TokenEvent> events_;
+};
+
+}  // namespace grist

@@ -1,0 +1,107 @@
+#include <grist/model/common_keys.hpp>
+
+#include <grist/core/errors.hpp>
+#include <grist/model/rope_tables.hpp>
+
+#include <cmath>
+
+namespace grist {
+namespace {
+
+/// The window of each layer: `sliding_window` in those that layer_types calls so, or else those of the family.
+void set_windows(ConfigReader& config, const CommonKeys& keys, ModelSpec& spec) {
+  const int window = config.get_or<int>("sliding_window", 0);
+  const bool used = config.get_or<bool>("use_sliding_window", true) && window > 0;
+  const auto types = config.find<std::vector<std::string>>("layer_types");
+  if (types && types->size() != spec.layers.size())
+    throw InputError("{}: layer_types names {} layers, there are {}", config.file(), types->size(), spec.layers.size());
+  for (std::size_t i = 0; i < spec.layers.size(); ++i) {
+    const bool slides = types && (*types)[i] == "sliding_attention";
+    if (types && !slides && (*types)[i] != "full_attention")
+      throw InputError("{}: layer type '{}' is not known; known are full_attention and sliding_attention",
+                       config.file(), (*types)[i]);
+    if (slides && !used)
+      throw InputError("{}: layer {} has a sliding window, and 'sliding_window' names no size", config.file(), i);
+    const bool windowed = types ? slides : !keys.windowed || keys.windowed(static_cast<Index>(i));
+    spec.layers[i].attention.window = used && windowed ? window : 0;
+  }
+}
+
+}  // namespace
+
+layers::Activation activation_key(ConfigReader& config, const std::string& key, std::string_view otherwise) {
+  const auto name = config.get_or<std::string>(key, std::string(otherwise));
+  const auto activation = layers::activation_of(name);
+  if (!activation) throw InputError("{}: {} '{}' is not known", config.file(), key, name);
+  return *activation;
+}
+
+ModelSpec common_spec(ConfigReader& config, const CommonKeys& keys) {
+  ModelSpec spec;
+  spec.vocab_size = config.positive("vocab_size");
+  spec.hidden_size = config.positive("hidden_size");
+  spec.max_positions = config.get_or<int>("max_position_embeddings", 2048);
+  spec.tied_embeddings = config.get_or<bool>("tie_word_embeddings", false);
+  spec.initializer_range = config.get_or<float>("initializer_range", 0.02F);
+
+  LayerSpec layer;
+  AttentionSpec& attention = layer.attention;
+  attention.heads = config.positive("num_attention_heads");
+  attention.kv_heads = config.get_or<int>("num_key_value_heads", attention.heads);
+  attention.head_dim = config.get_or<int>("head_dim", static_cast<int>(spec.hidden_size) / attention.heads);
+  attention.scale = 1.0F / std::sqrt(static_cast<float>(attention.head_dim));
+  attention.q_bias = attention.k_bias = attention.v_bias = attention.o_bias =
+      config.get_or<bool>("attention_bias", false);
+  layer.mlp.intermediate_size = config.positive("intermediate_size");
+  layer.mlp.activation = activation_key(config, "hidden_act", "silu");
+  layer.mlp.up_bias = layer.mlp.down_bias = config.get_or<bool>("mlp_bias", false);
+  layer.norm.eps = spec.final_norm.eps = config.get_or<float>("rms_norm_eps", 1e-6F);
+  spec.layers.assign(static_cast<std::size_t>(config.positive("num_hidden_layers")), layer);
+  if (keys.rope) spec.ropes = {rope_table(config, attention.head_dim, spec.max_positions)};
+  config.expect_value("rope_interleaved", false);
+  set_windows(config, keys, spec);
+  return spec;
+}
+
+ModelSpec common_spec(GgufReader& gguf, bool rope) {
+  ModelSpec spec;
+  const auto* embedding = gguf.weights().find("token_embd.weight");
+  if (embedding == nullptr || embedding->shape.size() != 2)
+    throw InputError("{}: tensor 'token_embd.weight' is missing or no matrix", gguf.file());
+  spec.vocab_size = embedding->rows();
+  gguf.expect("vocab_size", spec.vocab_size);
+  spec.hidden_size = gguf.positive("embedding_length");
+  spec.max_positions = gguf.positive("context_length");
+  const bool has_head = gguf.weights().find("output.weight") != nullptr;
+  spec.tied_embeddings = !has_head;
+
+  const auto has = [&](const char* tensor) { return gguf.weights().find(tensor) != nullptr; };
+  LayerSpec layer;
+  AttentionSpec& attention = layer.attention;
+  attention.heads = gguf.positive("attention.head_count");
+  attention.kv_heads = gguf.positive_or("attention.head_count_kv", attention.heads);
+  attention.head_dim = gguf.positive_or("attention.key_length", static_cast<int>(spec.hidden_size) / attention.heads);
+  gguf.expect("attention.value_length", attention.head_dim);
+  attention.scale = static_cast<float>(
+      gguf.get_or<double>("attention.scale", 1.0 / std::sqrt(static_cast<double>(attention.head_dim))));
+  const bool fused = has("blk.0.attn_qkv.bias");
+  attention.q_bias = fused || has("blk.0.attn_q.bias");
+  attention.k_bias = fused || has("blk.0.attn_k.bias");
+  attention.v_bias = fused || has("blk.0.attn_v.bias");
+  attention.o_bias = has("blk.0.attn_output.bias");
+  attention.qk_norm = has("blk.0.attn_q_norm.weight") ? QkNorm::head : QkNorm::none;
+  attention.window = static_cast<int>(gguf.get_or<std::int64_t>("attention.sliding_window", 0));
+  layer.mlp.intermediate_size = gguf.positive("feed_forward_length");
+  layer.mlp.up_bias = has("blk.0.ffn_up.bias");
+  layer.mlp.down_bias = has("blk.0.ffn_down.bias");
+  layer.mlp.experts = static_cast<int>(gguf.get_or<std::int64_t>("expert_count", 0));
+  layer.mlp.experts_per_token = static_cast<int>(gguf.get_or<std::int64_t>("expert_used_count", 0));
+  layer.norm.eps = spec.final_norm.eps =
+      static_cast<float>(gguf.get_or<double>("attention.layer_norm_rms_epsilon", 1e-6));
+  spec.layers.assign(static_cast<std::size_t>(gguf.positive("block_count")), layer);
+  if (rope) spec.ropes = {rope_table(gguf, attention.head_dim)};
+  gguf.ignore({"tensor_data_layout"});
+  return spec;
+}
+
+}  // namespace grist

@@ -1,0 +1,64 @@
+// Row-parallel products, whose inputs are split over the ranks of tp, with their collectives. Column-parallel ones need
+// none.
+#pragma once
+
+#include <grist/comm/communicator.hpp>
+#include <grist/core/workspace.hpp>
+#include <grist/model/sharding.hpp>
+
+#include <algorithm>
+#include <vector>
+
+namespace grist {
+
+/// What gathering columns takes.
+template <class X>
+struct GatherBuffers {
+  View2<X> sent;      // every rank sends as much as the widest needs
+  View3<X> received;
+
+  GatherBuffers() = default;
+  GatherBuffers(const Exec& exec, Workspace& workspace, Index rows, const std::vector<Range>& columns);
+};
+
+/// all [rows, n] = the columns of every rank of tp, mine [rows, columns[my rank]].
+template <class X>
+void gather_columns(const Exec& exec, const Communicator& tp, const GatherBuffers<X>& buffers,
+                    const std::vector<Range>& columns, View2<const X> mine, View2<X> all);
+
+/// How o and down are done.
+struct RowParallelPlan {
+  RowParallel kind = RowParallel::reduce;
+  std::vector<Range> inputs;   // columns of x, of each rank
+  std::vector<Range> outputs;  // columns of y that each rank makes under RowParallel::gather
+};
+
+template <class X>
+struct RowParallelBuffers {
+  View2<X> inputs;       // of all ranks
+  View2<float> outputs;  // of this rank
+  GatherBuffers<X> gather_inputs;
+  GatherBuffers<float> gather_outputs;
+
+  RowParallelBuffers(const Exec& exec, Workspace& workspace, const RowParallelPlan& plan, int tp_rank, Index rows);
+};
+
+/// y [rows, hidden] = x w^T, on every rank, of x [rows, inputs] that is split over tp; multiply(x, y) does a rank's
+/// part.
+///   reduce: w holds this rank's columns; one all_reduce of the partial sums (Shoeybi et al. 2019)
+///   gather: w holds this rank's rows; x is gathered, then y: every sum is made whole by one rank, so that its bits are
+///           those of a single rank
+template <class X, class Multiply>
+void row_parallel(const Exec& exec, const Communicator& tp, const RowParallelPlan& plan,
+                  const RowParallelBuffers<X>& buffers, View2<const X> x, Multiply&& multiply, View2<float> y) {
+  if (plan.kind == RowParallel::reduce) {
+    multiply(x, y);
+    tp.all_reduce(exec, flat(y));
+    return;
+  }
+  gather_columns(exec, tp, buffers.gather_inputs, plan.inputs, x, buffers.inputs);
+  multiply(as_const(buffers.inputs), buffers.outputs);
+  gather_columns(exec, tp, buffers.gather_outputs, plan.outputs, as_const(buffers.outputs), y);
+}
+
+}  // namespace grist
