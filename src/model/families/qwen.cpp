@@ -1,0 +1,36 @@
+// Qwen2, Qwen2.5 and Qwen3: LLaMA-like, with biases of q, k and v (2, 2.5) or norms of q and k per head (3).
+#include <grist/model/common_keys.hpp>
+#include <grist/model/family.hpp>
+
+namespace grist {
+namespace {
+
+ModelSpec from_config(ConfigReader& config) {
+  const bool third = config.get<std::string>("model_type") == "qwen3";
+  config.set_default("use_sliding_window", false);
+  if (third) config.set_default("head_dim", 128);
+  const auto first_windowed = config.get_or<int>("max_window_layers", 28);
+  ModelSpec spec = common_spec(config, {.windowed = [=](Index layer) { return layer >= first_windowed; }});
+  each_layer(spec, [&](LayerSpec& layer) {
+    AttentionSpec& attention = layer.attention;
+    if (third)
+      attention.qk_norm = QkNorm::head;
+    else
+      attention.q_bias = attention.k_bias = attention.v_bias = true;
+  });
+  return spec;
+}
+
+ModelSpec from_gguf(GgufReader& gguf) { return common_spec(gguf); }
+
+}  // namespace
+
+Family qwen_family() {
+  return {.name = "qwen",
+          .architectures = {"Qwen2ForCausalLM", "Qwen3ForCausalLM"},
+          .gguf_architectures = {"qwen2", "qwen3"},
+          .from_config = from_config,
+          .from_gguf = from_gguf};
+}
+
+}  // namespace grist
