@@ -1,0 +1,43 @@
+// Gemma: norms by 1 + w, an embedding scaled by sqrt(hidden), GeGLU, tied embeddings.
+#include <grist/model/common_keys.hpp>
+#include <grist/model/family.hpp>
+
+#include <cmath>
+
+namespace grist {
+namespace {
+
+void add_what_gemma_has(ModelSpec& spec) {
+  spec.embedding_scale = std::sqrt(static_cast<float>(spec.hidden_size));
+  each_layer(spec, [](LayerSpec& layer) { layer.mlp.activation = layers::Activation::gelu_tanh; });
+}
+
+ModelSpec from_config(ConfigReader& config) {
+  config.set_default("tie_word_embeddings", true);
+  config.set_default("head_dim", 256);
+  ModelSpec spec = common_spec(config);
+  add_what_gemma_has(spec);
+  const auto activation =
+      activation_key(config, "hidden_activation", config.get_or<std::string>("hidden_act", "gelu_pytorch_tanh"));
+  each_layer(spec, [&](LayerSpec& layer) { layer.mlp.activation = activation; });
+  return spec;
+}
+
+ModelSpec from_gguf(GgufReader& gguf) {
+  ModelSpec spec = common_spec(gguf);
+  add_what_gemma_has(spec);
+  return spec;
+}
+
+}  // namespace
+
+Family gemma_family() {
+  return {.name = "gemma",
+          .architectures = {"GemmaForCausalLM"},
+          .gguf_architectures = {"gemma"},
+          .from_config = from_config,
+          .from_gguf = from_gguf,
+          .names = {.norms_plus_one = true}};
+}
+
+}  // namespace grist
