@@ -1,0 +1,107 @@
+// Real models of other families, from their GGUF files with the weights as stored: greedy ids by transformers at every
+// layout, and what they take of memory. `./run models` gets the files.
+#include "support/files.hpp"
+#include "support/layouts.hpp"
+
+#include <grist/generate/generation.hpp>
+#include <grist/text/chat_template.hpp>
+#include <grist/text/tokenizer.hpp>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <fstream>
+#include <numeric>
+
+namespace {
+
+using namespace grist;
+
+struct Real {
+  const char* reference;
+  const char* file;
+};
+
+/// Resident memory of this process in bytes.
+double resident() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  double kilobytes = 0;
+  while (status >> word)
+    if (word == "VmRSS:") status >> kilobytes;
+  return kilobytes * 1024;
+}
+
+class RealModel : public testing::TestWithParam<Real> {
+protected:
+  void SetUp() override {
+    path = std::filesystem::path(GRIST_MODELS_DIR) / GetParam().file;
+    if (!std::filesystem::exists(path)) GTEST_SKIP() << "no " << path;
+    before = resident();
+    files = open_model(path);
+    cases = nlohmann::json::parse(test::contents_of(test::data_file(std::string("real/") + GetParam().reference)))
+                .at("cases");
+    for (const auto& c : cases)
+      requests.push_back({.prompt = c.at("prompt_ids"), .max_new_tokens = new_tokens, .ignore_eos = true});
+  }
+
+  static constexpr int new_tokens = 24;
+  std::filesystem::path path;
+  double before = 0;
+  ModelFiles files;
+  nlohmann::json cases;
+  std::vector<Request> requests;
+  Exec exec;
+};
+
+TEST_P(RealModel, ContinuesGreedilyAsTransformersDoes) {
+  for (const auto& layout : test::layouts_for(files.spec)) {
+    SCOPED_TRACE(to_string(layout));
+    const ProcessGrid grid(MPI_COMM_WORLD, layout);
+    const auto model = make_model(files, grid, {.limits = limits_for(requests, files.spec.max_positions)});
+    Generation generation(exec, *model, {}, requests);
+    generation.run();
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      auto expected = cases[i].at("new_ids").get<std::vector<int>>();
+      expected.resize(new_tokens);
+      const auto& ids = generation.completion(static_cast<int>(i)).ids;
+      // Where two logits come so near, rounding decides.
+      const bool may_tip = cases[i].at("smallest_gap") < 0.01;
+      EXPECT_TRUE(ids == expected || may_tip) << "prompt " << i;
+    }
+  }
+}
+
+TEST_P(RealModel, PromptsBecomeTheIdsOfTheReference) {
+  const auto tokenizer = text::load_tokenizer(path);
+  for (const auto& c : cases) {
+    const bool chat = c.contains("chat");
+    std::string prompt = c.at(chat ? "chat" : "prompt");
+    if (chat) {
+      const std::vector<text::Message> messages{{"user", prompt}};
+      prompt = text::apply_chat_template(tokenizer->chat_template, messages, true, tokenizer->special_tokens);
+    }
+    EXPECT_EQ(tokenizer->encode(prompt, !chat), c.at("prompt_ids").get<std::vector<int>>()) << prompt;
+  }
+}
+
+TEST_P(RealModel, TakesHardlyMoreMemoryThanItsFile) {
+  const auto layout = test::layouts_for(files.spec).front();
+  const ProcessGrid grid(MPI_COMM_WORLD, layout);
+  const auto model = make_model(files, grid, {.limits = limits_for(requests, files.spec.max_positions)});
+  Generation generation(exec, *model, {}, requests);
+  generation.next();
+  const auto plan = memory_plan(files, layout, grid.pp().rank(), grid.tp().rank(), {}, model->limits());
+  const double taken = grid.world().all_reduce(resident() - before);
+  const double cache = grid.world().all_reduce(static_cast<double>(plan.kv_cache));
+  EXPECT_LE(taken, 1.1 * (static_cast<double>(std::filesystem::file_size(path)) * (layout.pp > 1 ? 1.5 : 1) + cache) +
+                       grid.world().size() * 64e6)
+      << "64 MB for each rank's scratch and libraries; stages hold a tied matrix twice";
+}
+
+INSTANTIATE_TEST_SUITE_P(Gguf, RealModel,
+                         testing::Values(Real{"qwen25_coder_05b.json", "qwen2.5-coder-0.5b-instruct.Q4_K_M.gguf"},
+                                         Real{"gemma3_270m.json", "gemma-3-270m.Q4_K_M.gguf"}),
+                         [](const auto& real) { return std::string(real.param.reference).substr(0, 5); });
+
+}  // namespace
