@@ -27,6 +27,24 @@ void set_windows(ConfigReader& config, const CommonKeys& keys, ModelSpec& spec) 
   }
 }
 
+/// All norms alike.
+void set_norms(ModelSpec& spec, const NormSpec& norm) {
+  spec.final_norm = norm;
+  for (auto& layer : spec.layers) layer.norm = norm;
+}
+
+NormSpec norm_of(ConfigReader& config, NormSpec::Kind kind) {
+  if (kind == NormSpec::Kind::rms) return {.eps = config.get_or<float>("rms_norm_eps", 1e-6F)};
+  config.rename("layer_norm_epsilon", "layer_norm_eps");
+  return {.kind = kind, .eps = config.get_or<float>("layer_norm_eps", 1e-5F), .bias = true};
+}
+
+NormSpec norm_of(GgufReader& gguf) {
+  const auto eps = gguf.get_or<double>("attention.layer_norm_epsilon", -1);
+  if (eps < 0) return {.eps = static_cast<float>(gguf.get_or<double>("attention.layer_norm_rms_epsilon", 1e-6))};
+  return {.kind = NormSpec::Kind::layer, .eps = static_cast<float>(eps), .bias = gguf.weights().find("output_norm.bias") != nullptr};
+}
+
 }  // namespace
 
 layers::Activation activation_key(ConfigReader& config, const std::string& key, std::string_view otherwise) {
@@ -55,9 +73,9 @@ ModelSpec common_spec(ConfigReader& config, const CommonKeys& keys) {
   layer.mlp.intermediate_size = config.positive("intermediate_size");
   layer.mlp.activation = activation_key(config, "hidden_act", "silu");
   layer.mlp.up_bias = layer.mlp.down_bias = config.get_or<bool>("mlp_bias", false);
-  layer.norm.eps = spec.final_norm.eps = config.get_or<float>("rms_norm_eps", 1e-6F);
   spec.layers.assign(static_cast<std::size_t>(config.positive("num_hidden_layers")), layer);
   if (keys.rope) spec.ropes = {rope_table(config, attention.head_dim, spec.max_positions)};
+  set_norms(spec, norm_of(config, keys.norm));
   config.expect_value("rope_interleaved", false);
   set_windows(config, keys, spec);
   return spec;
@@ -96,9 +114,8 @@ ModelSpec common_spec(GgufReader& gguf, bool rope) {
   layer.mlp.down_bias = has("blk.0.ffn_down.bias");
   layer.mlp.experts = static_cast<int>(gguf.get_or<std::int64_t>("expert_count", 0));
   layer.mlp.experts_per_token = static_cast<int>(gguf.get_or<std::int64_t>("expert_used_count", 0));
-  layer.norm.eps = spec.final_norm.eps =
-      static_cast<float>(gguf.get_or<double>("attention.layer_norm_rms_epsilon", 1e-6));
   spec.layers.assign(static_cast<std::size_t>(gguf.positive("block_count")), layer);
+  set_norms(spec, norm_of(gguf));
   if (rope) spec.ropes = {rope_table(gguf, attention.head_dim)};
   gguf.ignore({"tensor_data_layout"});
   return spec;

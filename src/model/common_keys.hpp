@@ -13,13 +13,15 @@ struct CommonKeys {
   std::function<bool(Index layer)> windowed =
       {};  // of which layers `sliding_window` is; empty: all; layer_types takes precedence
   bool rope = true;                                // one RoPE table by the usual keys
+  NormSpec::Kind norm = NormSpec::Kind::rms;       // of all norms; `layer` has biases
 };
 
-/// A LLaMA-like decoder by the usual keys: sizes, RMSNorm before attention and MLP, RoPE in ropes[0], gated MLP,
-/// windows by sliding_window and layer_types.
+/// A LLaMA-like decoder by the usual keys: sizes, a norm before attention and MLP, RoPE in ropes[0], gated MLP, windows by
+/// sliding_window and layer_types. A norm's epsilon is rms_norm_eps (1e-6 where absent), of LayerNorm layer_norm_eps or
+/// layer_norm_epsilon (1e-5).
 ModelSpec common_spec(ConfigReader& config, const CommonKeys& keys = {});
 
-/// The same by ARCH.* and by which tensors there are.
+/// The same by ARCH.* and by which tensors there are; LayerNorm where its epsilon is a key.
 ModelSpec common_spec(GgufReader& gguf, bool rope = true);
 
 /// The activation that a key names; `otherwise` where the key is absent.

@@ -9,10 +9,7 @@ namespace {
 
 void add_what_bloom_has(ModelSpec& spec) {
   spec.embedding_norm = true;
-  spec.final_norm.kind = NormSpec::Kind::layer;
-  spec.final_norm.bias = true;
   each_layer(spec, [&](LayerSpec& layer) {
-    layer.norm = spec.final_norm;
     AttentionSpec& attention = layer.attention;
     attention.position = Position::alibi;
     attention.q_bias = attention.k_bias = attention.v_bias = attention.o_bias = true;
@@ -26,12 +23,10 @@ ModelSpec from_config(ConfigReader& config) {
   config.rename("n_embed", "hidden_size");
   config.rename("n_layer", "num_hidden_layers");
   config.rename("n_head", "num_attention_heads");
-  config.rename("layer_norm_epsilon", "rms_norm_eps");
   config.rename("seq_length", "max_position_embeddings");
-  config.set_default("rms_norm_eps", 1e-5);
   config.set_default("tie_word_embeddings", true);
   config.set_default("intermediate_size", 4 * config.positive("hidden_size"));
-  ModelSpec spec = common_spec(config, {.rope = false});
+  ModelSpec spec = common_spec(config, {.rope = false, .norm = NormSpec::Kind::layer});
   add_what_bloom_has(spec);
   config.expect_value("apply_residual_connection_post_layernorm", false);
   config.expect_value("n_inner", 4 * static_cast<int>(spec.hidden_size));
@@ -42,7 +37,6 @@ ModelSpec from_config(ConfigReader& config) {
 
 ModelSpec from_gguf(GgufReader& gguf) {
   ModelSpec spec = common_spec(gguf, false);
-  spec.final_norm.eps = static_cast<float>(gguf.get<double>("attention.layer_norm_epsilon"));
   add_what_bloom_has(spec);
   return spec;
 }

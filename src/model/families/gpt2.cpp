@@ -7,10 +7,7 @@ namespace {
 
 void add_what_gpt2_has(ModelSpec& spec) {
   spec.learned_positions = spec.max_positions;
-  spec.final_norm.kind = NormSpec::Kind::layer;
-  spec.final_norm.bias = true;
   each_layer(spec, [&](LayerSpec& layer) {
-    layer.norm = spec.final_norm;
     AttentionSpec& attention = layer.attention;
     attention.position = Position::none;
     attention.q_bias = attention.k_bias = attention.v_bias = attention.o_bias = true;
@@ -26,13 +23,11 @@ ModelSpec from_config(ConfigReader& config) {
   config.rename("n_inner", "intermediate_size");
   config.rename("n_positions", "max_position_embeddings");
   config.rename("activation_function", "hidden_act");
-  config.rename("layer_norm_epsilon", "rms_norm_eps");
   config.set_default("hidden_act", "gelu_new");
-  config.set_default("rms_norm_eps", 1e-5);
   config.set_default("max_position_embeddings", 1024);
   config.set_default("tie_word_embeddings", true);
   config.set_default("intermediate_size", 4 * config.positive("hidden_size"));
-  ModelSpec spec = common_spec(config, {.rope = false});
+  ModelSpec spec = common_spec(config, {.rope = false, .norm = NormSpec::Kind::layer});
   add_what_gpt2_has(spec);
   config.expect_value("scale_attn_weights", true);
   config.expect_value("scale_attn_by_inverse_layer_idx", false);
@@ -43,7 +38,6 @@ ModelSpec from_config(ConfigReader& config) {
 
 ModelSpec from_gguf(GgufReader& gguf) {
   ModelSpec spec = common_spec(gguf, false);
-  spec.final_norm.eps = static_cast<float>(gguf.get<double>("attention.layer_norm_epsilon"));
   add_what_gpt2_has(spec);
   each_layer(spec, [](LayerSpec& layer) { layer.mlp.activation = layers::Activation::gelu_tanh; });
   return spec;
