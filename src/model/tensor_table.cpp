@@ -157,8 +157,10 @@ LayerTensors<TensorRow> layer_rows(const ModelSpec& spec, const TensorNames& nam
   const Index hidden = spec.hidden_size;
   LayerTensors<TensorRow> t;
   if (layer.pre_norm) {
-    add_norm(rows, names.attention_norm, layer.norm, hidden, t.attention_norm, t.attention_norm_bias);
-    if (!layer.shared_norm) add_norm(rows, names.mlp_norm, layer.norm, hidden, t.mlp_norm, t.mlp_norm_bias);
+    const bool apart = layer.parallel && !layer.shared_norm && !names.parallel_mlp_norm.empty();
+    add_norm(rows, apart ? names.parallel_attention_norm : names.attention_norm, layer.norm, hidden, t.attention_norm, t.attention_norm_bias);
+    if (!layer.shared_norm)
+      add_norm(rows, apart ? names.parallel_mlp_norm : names.mlp_norm, layer.norm, hidden, t.mlp_norm, t.mlp_norm_bias);
   }
   if (layer.post_norm) {
     add_norm(rows, names.attention_post_norm, layer.norm, hidden, t.attention_post_norm, t.attention_post_norm_bias);
