@@ -27,8 +27,17 @@ TEST(Config, TheOldFormGivesTheSameSpecAsTransformers5) {
       EXPECT_EQ(now.spec.ropes[i].inverse_frequencies, old.spec.ropes[i].inverse_frequencies);
       EXPECT_EQ(now.spec.ropes[i].scale, old.spec.ropes[i].scale);
     }
-    for (std::size_t i = 0; i < now.spec.layers.size(); ++i)
-      EXPECT_EQ(now.spec.layers[i].attention.window, old.spec.layers[i].attention.window) << i;
+    for (std::size_t i = 0; i < now.spec.layers.size(); ++i) {
+      const LayerSpec &a = now.spec.layers[i], &b = old.spec.layers[i];
+      EXPECT_EQ(a.attention.window, b.attention.window) << i;
+      EXPECT_EQ(a.attention.kv_heads, b.attention.kv_heads) << i;
+      EXPECT_EQ(a.attention.scale, b.attention.scale) << i;
+      EXPECT_EQ(a.attention.softcap, b.attention.softcap) << i;
+      EXPECT_EQ(a.norm.eps, b.norm.eps) << i;
+      EXPECT_EQ(a.mlp.activation, b.mlp.activation) << i;
+      EXPECT_EQ(a.parallel, b.parallel) << i;
+      EXPECT_EQ(a.shared_norm, b.shared_norm) << i;
+    }
     EXPECT_EQ(now.stored, old.stored);
     EXPECT_EQ(now.tokens.eos, old.tokens.eos);
     EXPECT_EQ(now.spec.tied_embeddings, old.spec.tied_embeddings);

@@ -9,7 +9,6 @@ from transformers import AutoModelForCausalLM
 WIDTHS = {"o_proj": 1.3, "down_proj": 1.3, "c_proj": 1.3, "dense": 1.3,
           "dense_4h_to_h": 1.3, "c_attn": 1.3, "query_key_value": 1.3, "lm_head": 3.0, "gate": 2.0}
 EMBEDDINGS = ("embed_tokens", "word_embeddings", "wte", "wpe")
-NORMS = ("norm", "ln_1", "ln_2", "ln_f")
 FINAL_NORMS = ("model.norm.weight", "ln_f.weight")
 # with tied embeddings these keep a token from following itself for ever
 TIED = dict(embedding=0.12, final_norm=2.5, embedding_norm=0.4)
@@ -22,7 +21,7 @@ def random_weight(name, shape, rng, grid=False, norm=1, final_norm=1, embedding_
     noise = torch.randn(shape, generator=rng)
     if name.endswith("bias"):
         return (0.3 * noise).to(torch.bfloat16).float() if grid else 0.3 * noise
-    if any(part in name for part in NORMS):
+    if len(shape) == 1:  # all vectors but biases are norms
         middle = final_norm if name.endswith(FINAL_NORMS) else embedding_norm if "embeddings" in name else norm
         return (middle + 0.3 * noise).to(torch.bfloat16).float()
     module = name.removesuffix(".weight").split(".")[-1]
