@@ -96,6 +96,20 @@ void combine(const Exec& exec, View2<const float> rows, View2<const int> row_of,
       });
 }
 
+void add_shared(const Exec& exec, View2<const float> shared, View1<const float> gate, View2<float> y) {
+  const auto region = Kokkos::Profiling::ScopedRegion("grist::experts::add_shared");
+  const bool gated = gate.size() > 0;
+  if (shared.extent(0) != y.extent(0) || shared.extent(1) != y.extent(1) || (gated && gate.extent(0) != y.extent(0)))
+    throw ShapeError("add_shared: shared [{}, {}] and gate [{}] do not go with y [{}, {}]", shared.extent(0), shared.extent(1),
+                     gate.size(), y.extent(0), y.extent(1));
+  const Index hidden = y.extent(1);
+  Kokkos::parallel_for(
+      "grist::experts::add_shared", Indices<Exec>(exec, 0, y.size()), KOKKOS_LAMBDA(Index i) {
+        const float factor = gated ? 1.0F / (1.0F + Kokkos::exp(-gate(i / hidden))) : 1.0F;
+        y.data()[i] += factor * shared.data()[i];
+      });
+}
+
 template void dispatch(const Exec&, View2<const float>, View1<const int>, View2<float>);
 template void dispatch(const Exec&, View2<const bf16>, View1<const int>, View2<bf16>);
 

@@ -6,6 +6,8 @@
 //   token_of [tokens * k]: the token of a row    row_of [tokens, k]: the row of a token's slot
 //   dispatch reads x [tokens, hidden]           writes rows [tokens * k, hidden]
 //   combine  reads rows, row_of, weights        writes y [tokens, hidden]
+//   shared expert, which every token takes (Dai et al. 2024): y += sigmoid(gate_t) shared_t; without a gate y += shared_t
+//   add_shared reads shared [tokens, hidden], gate [tokens] or empty    adds into y
 //   parallel: choices are the same on all ranks of tp; experts that other ranks have leave zeros in rows
 // Throws ShapeError. Enqueues on exec; no fence, no allocation.
 #pragma once
@@ -25,5 +27,7 @@ void dispatch(const Exec& exec, View2<const X> x, View1<const int> token_of, Vie
 
 void combine(const Exec& exec, View2<const float> rows, View2<const int> row_of, View2<const float> weights,
              View2<float> y);
+
+void add_shared(const Exec& exec, View2<const float> shared, View1<const float> gate, View2<float> y);
 
 }  // namespace grist::layers

@@ -121,6 +121,15 @@ void layer_norm(const Exec& exec, View2<const X> x, View1<const float> w, View1<
       });
 }
 
+template <class Y>
+void no_norm(const Exec& exec, View2<const float> x, View2<Y> y) {
+  const auto region = Kokkos::Profiling::ScopedRegion("grist::norm::none");
+  if (x.extent(0) != y.extent(0) || x.extent(1) != y.extent(1))
+    throw ShapeError("no_norm: x [{}, {}] does not give y [{}, {}]", x.extent(0), x.extent(1), y.extent(0), y.extent(1));
+  Kokkos::parallel_for(
+      "grist::norm::none", Indices<Exec>(exec, 0, x.size()), KOKKOS_LAMBDA(Index i) { y.data()[i] = Y(x.data()[i]); });
+}
+
 #define GRIST_INSTANTIATE(X, Y)                                                             \
   template void rms_norm(const Exec&, View2<const X>, View1<const float>, float, View2<Y>); \
   template void layer_norm(const Exec&, View2<const X>, View1<const float>, View1<const float>, float, View2<Y>);
@@ -132,5 +141,7 @@ template void residual_rms_norm(const Exec&, View2<const float>, View2<float>, V
 template void residual_rms_norm(const Exec&, View2<const float>, View2<float>, View1<const float>, float, View2<bf16>);
 template void rms_norm_heads(const Exec&, Index, int, View1<const float>, float, View2<float>);
 template void rms_norm_heads(const Exec&, Index, int, View1<const float>, float, View2<bf16>);
+template void no_norm(const Exec&, View2<const float>, View2<float>);
+template void no_norm(const Exec&, View2<const float>, View2<bf16>);
 
 }  // namespace grist::layers

@@ -1,6 +1,7 @@
 // Norms of rows, summed in float.
 //   RMS   (Zhang and Sennrich 2019): y = x / sqrt(mean(x^2) + eps) * w
 //   layer (Ba et al. 2016)         : y = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * w + b
+//   none                           : y = x, rounded to Y
 // x, y [tokens, hidden]    w, b [hidden]; b may be empty
 //   forward : reads x, w, b    writes y
 //   parallel: tokens and hidden are whole on each rank: nothing to sum
@@ -27,5 +28,9 @@ void rms_norm_heads(const Exec& exec, Index first_column, int heads, View1<const
 
 template <class X, class Y>
 void layer_norm(const Exec& exec, View2<const X> x, View1<const float> w, View1<const float> b, float eps, View2<Y> y);
+
+/// What a half of a block reads that has no norm before it.
+template <class Y>
+void no_norm(const Exec& exec, View2<const float> x, View2<Y> y);
 
 }  // namespace grist::layers

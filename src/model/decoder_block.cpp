@@ -40,6 +40,14 @@ ExpertBuffers::ExpertBuffers(const Exec& exec, Workspace& workspace, const MlpSp
       row_of(workspace.take<int>(exec, "row of slot", tokens, mlp.experts_per_token)),
       rows(workspace.take<float>(exec, "experts' outputs", tokens * mlp.experts_per_token, hidden)) {}
 
+template <class X>
+SharedExpertBuffers<X>::SharedExpertBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index tokens, int tp_rank)
+    : gate(workspace.take<float>(exec, "shared expert's gate", tokens, block.spec.mlp.shared_gate ? 1 : 0)),
+      gate_up(workspace.take<X>(exec, "shared gate_up", tokens, 2 * block.shard.shared_intermediate.size())),
+      activated(workspace.take<X>(exec, "shared activated", tokens, block.shard.shared_intermediate.size())),
+      down(exec, workspace, block.shared_down, tp_rank, tokens),
+      output(workspace.take<float>(exec, "shared expert's output", tokens, hidden)) {}
+
 template <class Y>
 void norm(const Exec& exec, const NormSpec& spec, View2<const float> x, const Weight& w, const Weight& b, View2<Y> y) {
   if (spec.kind == NormSpec::Kind::rms)
@@ -50,6 +58,15 @@ void norm(const Exec& exec, const NormSpec& spec, View2<const float> x, const We
 
 namespace {
 
+/// What a half of the block reads: norm(x), or x where no norm stands before it.
+template <class X>
+void pre_norm(const Exec& exec, const LayerSpec& spec, View2<const float> x, const Weight& w, const Weight& b, View2<X> y) {
+  if (spec.pre_norm)
+    norm(exec, spec.norm, x, w, b, y);
+  else
+    layers::no_norm(exec, x, y);
+}
+
 /// delta = attention of this block's heads.
 template <class X>
 void attention_half(const BlockContext& c, const Block& block, View2<const float> x, View2<float> delta) {
@@ -57,7 +74,7 @@ void attention_half(const BlockContext& c, const Block& block, View2<const float
   const Workspace::Scope scope(c.workspace);
   const auto& [exec, w, spec, heads] = std::tie(c.exec, block.weights, block.spec.attention, block.attention);
   const AttentionBuffers<X> b(exec, c.workspace, block, x.extent(1), x.extent(0), c.partials, c.tp.rank());
-  norm(exec, block.spec.norm, x, w.attention_norm, w.attention_norm_bias, b.normed);
+  pre_norm(exec, block.spec, x, w.attention_norm, w.attention_norm_bias, b.normed);
   layers::linear(exec, c.products, as_const(b.normed), w.qkv, vector_of(w.qkv_bias), b.qkv);
   if (spec.qk_norm != QkNorm::none) {
     const bool all = spec.qk_norm == QkNorm::all;
@@ -128,6 +145,20 @@ void expert_mlp(const BlockContext& c, const Block& block, const MlpBuffers<X>& 
   layers::combine(exec, as_const(e.rows), as_const(e.row_of), as_const(e.weights), delta);
 }
 
+/// delta += the expert that every token takes.
+template <class X>
+void shared_expert(const BlockContext& c, const Block& block, View2<const X> normed, View2<float> delta) {
+  const auto& [exec, w, mlp] = std::tie(c.exec, block.weights, block.spec.mlp);
+  const Workspace::Scope scope(c.workspace);
+  const SharedExpertBuffers<X> b(exec, c.workspace, block, delta.extent(1), delta.extent(0), c.tp.rank());
+  layers::linear(exec, c.products, normed, w.shared_gate_up, {}, b.gate_up);
+  layers::gated_activation(exec, mlp.activation, as_const(b.gate_up), b.activated);
+  row_parallel(exec, c.tp, block.shared_down, b.down, as_const(b.activated),
+               [&](View2<const X> in, View2<float> out) { layers::linear(exec, c.products, in, w.shared_down, {}, out); }, b.output);
+  if (mlp.shared_gate) layers::linear(exec, c.products, normed, w.shared_gate, {}, b.gate);
+  layers::add_shared(exec, as_const(b.output), as_const(flat(b.gate)), delta);
+}
+
 /// delta = mlp(norm(x)).
 template <class X>
 void mlp_half(const BlockContext& c, const Block& block, View2<const float> x, View2<float> delta) {
@@ -139,13 +170,14 @@ void mlp_half(const BlockContext& c, const Block& block, View2<const float> x, V
   const Index tokens = x.extent(0), hidden = x.extent(1);
   if (spec.mlp.experts == 0) {
     const MlpBuffers<X> b(exec, c.workspace, block, hidden, tokens, c.tp.rank());
-    norm(exec, spec.norm, x, weight, bias, b.normed);
+    pre_norm(exec, spec, x, weight, bias, b.normed);
     dense_mlp(c, block, b, delta);
   } else {
     const auto normed = c.workspace.take<X>(exec, "normed", tokens, hidden);
     const MlpBuffers<X> b(exec, c.workspace, block, hidden, tokens * spec.mlp.experts_per_token, c.tp.rank());
-    norm(exec, spec.norm, x, weight, bias, normed);
+    pre_norm(exec, spec, x, weight, bias, normed);
     expert_mlp(c, block, b, as_const(normed), delta);
+    if (spec.mlp.shared_intermediate > 0) shared_expert(c, block, as_const(normed), delta);
   }
   if (spec.post_norm) norm(exec, spec.norm, as_const(delta), w.mlp_post_norm, w.mlp_post_norm_bias, delta);
 }
@@ -179,11 +211,13 @@ std::size_t block_bytes(const Exec& exec, const Block& block, Index hidden, Inde
   }
   const Workspace::Scope scope(workspace);
   const MlpSpec& mlp = block.spec.mlp;
+  if (mlp.experts > 0) workspace.take<X>(exec, "normed", tokens, hidden);
+  MlpBuffers<X>(exec, workspace, block, hidden, tokens * std::max(1, mlp.experts_per_token), tp_rank);
   if (mlp.experts > 0) {
-    workspace.take<X>(exec, "normed", tokens, hidden);
+    const Workspace::Scope experts(workspace);
     ExpertBuffers(exec, workspace, mlp, hidden, tokens);
   }
-  MlpBuffers<X>(exec, workspace, block, hidden, tokens * std::max(1, mlp.experts_per_token), tp_rank);
+  if (mlp.shared_intermediate > 0) SharedExpertBuffers<X>(exec, workspace, block, hidden, tokens, tp_rank);
   return workspace.peak();
 }
 

@@ -59,6 +59,17 @@ struct ExpertBuffers {
   ExpertBuffers(const Exec& exec, Workspace& workspace, const MlpSpec& mlp, Index hidden, Index tokens);
 };
 
+template <class X>
+struct SharedExpertBuffers {
+  View2<float> gate;    // [1]
+  View2<X> gate_up;     // [2 shared_intermediate]
+  View2<X> activated;   // [shared_intermediate]
+  RowParallelBuffers<X> down;
+  View2<float> output;  // [hidden]
+
+  SharedExpertBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index tokens, int tp_rank);
+};
+
 /// Bytes of scratch that a block takes for so many tokens.
 template <class X>
 std::size_t block_bytes(const Exec& exec, const Block& block, Index hidden, Index tokens, Index partials, int tp_rank);

@@ -105,6 +105,7 @@ std::vector<Call> calls(const Memory<T>& m) {
          layers::layer_norm(e, x, as_const(m.vector.view()), as_const(m.more.view()), 1e-5F, b);
          layers::rms_norm_heads(e, 0, 4, as_const(View1<float>(m.vector.data(), 8)), 1e-5F, b);
          layers::residual_rms_norm(e, x, m.y.view(tokens, hidden), as_const(m.vector.view()), 1e-5F, b);
+         layers::no_norm(e, x, b);
        }},
       {"embedding", [=, &m](const Exec& e) { layers::embedding(e, ids, w, 0, m.y.view(tokens, hidden)); }},
       {"embedding",
@@ -137,8 +138,8 @@ std::vector<Call> calls(const Memory<T>& m) {
          layers::choose_experts(e, x, true, choices, weights);
          layers::sort_by_expert(e, as_const(choices), m.offsets.view(), m.token_of.view(), row_of);
          layers::dispatch(e, a, as_const(m.token_of.view()), View2<T>(m.rows.data(), 2 * tokens, hidden));
-         layers::combine(e, as_const(m.outputs.view(2 * tokens, hidden)), as_const(row_of), as_const(weights),
-                         m.y.view(tokens, hidden));
+         layers::combine(e, as_const(m.outputs.view(2 * tokens, hidden)), as_const(row_of), as_const(weights), m.y.view(tokens, hidden));
+         layers::add_shared(e, x, as_const(View1<float>(m.more.data(), tokens)), m.y.view(tokens, hidden));
        }},
       {"cross_entropy", [=, &m](const Exec& e) {
          const auto highest = View1<float>(m.more.data(), tokens);

@@ -144,6 +144,14 @@ TYPED_TEST(NormInPlace, AfterAResidualIsTheNormOfTheSum) {
   EXPECT_EQ(on_host(device_x), sum);
 }
 
+TYPED_TEST(NormInPlace, WithoutOneIsXRounded) {
+  const auto x = normals("x", 3 * 37);
+  const auto device_x = on_device<float>(x);
+  const Buffer<TypeParam> y("y", 3 * 37);
+  layers::no_norm(Exec(), as_const(device_x.view(3, 37)), y.view(3, 37));
+  EXPECT_EQ(on_host(y), stored<TypeParam>(x));
+}
+
 TEST(NormShapes, ThatDisagreeAreNamed) {
   const Buffer<float> x("x", 6), w("w", 2), y("y", 6), three("three", 3);
   const auto message = [&](auto&& call) -> std::string {
@@ -164,6 +172,7 @@ TEST(NormShapes, ThatDisagreeAreNamed) {
             "layer_norm: w [3] does not go with b [2]");
   EXPECT_EQ(message([&] { layers::rms_norm_heads(Exec(), 0, 2, v2, 1e-5F, x.view(2, 3)); }),
             "rms_norm_heads: 2 heads of 2 from column 0 on do not fit x [2, 3]");
+  EXPECT_EQ(message([&] { layers::no_norm(Exec(), in, y.view(3, 2)); }), "no_norm: x [2, 3] does not give y [3, 2]");
 }
 
 }  // namespace
