@@ -1,10 +1,11 @@
-"""Mixtral and Qwen3-MoE: routers with and without renormalization, dense layers among expert layers."""
+"""Mixtral, Qwen2-MoE and Qwen3-MoE: routers with and without renormalization, dense layers among expert layers,
+a shared expert."""
 import torch
-from transformers import MixtralConfig, Qwen3MoeConfig
+from transformers import MixtralConfig, Qwen2MoeConfig, Qwen3MoeConfig
 
 import gguf_settings as settings
 from gguf_settings import BF16
-from old_configs import rope_at_the_top
+from old_configs import rope_at_the_top, without_layer_types
 
 COMMON = dict(hidden_size=30, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=3, head_dim=10,
               max_position_embeddings=256)
@@ -12,6 +13,9 @@ MIXTRAL = COMMON | dict(vocab_size=259, intermediate_size=32, num_experts_per_to
                         bos_token_id=1, eos_token_id=2)
 QWEN3_MOE = COMMON | dict(vocab_size=259, intermediate_size=51, moe_intermediate_size=27, num_experts=7,
                           num_experts_per_tok=3, norm_topk_prob=True, bos_token_id=256, eos_token_id=257)
+QWEN2_MOE = dict(vocab_size=131, hidden_size=36, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=3,
+                 max_position_embeddings=256, intermediate_size=39, moe_intermediate_size=21, num_experts=5,
+                 num_experts_per_tok=2, shared_expert_intermediate_size=33, mlp_only_layers=[0], eos_token_id=3)
 SMALL_QWEN3_MOE = QWEN3_MOE | dict(vocab_size=131, bos_token_id=None, eos_token_id=3)
 
 MODELS = {
@@ -35,6 +39,11 @@ MODELS = {
         config=Qwen3MoeConfig(**SMALL_QWEN3_MOE | dict(norm_topk_prob=False), decoder_sparse_step=2),
         dtype=torch.bfloat16, old=rope_at_the_top, lengths=(5, 13),
         without=[dict(norm_topk_prob=True, at_least=0.02)], seed=27),
+    # a shared expert of another width than the others; the first of three layers dense
+    "qwen2_moe": dict(
+        config=Qwen2MoeConfig(**QWEN2_MOE), dtype=torch.bfloat16, old=without_layer_types, lengths=(5, 13), seed=234,
+        without=[dict(zero=r"shared_expert\.down_proj"), dict(zero="shared_expert_gate"), dict(zero=r"k_proj\.bias"),
+                 dict(norm_topk_prob=True, at_least=0.02)]),
 }
 
 def gguf_mixtral(name, values, config):

@@ -23,22 +23,22 @@ MODELS = {
     # 7B: one KV head for 7, one norm
     "falcon": dict(
         config=FalconConfig(**COMMON, hidden_size=42, num_attention_heads=7), dtype=torch.bfloat16, widths=TIED,
-        good=REPEATS, lengths=(5, 21), old=old_7b, without=[dict(zero=r"input_layernorm\.bias")], seed=1),
+        good=REPEATS, lengths=(5, 21), old=old_7b, without=[dict(zero=r"input_layernorm\.bias")], seed=2),
     # 40B: two norms; and all biases that the class knows
     "falcon_40b": dict(
         config=FalconConfig(**GROUPED, bias=True), dtype=torch.bfloat16, widths=TIED, good=REPEATS, lengths=(5, 21),
-        old=rope_at_the_top, seed=1,
+        old=rope_at_the_top, seed=2,
         without=BIASES + [dict(zero=r"ln_attn\.bias"), dict(zero=r"ln_mlp\.bias"), dict(zero=r"ln_f\.bias", at_least=0.02)]),
     # 11B: grouped heads behind one norm, embeddings not tied
     "falcon_11b": dict(
         config=FalconConfig(**GROUPED, num_ln_in_parallel_attn=1, tie_word_embeddings=False,
                             rope_parameters=dict(rope_type="default", rope_theta=5e5)),
-        dtype=torch.bfloat16, lengths=(5, 21), old=lambda config: rope_at_the_top(config) | {"ff_factor": 4}, seed=1,
+        dtype=torch.bfloat16, lengths=(5, 21), old=lambda config: rope_at_the_top(config) | {"ff_factor": 4}, seed=6,
         without=[dict(zero=r"input_layernorm\.bias"), dict(rope_parameters=dict(rope_type="default", rope_theta=1e4))]),
     # attention and MLP in turn, a KV head for each head
     "falcon_in_turn": dict(
         config=FalconConfig(**COMMON, hidden_size=36, num_attention_heads=6, multi_query=False, parallel_attn=False,
                             ffn_hidden_size=51),
-        dtype=torch.bfloat16, widths=TIED, good=REPEATS, lengths=(5, 21), old=rope_at_the_top, seed=1,
+        dtype=torch.bfloat16, widths=TIED, good=REPEATS, lengths=(5, 21), old=rope_at_the_top, seed=4,
         without=[dict(zero=r"input_layernorm\.bias"), dict(zero=r"post_attention_layernorm\.bias")]),
 }

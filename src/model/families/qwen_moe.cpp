@@ -1,4 +1,5 @@
-// Qwen3-MoE: Qwen3 with experts in most layers, whose weights need not sum to 1.
+// Qwen2-MoE and Qwen3-MoE: Qwen with experts in most layers, whose weights need not sum to 1; Qwen2-MoE has one more expert that
+// every token takes, scaled by a gate.
 #include <grist/model/common_keys.hpp>
 #include <grist/model/family.hpp>
 
@@ -7,22 +8,34 @@
 namespace grist {
 namespace {
 
+MlpSpec experts_of(ConfigReader& config, bool second, MlpSpec mlp) {
+  mlp.intermediate_size = config.positive("moe_intermediate_size");
+  config.rename("num_local_experts", "num_experts");
+  mlp.experts = config.positive("num_experts");
+  mlp.experts_per_token = config.positive("num_experts_per_tok");
+  mlp.renormalize = config.get_or<bool>("norm_topk_prob", false);
+  if (second) mlp.shared_intermediate = config.get_or<int>("shared_expert_intermediate_size", 5632);
+  mlp.shared_gate = second;
+  return mlp;
+}
+
 ModelSpec from_config(ConfigReader& config) {
+  const bool second = config.get<std::string>("model_type") == "qwen2_moe";
   config.set_default("use_sliding_window", false);
+  if (second) config.expect_value("use_sliding_window", false);  // of which layers it is differs between versions of transformers
   const auto first_windowed = config.get_or<int>("max_window_layers", 28);
   ModelSpec spec = common_spec(config, {.windowed = [=](Index layer) { return layer >= first_windowed; }});
-  MlpSpec experts = spec.layers[0].mlp;
-  experts.intermediate_size = config.positive("moe_intermediate_size");
-  config.rename("num_local_experts", "num_experts");
-  experts.experts = config.positive("num_experts");
-  experts.experts_per_token = config.positive("num_experts_per_tok");
-  experts.renormalize = config.get_or<bool>("norm_topk_prob", false);
+  const MlpSpec experts = experts_of(config, second, spec.layers[0].mlp);
   const int step = config.get_or<int>("decoder_sparse_step", 1);
   if (step < 1) throw InputError("{}: decoder_sparse_step is {}, expected 1 or more", config.file(), step);
   const auto dense = config.list("mlp_only_layers");
+  const bool bias = second && config.get_or<bool>("qkv_bias", true);
   for (int i = 0; i < static_cast<int>(spec.layers.size()); ++i) {
     LayerSpec& layer = spec.layers[static_cast<std::size_t>(i)];
-    layer.attention.qk_norm = QkNorm::head;
+    if (second)
+      layer.attention.q_bias = layer.attention.k_bias = layer.attention.v_bias = bias;
+    else
+      layer.attention.qk_norm = QkNorm::head;
     if ((i + 1) % step == 0 && std::ranges::find(dense, i) == dense.end()) layer.mlp = experts;
   }
   config.ignore({"output_router_logits", "router_aux_loss_coef"});  // training's
@@ -38,9 +51,9 @@ ModelSpec from_gguf(GgufReader& gguf) {
 
 }  // namespace
 
-Family qwen3_moe_family() {
-  return {.name = "qwen3_moe",
-          .architectures = {"Qwen3MoeForCausalLM"},
+Family qwen_moe_family() {
+  return {.name = "qwen_moe",
+          .architectures = {"Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"},
           .gguf_architectures = {"qwen3moe"},
           .from_config = from_config,
           .from_gguf = from_gguf,
