@@ -2,6 +2,7 @@
 import torch
 from transformers import Olmo2Config
 
+from gguf_settings import BF16
 from old_configs import rope_at_the_top
 
 MODELS = {
@@ -18,3 +19,5 @@ MODELS = {
                            num_key_value_heads=3, max_position_embeddings=256, bos_token_id=None, eos_token_id=3),
         dtype=torch.bfloat16, lengths=(5, 21), seed=3, without=[dict(zero=r"[qk]_norm", to=1)]),
 }
+
+GGUF = {"olmo2": dict(arch="olmo2", tokenizer="words", types=dict(token_embd="BF16", output="BF16", **BF16))}

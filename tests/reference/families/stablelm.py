@@ -2,6 +2,8 @@
 import torch
 from transformers import StableLmConfig
 
+import gguf_settings as settings
+from gguf_settings import BF16
 from old_configs import rope_at_the_top
 
 COMMON = dict(vocab_size=131, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=3, intermediate_size=39,
@@ -37,3 +39,15 @@ MODELS = {
         without=NORM_BIASES + [dict(rope_parameters=WHOLE_HEAD)]),
 }
 
+
+
+def gguf_keys(writer, config):
+    settings.sizes(writer, config)
+    rope = config["rope_parameters"]
+    writer.add_rope_freq_base(rope["rope_theta"])
+    writer.add_rope_dimension_count(int(rope["partial_rotary_factor"] * config["hidden_size"] / config["num_attention_heads"]))
+    writer.add_parallel_residual(config["use_parallel_residual"])
+
+
+GGUF = {name: dict(arch="stablelm", tokenizer="words", settings=gguf_keys, types=dict(token_embd="BF16", output="BF16", **BF16))
+        for name in ("stablelm", "stablelm_parallel")}
