@@ -41,7 +41,8 @@ ExpertBuffers::ExpertBuffers(const Exec& exec, Workspace& workspace, const MlpSp
       rows(workspace.take<float>(exec, "experts' outputs", tokens * mlp.experts_per_token, hidden)) {}
 
 template <class X>
-SharedExpertBuffers<X>::SharedExpertBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index tokens, int tp_rank)
+SharedExpertBuffers<X>::SharedExpertBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden,
+                                            Index tokens, int tp_rank)
     : gate(workspace.take<float>(exec, "shared expert's gate", tokens, block.spec.mlp.shared_gate ? 1 : 0)),
       gate_up(workspace.take<X>(exec, "shared gate_up", tokens, 2 * block.shard.shared_intermediate.size())),
       activated(workspace.take<X>(exec, "shared activated", tokens, block.shard.shared_intermediate.size())),
@@ -154,7 +155,8 @@ void shared_expert(const BlockContext& c, const Block& block, View2<const X> nor
   layers::linear(exec, c.products, normed, w.shared_gate_up, {}, b.gate_up);
   layers::gated_activation(exec, mlp.activation, as_const(b.gate_up), b.activated);
   row_parallel(exec, c.tp, block.shared_down, b.down, as_const(b.activated),
-               [&](View2<const X> in, View2<float> out) { layers::linear(exec, c.products, in, w.shared_down, {}, out); }, b.output);
+               [&](View2<const X> in, View2<float> out) { layers::linear(exec, c.products, in, w.shared_down, {}, out); },
+               b.output);
   if (mlp.shared_gate) layers::linear(exec, c.products, normed, w.shared_gate, {}, b.gate);
   layers::add_shared(exec, as_const(b.output), as_const(flat(b.gate)), delta);
 }

@@ -29,7 +29,8 @@ ModelSpec from_config(ConfigReader& config) {
   if (new_decoder && !parallel)
     throw InputError("{}: new_decoder_architecture without parallel_attn is not supported", config.file());
   if (norms != 1 && !(norms == 2 && new_decoder))
-    throw InputError("{}: num_ln_in_parallel_attn is {}, supported is 1, and 2 with new_decoder_architecture", config.file(), norms);
+    throw InputError("{}: num_ln_in_parallel_attn is {}, supported is 1, and 2 with new_decoder_architecture", config.file(),
+                     norms);
   each_layer(spec, [&](LayerSpec& layer) {
     layer.parallel = parallel;
     layer.shared_norm = parallel && norms == 1;
