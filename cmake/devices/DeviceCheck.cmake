@@ -34,7 +34,8 @@ foreach(part Declare Fwd Setup)
   file(CONFIGURE OUTPUT "${written}/KokkosCore_Config_${part}Backend.hpp" CONTENT "${lines}" @ONLY)
 endforeach()
 file(READ "${headers}/desul/atomics/Config.hpp" atomics)
-string(REPLACE "/* #undef DESUL_ATOMICS_ENABLE_${device} */" "#define DESUL_ATOMICS_ENABLE_${device}" atomics "${atomics}")
+string(REPLACE "/* #undef DESUL_ATOMICS_ENABLE_${device} */" "#define DESUL_ATOMICS_ENABLE_${device}"
+  atomics "${atomics}")
 file(CONFIGURE OUTPUT "${written}/desul/atomics/Config.hpp" CONTENT "${atomics}" @ONLY)
 
 include_directories(BEFORE "${written}")

@@ -21,9 +21,10 @@ for GRIST_DEVICE_ARCH in "${@:3}"; do
   begin=$SECONDS
   mkdir -p "$build"
   # Nothing will run: what an optimizer does only takes time.
-  cmake -G Ninja -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" -DGRIST_DEVICE_CHECK=$device \
-    -DGRIST_DEVICE_ARCH="$GRIST_DEVICE_ARCH" -DCMAKE_CXX_COMPILER_LAUNCHER="$root/cmake/devices/$launcher" \
-    -DGRIST_TESTS="$2" >"$build/configure.log" 2>&1 || { cat "$build/configure.log" >&2; exit 1; }
+  cmake -G Ninja -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" \
+    -DGRIST_DEVICE_CHECK=$device -DGRIST_DEVICE_ARCH="$GRIST_DEVICE_ARCH" \
+    -DCMAKE_CXX_COMPILER_LAUNCHER="$root/cmake/devices/$launcher" -DGRIST_TESTS="$2" \
+    >"$build/configure.log" 2>&1 || { cat "$build/configure.log" >&2; exit 1; }
   cmake --build "$build" -- -k 0 || failed=1
 
   # What was compiled, headers too: ninja keeps it for every object that was made.
@@ -36,14 +37,16 @@ for GRIST_DEVICE_ARCH in "${@:3}"; do
     failed=1
   fi
   # Kokkos launches a large kernel by a buffer that others share: replayed in a graph it would read another's arguments.
-  large=$(find "$build" -name '*.o' -exec nm -C {} + | grep -oE 'parallel_launch_(constant|global)_memory<.{0,120}' | sort -u || true)
+  large=$(find "$build" -name '*.o' -exec nm -C {} + | grep -oE 'parallel_launch_(constant|global)_memory<.{0,120}' |
+    sort -u || true)
   if [ -n "$large" ]; then
     printf 'check-devices: a kernel has too many arguments for a graph (%s): %s\n' "$GRIST_DEVICE_ARCH" "$large" >&2
     failed=1
   fi
   grep '\.cpp$' <<<"$compiled" | awk -F/ '{ file = $NF; sub("/" file "$", ""); names[$0] = names[$0] " " file }
     END { for (folder in names) print "  " folder ":" names[folder] }' | sort
-  echo "$GRIST_DEVICE_ARCH: $(grep -c '\.cpp$' <<<"$compiled") files, $(comm -12 <(echo "$compiled") <(echo "$with_kernels") | grep -c '\.cpp$') of" \
-    "them with kernels, in $((SECONDS - begin)) s"
+  echo "$GRIST_DEVICE_ARCH: $(grep -c '\.cpp$' <<<"$compiled") files," \
+    "$(comm -12 <(echo "$compiled") <(echo "$with_kernels") | grep -c '\.cpp$') of them with kernels," \
+    "in $((SECONDS - begin)) s"
 done
 exit $failed

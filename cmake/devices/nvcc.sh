@@ -12,5 +12,5 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-exec "$GRIST_NVCC" -x cu -arch="$GRIST_DEVICE_ARCH" --extended-lambda --expt-relaxed-constexpr -Werror all-warnings "$optimize" \
-  "${arguments[@]}"
+exec "$GRIST_NVCC" -x cu -arch="$GRIST_DEVICE_ARCH" --extended-lambda --expt-relaxed-constexpr \
+  -Werror all-warnings "$optimize" "${arguments[@]}"

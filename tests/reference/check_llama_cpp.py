@@ -28,8 +28,10 @@ def ask(path, body=None):
 
 def start(model):
     server = subprocess.Popen(
-        ["llama-server", "-m", model, "--port", str(PORT), "--offline", "--no-webui", "--no-warmup", "-np", "1",
-         "-t", "1", "-c", "256", "-fa", "off", "-ctk", "f32", "-ctv", "f32"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        [
+            "llama-server", "-m", model, "--port", str(PORT), "--offline", "--no-webui", "--no-warmup", "-np", "1",
+            "-t", "1", "-c", "256", "-fa", "off", "-ctk", "f32", "-ctv", "f32"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     for _ in range(200):
         if server.poll() is not None:
             sys.exit(f"{model}: llama-server refused it\n" + server.stderr.read().decode()[-2000:])

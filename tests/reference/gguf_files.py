@@ -27,8 +27,9 @@ def half_bytes(values):
 
 
 # where the half-precision scales of a block lie, in bytes
-SCALES = {Type.Q4_K: (0, 2), Type.Q6_K: (208,), Type.Q5_0: (0,), Type.Q5_1: (0, 2), Type.Q2_K: (80, 82), Type.Q3_K: (108,),
-          Type.Q5_K: (0, 2), Type.IQ4_NL: (0,), Type.IQ4_XS: (0,)}
+SCALES = {
+    Type.Q4_K: (0, 2), Type.Q6_K: (208,), Type.Q5_0: (0,), Type.Q5_1: (0, 2), Type.Q2_K: (80, 82), Type.Q3_K: (108,),
+    Type.Q5_K: (0, 2), Type.IQ4_NL: (0,), Type.IQ4_XS: (0,)}
 
 
 def random_blocks(kind, blocks, rng):

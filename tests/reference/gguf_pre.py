@@ -1,6 +1,8 @@
-"""tests/data/gguf/pre.json: ids that llama.cpp gives with each name of tokenizer.ggml.pre, on llama31.gguf's vocabulary.
+"""tests/data/gguf/pre.json: ids that llama.cpp gives with each name of tokenizer.ggml.pre, on the vocabulary of
+llama31.gguf.
 
-{texts, ids: {name: [ids of each text]}, ends: {...}}; without a name ("") llama.cpp takes its default. No special tokens are added.
+{texts, ids: {name: [ids of each text]}, ends: {...}}; without a name ("") llama.cpp takes its default. No special
+tokens are added.
 """
 import json
 import subprocess
@@ -13,11 +15,19 @@ import numpy
 
 from common import DATA, write_json
 
-NAMES = ["", "default", "gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "exaone4", "starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b", "llama-bpe", "llama3", "falcon3", "pixtral", "lfm2",
-         "dbrx", "smaug-bpe", "chatglm-bpe", "glm4", "qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan", "solar-open", "qwen35", "tekken", "gpt-4o", "llama4", "deepseek-llm", "deepseek-coder", "deepseek-v3", "falcon",
-         "bloom", "poro-chat", "gpt3-finnish", "viking", "superbpe", "bailingmoe", "seed-coder", "exaone-moe", "grok-2", "hunyuan-dense", "kormo", "minimax-m2", "jina-es", "mellum"]
-TEXTS = ["Hello world, it's 1984!", "  two  spaces\tand\n\n lines \r\n x", "x1y22 = 31415926 ((a+b)) <tag> $5 ^_^ |~`", "caf\u00e9 \u4f60\u597d\uff0c\u4e16\u754c 123\uff14\uff15", "I'LL they'Ve WE'RE don't", "fooBAR HTTPServer isOk /path/to//x.cpp", "1234567 12 1 1234",
-         "\u041f\u0440\u0438\u0432\u0435\u0442 \u043c\u0438\u0440 \U0001F600\U0001F469\u200d\U0001F469", "end ", " ", "\n", "a,b;c...!? \u2026\u3002"]
+NAMES = [
+    "", "default", "gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "exaone4", "starcoder",
+    "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b", "llama-bpe", "llama3", "falcon3", "pixtral",
+    "lfm2", "dbrx", "smaug-bpe", "chatglm-bpe", "glm4", "qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan",
+    "solar-open", "qwen35", "tekken", "gpt-4o", "llama4", "deepseek-llm", "deepseek-coder", "deepseek-v3", "falcon",
+    "bloom", "poro-chat", "gpt3-finnish", "viking", "superbpe", "bailingmoe", "seed-coder", "exaone-moe", "grok-2",
+    "hunyuan-dense", "kormo", "minimax-m2", "jina-es", "mellum"]
+TEXTS = [
+    "Hello world, it's 1984!", "  two  spaces\tand\n\n lines \r\n x", "x1y22 = 31415926 ((a+b)) <tag> $5 ^_^ |~`",
+    "caf\u00e9 \u4f60\u597d\uff0c\u4e16\u754c 123\uff14\uff15", "I'LL they'Ve WE'RE don't",
+    "fooBAR HTTPServer isOk /path/to//x.cpp", "1234567 12 1 1234",
+    "\u041f\u0440\u0438\u0432\u0435\u0442 \u043c\u0438\u0440 \U0001F600\U0001F469\u200d\U0001F469", "end ", " ", "\n",
+    "a,b;c...!? \u2026\u3002"]
 
 
 def copy_with(source, target, name):
@@ -41,7 +51,9 @@ def copy_with(source, target, name):
 
 def tokenize(model, texts, port):
     """Ids by llama-server; nothing where llama.cpp refuses the file."""
-    server = subprocess.Popen(["llama-server", "-m", model, "--port", str(port), "-c", "64", "-t", "1", "--no-warmup"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        ["llama-server", "-m", model, "--port", str(port), "-c", "64", "-t", "1", "--no-warmup"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(200):

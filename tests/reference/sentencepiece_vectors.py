@@ -1,5 +1,6 @@
-"""tests/data/tokenizers/stories260K/vectors.json: {text, ids, decoded} by Google's sentencepiece (PyPI; not in the environment),
-for the tokenizer.model beside it (karpathy/tinyllamas, MIT). Texts with control tokens are left out: the library knows none in a text.
+"""tests/data/tokenizers/stories260K/vectors.json: {text, ids, decoded} by Google's sentencepiece (PyPI; not in the
+environment), for the tokenizer.model beside it (karpathy/tinyllamas, MIT). Texts with control tokens are left out: the
+library knows none in a text.
 
     pip install sentencepiece && python3 tests/reference/sentencepiece_vectors.py
 """
@@ -14,7 +15,8 @@ FOLDER = pathlib.Path(__file__).resolve().parent.parent / "data/tokenizers/stori
 
 if __name__ == "__main__":
     model = sentencepiece.SentencePieceProcessor(model_file=str(FOLDER / "tokenizer.model"))
-    control = [model.id_to_piece(i) for i in range(model.get_piece_size()) if model.is_control(i) or model.is_unknown(i)]
+    control = [
+        model.id_to_piece(i) for i in range(model.get_piece_size()) if model.is_control(i) or model.is_unknown(i)]
     texts = ["Once upon a time, there was a little girl named Lily.", *HARD_STRINGS]
     rows = [{"text": text, "ids": model.encode(text), "decoded": model.decode(model.encode(text))}
             for text in texts if not any(token in text for token in control)]
