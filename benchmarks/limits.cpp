@@ -7,6 +7,8 @@
 #include <grist/comm/process_grid.hpp>
 #include <grist/generate/generation.hpp>
 
+#include <processes.hpp>
+
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
@@ -91,7 +93,7 @@ nlohmann::ordered_json measure(const std::string& path, int prompt, int rounds, 
   const Exec exec;
   const auto files = open_model(path);
   const auto& spec = files.spec;
-  const ProcessGrid grid(MPI_COMM_WORLD, {});
+  const ProcessGrid grid(comm_self(), {});
   const Index context = prompt + rounds * tokens + 1;
   const ModelNumbers numbers{.type = dtype_of<T>, .kv_type = dtype_of<T>};
   const ModelLimits limits{.batch_tokens = std::max<Index>(prompt, 8), .context = context, .kv_tokens = context};
@@ -167,7 +169,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--tokens", tokens, "Tokens decoded in a round")->check(CLI::PositiveNumber)->capture_default_str();
   CLI11_PARSE(app, argc, argv);
-  MPI_Init(&argc, &argv);
+  const cli::Processes processes;
   int code = 0;
   {
     const Kokkos::ScopeGuard kokkos(
@@ -181,6 +183,5 @@ int main(int argc, char** argv) {
       code = static_cast<int>(error.code());
     }
   }
-  MPI_Finalize();
   return code;
 }

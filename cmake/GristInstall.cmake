@@ -1,10 +1,13 @@
-# Install and package configuration: find_package(grist) gives grist::core ... grist::generate.
-include(GNUInstallDirs)
+# Install and package configuration: find_package(grist [COMPONENTS ...]) gives grist::core ... grist::generate. Headers
+# and libraries are installed by grist_library().
 include(CMakePackageConfigHelpers)
-get_property(libraries GLOBAL PROPERTY GRIST_LIBRARIES)
-install(TARGETS ${libraries} EXPORT grist ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS grist RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(EXPORT grist NAMESPACE grist:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/grist FILE gristTargets.cmake)
+get_property(GRIST_COMPONENTS GLOBAL PROPERTY GRIST_COMPONENTS)  # each after those that it links
+set(GRIST_COMPONENT_LINKS "")
+foreach(name IN LISTS GRIST_COMPONENTS)
+  get_property(links GLOBAL PROPERTY GRIST_COMPONENT_${name})
+  string(APPEND GRIST_COMPONENT_LINKS "set(grist_links_${name} ${links})\n")
+endforeach()
 configure_package_config_file(
   "${PROJECT_SOURCE_DIR}/cmake/gristConfig.cmake.in" "${PROJECT_BINARY_DIR}/gristConfig.cmake"
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/grist)

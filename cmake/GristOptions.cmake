@@ -10,6 +10,7 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
 endif()
 
 option(GRIST_NATIVE "Optimise for the machine that builds (never in a package)" OFF)
+option(GRIST_ENABLE_MPI "Several ranks; OFF builds a library and a program of one rank, which need no MPI" ON)
 option(GRIST_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(GRIST_BENCHMARKS "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
 set(GRIST_SANITIZE "" CACHE STRING "Sanitizer: address, undefined or empty")

@@ -1,8 +1,9 @@
-# grist_library(NAME SOURCES ... LINKS ... PRIVATE ...)
-# One folder, one target grist_NAME with the alias grist::NAME. Its headers are included as <grist/NAME/...>, through a
-# folder of the build tree that holds nothing else: an include of a target that is not linked does not compile.
+# grist_library(NAME SOURCES ... HEADERS ... LINKS ... PRIVATE ...)
+# One folder, one target grist_NAME with the alias grist::NAME, one component of find_package(grist). Its headers are
+# included as <grist/NAME/...>, through a folder of the build tree that holds nothing else: an include of a target that is
+# not linked does not compile. HEADERS are those that users include, and all that these include: they are installed.
 function(grist_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;HEADERS;LINKS;PRIVATE" ${ARGN})
   set(target grist_${name})
   add_library(${target} STATIC ${ARG_SOURCES})
   add_library(grist::${name} ALIAS ${target})
@@ -13,17 +14,27 @@ function(grist_library name)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_link_libraries(${target} PUBLIC ${ARG_LINKS} PRIVATE ${ARG_PRIVATE} "$<BUILD_INTERFACE:grist_flags>")
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${name} OUTPUT_NAME grist_${name})
-  set_property(GLOBAL APPEND PROPERTY GRIST_LIBRARIES ${target})
-  file(GLOB headers CONFIGURE_DEPENDS RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}" "${CMAKE_CURRENT_SOURCE_DIR}/*.hpp")
-  foreach(header IN LISTS headers)
-    install(FILES "${header}" DESTINATION include/grist/${name})
-  endforeach()
+  install(TARGETS ${target} EXPORT grist_${name} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(EXPORT grist_${name} NAMESPACE grist:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/grist FILE ${name}.cmake)
+  install(FILES ${ARG_HEADERS} DESTINATION include/grist/${name})
+  list(FILTER ARG_LINKS INCLUDE REGEX "^grist::")
+  list(TRANSFORM ARG_LINKS REPLACE "^grist::" "")
+  set_property(GLOBAL APPEND PROPERTY GRIST_COMPONENTS ${name})
+  set_property(GLOBAL PROPERTY GRIST_COMPONENT_${name} ${ARG_LINKS})
+endfunction()
+
+# grist_stage(NAME FOLDER): the headers of a folder of NAME, which CMake chose among equals, as <grist/NAME/...> too.
+function(grist_stage name folder)
+  set(stage "${PROJECT_BINARY_DIR}/include/${name}_${folder}")
+  file(MAKE_DIRECTORY "${stage}/grist")
+  file(CREATE_LINK "${CMAKE_CURRENT_SOURCE_DIR}/${folder}" "${stage}/grist/${name}" SYMBOLIC)
+  target_include_directories(grist_${name} PUBLIC "$<BUILD_INTERFACE:${stage}>")
 endfunction()
 
 # grist_test(NAME SOURCES ... LIBS ... [RANKS 1 2 4] [THREADS n] [TIMEOUT s] [LABELS ...] [SUITES a b])
 #            [MUTATE file from to] [WILL_FAIL]
-# One executable, one ctest entry per number of ranks: NAME for one rank, NAME.npN for more. With SUITES one each for
-# the tests of every suite: NAME.a, NAME.a.npN, ... With MUTATE the executable has a library's source in which `from`
+# One executable, one ctest entry per number of ranks: NAME for one rank, NAME.npN for more where there is MPI. With
+# SUITES one each for the tests of every suite: NAME.a, NAME.a.npN, ... With MUTATE the executable has a library's source in which `from`
 # reads `to`; with WILL_FAIL the entry passes where the executable fails. Both together prove that a test sees that
 # mistake.
 function(grist_test name)
@@ -31,7 +42,7 @@ function(grist_test name)
   if(NOT ARG_SOURCES)
     set(ARG_SOURCES ${name}.cpp)
   endif()
-  if(NOT ARG_RANKS)
+  if(NOT ARG_RANKS OR NOT GRIST_ENABLE_MPI)
     set(ARG_RANKS 1)
   endif()
   if(NOT ARG_TIMEOUT)

@@ -1,10 +1,12 @@
 // grist info: what this build can do, what this machine is, and what a model would need.
 #include "model_options.hpp"
+#include "processes.hpp"
 #include "version.hpp"
 
 #include <grist/backends/device.hpp>
 #include <grist/backends/rates.hpp>
 #include <grist/backends/threads.hpp>
+#include <grist/core/staging.hpp>
 #include <grist/generate/generation.hpp>
 
 #include <algorithm>
@@ -33,7 +35,7 @@ void print_build(const Runtime& runtime) {
   row("gemm", providers);
   row("device", facts.address.empty() ? facts.name : std::format("{} at {}", facts.name, facts.address));
   row("memory", std::format("{}, {} free", human_bytes(facts.memory), human_bytes(facts.available)));
-  row("mpi", mpi_library());
+  row("mpi", has_mpi ? mpi_library() : "none: one rank");
   if (!host_reaches_memory)
     row("gpu-aware", runtime.world().direct() ? "yes" : "no: messages go through host memory");
   row("ranks", std::format("{} with {} threads each", runtime.world().size(), runtime.threads()));

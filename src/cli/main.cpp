@@ -59,8 +59,8 @@ void keep_lines(Formatter& formatter) {
 [[noreturn]] void end_all(int code) {
   grist::cli::wait_until_heard();
   // Our line is said; MPI's own report of the abort would only repeat that something went wrong.
-  if (std::freopen("/dev/null", "w", stderr) != nullptr) MPI_Abort(MPI_COMM_WORLD, code);
-  std::_Exit(code);
+  if (std::freopen("/dev/null", "w", stderr) == nullptr) std::_Exit(code);
+  grist::cli::abort_all(code);
 }
 
 /// Where a parse ended early: the help that was asked for, or one line on what was wrong.
@@ -80,17 +80,13 @@ int explain(const CLI::App& app, const CLI::ParseError& error, const std::vector
   std::replace(text.begin(), text.end(), '\n', ' ');
   // The ranks of one MPI job make the same mistake, and the first tells it; tasks that only share a launcher are ranks
   // of nothing, and speak for themselves.
-  int rank = 0, size = 1;
-  if (grist::cli::launcher().size > 1 && MPI_Init(nullptr, nullptr) == MPI_SUCCESS) {
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    if (size == 1) MPI_Finalize();
-  }
-  if (rank != 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  std::optional<grist::cli::Processes> processes;
+  if (grist::cli::launcher().size > 1) processes.emplace();
+  if (processes && processes->rank() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
   grist::cli::tell(std::format("{} (see `grist {}{}--help`)", text, chosen.empty() ? "" : level.get_name(),
                                chosen.empty() ? "" : " "));
   const auto code = static_cast<int>(ExitCode::wrong_usage);
-  if (size > 1) end_all(code);
+  if (processes && processes->size() > 1) end_all(code);
   return code;
 }
 

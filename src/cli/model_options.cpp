@@ -3,6 +3,7 @@
 #include "model_files.hpp"
 #include "progress.hpp"
 
+#include <grist/backends/gemm.hpp>
 #include <grist/backends/device.hpp>
 #include <grist/io/gguf.hpp>
 

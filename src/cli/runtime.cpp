@@ -19,13 +19,23 @@
 #include <thread>
 
 namespace grist::cli {
+namespace {
+
+/// That a launcher started so many processes which know nothing of each other.
+void note_strangers(int size) {
+  const std::string advice =
+      has_mpi ? std::format("is built with {}; start it with the mpirun of that, or with srun --mpi=pmi2 or pmix",
+                            mpi_library())
+              : "is built without MPI";
+  note(std::format(
+      "the launcher started {} processes, but MPI joins none of them: each does the same work. This program {}", size,
+      advice));
+}
+
+}  // namespace
 
 Runtime::Runtime(int threads) {
-  int provided = 0;
-  if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS ||
-      provided < MPI_THREAD_FUNNELED)
-    throw InternalError("this MPI gives no MPI_THREAD_FUNNELED");
-  world_.emplace(MPI_COMM_WORLD);
+  world_.emplace(Processes::world());
   const Communicator node = world_->split_by_node();
   // Ranks of a node that may run on the same processors share them; a launcher may also have given each its own.
   const Communicator sharers = node.split(affinity_hash(), node.rank());
@@ -35,10 +45,7 @@ Runtime::Runtime(int threads) {
     note(
         std::format("OpenMP gives {} of {} threads: see OMP_THREAD_LIMIT and OMP_MAX_ACTIVE_LEVELS", threads_, wanted));
   if (const auto [rank, size] = launcher(); size > 1 && rank == 0 && world_->size() == 1)
-    note(std::format(
-        "the launcher started {} processes, but MPI joins none of them: each does the same work. This program is "
-        "built with {}; start it with the mpirun of that, or with srun --mpi=pmi2 or pmix",
-        size, mpi_library()));
+    note_strangers(size);
   auto settings = Kokkos::InitializationSettings().set_num_threads(threads_).set_disable_warnings(true);
   const bool user_chose =
       std::getenv("KOKKOS_DEVICE_ID") != nullptr || std::getenv("KOKKOS_MAP_DEVICE_ID_BY") != nullptr;
@@ -53,7 +60,6 @@ Runtime::~Runtime() {
   exec_.reset();
   world_.reset();
   Kokkos::finalize();
-  MPI_Finalize();
 }
 
 void Runtime::together(const std::function<void()>& f) const {
@@ -107,18 +113,6 @@ void Runtime::expect_same(std::string_view what, const std::string& lines, ExitC
                               world_->rank(), has ? found : "nothing more", roots_has ? expected : "nothing more"));
     }
   });
-}
-
-std::string mpi_library() {
-  char text[MPI_MAX_LIBRARY_VERSION_STRING];
-  int length = 0;
-  MPI_Get_library_version(text, &length);
-  std::string line(text, static_cast<std::size_t>(length));
-  line.resize(std::min(line.find('\n'), line.size()));
-  std::istringstream words(line);
-  std::string joined;
-  for (std::string word; words >> word;) joined += (joined.empty() ? "" : " ") + word;
-  return joined;
 }
 
 namespace {

@@ -1,6 +1,8 @@
 // MPI and Kokkos for a program: what the library never does by itself.
 #pragma once
 
+#include "processes.hpp"
+
 #include <grist/comm/communicator.hpp>
 #include <grist/core/errors.hpp>
 
@@ -48,13 +50,11 @@ public:
   void expect_same(std::string_view what, const std::string& lines, ExitCode code) const;
 
 private:
+  Processes processes_;
   int threads_ = 1;
   std::optional<Communicator> world_;
   std::optional<Exec> exec_;
 };
-
-/// The MPI library that the program was built with, in one line.
-std::string mpi_library();
 
 /// "grist: error: ..." in one line on stderr.
 void tell(std::string_view message);

@@ -1,9 +1,8 @@
 // A communicator of its own over the caller's, with typed collectives on Views.
 #pragma once
 
-#include <grist/core/staging.hpp>
-
-#include <mpi.h>
+#include <grist/comm/handle.hpp>
+#include <grist/core/view.hpp>
 
 #include <memory>
 
@@ -20,7 +19,7 @@ enum class Reduction { sum, max };
 class Communicator {
 public:
   /// Duplicates `parent`, which stays the caller's. Larger messages than `largest_message` elements go in pieces.
-  explicit Communicator(MPI_Comm parent, int largest_message = 1 << 30);
+  explicit Communicator(CommHandle parent, int largest_message = 1 << 30);
 
   /// Ranks of equal colour, ordered by key.
   [[nodiscard]] Communicator split(int color, int key) const;
@@ -29,9 +28,9 @@ public:
 
   [[nodiscard]] int rank() const { return rank_; }
   [[nodiscard]] int size() const { return size_; }
-  [[nodiscard]] MPI_Comm handle() const { return shared_->comm; }
+  [[nodiscard]] CommHandle handle() const;
   /// Whether MPI is given the memory of Views, not a copy of it.
-  [[nodiscard]] bool direct() const { return shared_->direct; }
+  [[nodiscard]] bool direct() const;
 
   void barrier() const;
 
@@ -63,27 +62,8 @@ public:
   void broadcast(T* values, Index count, int root) const;
 
 private:
-  /// What the copies of a communicator share; freed with the last one.
-  struct Shared {
-    Shared(MPI_Comm comm, bool direct);
-    ~Shared();
-    Shared(const Shared&) = delete;
-    Shared& operator=(const Shared&) = delete;
-
-    MPI_Comm comm;
-    bool direct;
-    Staging source{direct}, target{direct};
-    Staging host_source{direct && host_reaches_memory}, host_target{direct && host_reaches_memory};
-    Reserve<Memory> device;
-    Reserve<Kokkos::HostSpace> host;
-  };
+  struct Shared;  // what the copies of a communicator share; freed with the last one
   Communicator(std::shared_ptr<Shared> shared, int largest_message);
-
-  /// Sums of 16-bit values are host code, of ours: MPI must not call it with device memory.
-  template <class T>
-  [[nodiscard]] bool reduces_directly() const { return direct() && (host_reaches_memory || sizeof(T) > 2); }
-  template <class Space, class T>
-  void sum_in_order(const Space& space, Reserve<typename Space::memory_space>& reserve, T* data, int count) const;
 
   std::shared_ptr<Shared> shared_;
   int rank_ = 0;

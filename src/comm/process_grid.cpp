@@ -11,7 +11,7 @@ Communicator along(const Communicator& world, int stride, int extent) {
   return world.split(world.rank() - coordinate * stride, coordinate);
 }
 
-Communicator checked(MPI_Comm comm, const Layout& layout) {
+Communicator checked(CommHandle comm, const Layout& layout) {
   for (const int extent : {layout.dp, layout.pp, layout.cp, layout.ep, layout.tp}) {
     if (extent < 1) throw UsageError("layout {}: each axis has one rank or more", to_string(layout));
   }
@@ -23,6 +23,9 @@ Communicator checked(MPI_Comm comm, const Layout& layout) {
 }  // namespace
 
 void Layout::expect_ranks(int started) const {
+  if (ranks() != started && !has_mpi)
+    throw UsageError("layout {} needs {} ranks, and this grist was built without MPI: one rank is all it has",
+                     to_string(*this), ranks());
   if (ranks() != started)
     throw UsageError("layout {} needs {} ranks, {} were started; start them with `mpirun -n {}`", to_string(*this),
                      ranks(), started, ranks());
@@ -41,7 +44,7 @@ std::string to_string(const Layout& layout) {
   return text.empty() ? "tp=1" : text;
 }
 
-ProcessGrid::ProcessGrid(MPI_Comm comm, Layout layout)
+ProcessGrid::ProcessGrid(CommHandle comm, Layout layout)
     : layout_(layout),
       world_(checked(comm, layout)),
       dp_(along(world_, layout.pp * layout.cp * layout.ep * layout.tp, layout.dp)),

@@ -26,7 +26,7 @@ std::string to_string(const Layout& layout);
 /// exactly the communicator's ranks.
 class ProcessGrid {
 public:
-  ProcessGrid(MPI_Comm comm, Layout layout);
+  ProcessGrid(CommHandle comm, Layout layout);
 
   [[nodiscard]] const Layout& layout() const { return layout_; }
   [[nodiscard]] const Communicator& world() const { return world_; }

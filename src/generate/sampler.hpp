@@ -2,6 +2,7 @@
 #pragma once
 
 #include <grist/comm/communicator.hpp>
+#include <grist/core/staging.hpp>
 #include <grist/layers/sample.hpp>
 
 #include <cstdint>

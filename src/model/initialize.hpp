@@ -1,8 +1,8 @@
 // Random weights, the same whatever machine or layout makes them.
 #pragma once
 
-#include <grist/model/parameters.hpp>
 #include <grist/model/family.hpp>
+#include <grist/model/limits.hpp>
 
 #include <cstdint>
 #include <filesystem>

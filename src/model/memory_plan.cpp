@@ -4,6 +4,8 @@
 #include <grist/core/errors.hpp>
 #include <grist/core/staging.hpp>
 #include <grist/model/model_buffers.hpp>
+#include <grist/model/model_parts.hpp>
+#include <grist/model/parameters.hpp>
 
 #include <algorithm>
 

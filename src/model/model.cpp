@@ -10,6 +10,8 @@
 #include <grist/layers/rope.hpp>
 #include <grist/model/decoder_block.hpp>
 #include <grist/model/model_buffers.hpp>
+#include <grist/model/model_parts.hpp>
+#include <grist/model/parameters.hpp>
 
 #include <algorithm>
 #include <bit>

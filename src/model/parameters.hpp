@@ -3,6 +3,7 @@
 
 #include <grist/core/weight.hpp>
 #include <grist/io/weights.hpp>
+#include <grist/model/limits.hpp>
 #include <grist/model/tensor_table.hpp>
 
 #include <functional>
@@ -12,12 +13,6 @@
 #include <vector>
 
 namespace grist {
-
-/// Bytes loaded so far and in all, for a progress bar.
-using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
-
-/// How matrices lie in memory: as in the files, or converted. Norms and biases are always float.
-enum class WeightStorage { stored, bf16, f32 };
 
 /// Where a source lies in the files; null where they have neither its name nor its name without `base`. `expert` is the
 /// number of one with a tensor of its own.

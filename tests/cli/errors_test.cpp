@@ -45,7 +45,7 @@ protected:
   void expect_error(int code, const std::vector<std::string>& words,
                     std::vector<std::string> more = {"--prompt-ids", "1,2,3", "--max-new-tokens", "3"}) {
     more.insert(more.begin(), {"generate", "--model", folder.path()});
-    for (const int ranks : {1, 2}) {
+    for (int ranks = 1; ranks <= most_ranks(); ++ranks) {
       SCOPED_TRACE(std::to_string(ranks) + " ranks");
       auto arguments = more;
       if (ranks > 1 && std::ranges::find(more, "--tp") == more.end()) arguments.insert(arguments.end(), {"--tp", "2"});
@@ -66,7 +66,7 @@ protected:
 };
 
 TEST_F(SpoiltModel, IsFineUntilItIsSpoilt) {
-  for (const int ranks : {1, 2}) {
+  for (int ranks = 1; ranks <= most_ranks(); ++ranks) {
     const auto outcome = grist::test::grist({"generate", "--model", folder.path(), "--prompt-ids", "1,2,3",
                                              "--max-new-tokens", "3", "--tp", std::to_string(ranks)}, ranks);
     EXPECT_EQ(outcome.code, 0);
@@ -195,7 +195,7 @@ TEST_F(SpoiltModel, ValuesThatAreNotNumbers) {
   std::fill(bytes.begin() + static_cast<std::ptrdiff_t>(8 + length + place[0]),
             bytes.begin() + static_cast<std::ptrdiff_t>(8 + length + place[1]), '\xff');
   folder.write("model.safetensors", bytes);
-  for (const int ranks : {1, 2}) {
+  for (int ranks = 1; ranks <= most_ranks(); ++ranks) {
     const auto outcome = grist::test::grist({"generate", "--model", folder.path(), "--prompt-ids", "1", "--pp",
                                              std::to_string(ranks)}, ranks);
     EXPECT_EQ(outcome.code, 5) << outcome.err;

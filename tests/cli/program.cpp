@@ -98,6 +98,8 @@ Outcome run_command(const std::vector<std::string>& words, const std::string& in
   return outcome;
 }
 
+int most_ranks() { return std::string_view(GRIST_MPIEXEC).empty() ? 1 : 2; }
+
 Outcome grist(const std::vector<std::string>& arguments, int ranks, const std::string& input) {
   std::vector<std::string> words;
   if (ranks > 1) words = {GRIST_MPIEXEC, "-n", std::to_string(ranks)};

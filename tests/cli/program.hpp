@@ -20,6 +20,9 @@ struct Outcome {
 /// A command of words, with `input` on its stdin. What it started is killed after `seconds`.
 Outcome run_command(const std::vector<std::string>& words, const std::string& input = "", int seconds = 60);
 
+/// Ranks that a test of several starts: one in a build without MPI, where what needs two is not run (CMakeLists.txt).
+int most_ranks();
+
 /// `grist ARGUMENTS`, on so many ranks.
 Outcome grist(const std::vector<std::string>& arguments, int ranks = 1, const std::string& input = "");
 

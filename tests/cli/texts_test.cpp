@@ -83,7 +83,7 @@ TEST(Texts, ComeFromStdinWithTheirLastNewline) {
   EXPECT_EQ(
       nlohmann::json::parse(quiet({"tokenize", "--model", tiny("llama2"), "--file", "-", "--json"}, 1, "hello\n")),
       ids);
-  for (const int ranks : {1, 2}) {
+  for (int ranks = 1; ranks <= most_ranks(); ++ranks) {
     const auto out = quiet({"generate", "--model", tiny("llama2"), "--prompt-file", "-", "--max-new-tokens", "2",
                             "--json", "--tp", std::to_string(ranks)},
                            ranks, "hello\n");

@@ -2,6 +2,7 @@
 #include <grist/comm/communicator.hpp>
 #include <grist/core/errors.hpp>
 
+#include <support/ranks.hpp>
 #include <support/views.hpp>
 
 #include <cmath>
@@ -16,6 +17,7 @@ using grist::Index;
 using grist::Reduction;
 using grist::test::on_device;
 using grist::test::on_host;
+using grist::test::world;
 
 /// What rank r holds at i: small integers, exact in every type.
 int held(int r, Index i) { return static_cast<int>((i * 3 + r) % 7); }
@@ -30,9 +32,9 @@ Buffer<T> filled(int rank, Index n) {
 /// A communicator that keeps MPI from the memory of Views, as where kernels run on a device and MPI knows none.
 Communicator by_copies(int largest_message) {
   setenv("GRIST_GPU_AWARE_MPI", "off", 1);
-  Communicator comm(MPI_COMM_WORLD, largest_message);
+  Communicator comm(world(), largest_message);
   unsetenv("GRIST_GPU_AWARE_MPI");
-  EXPECT_FALSE(comm.direct());
+  EXPECT_EQ(comm.direct(), !grist::has_mpi);
   return comm;
 }
 
@@ -40,7 +42,7 @@ template <class T>
 class Collectives : public testing::Test {
 protected:
   // Whole messages and pieces of three elements, each from the Views' own memory and by copies.
-  std::vector<Communicator> comms{Communicator(MPI_COMM_WORLD), Communicator(MPI_COMM_WORLD, 3), by_copies(1 << 30),
+  std::vector<Communicator> comms{Communicator(world()), Communicator(world(), 3), by_copies(1 << 30),
                                   by_copies(3)};
   Exec exec;
 };
@@ -75,7 +77,7 @@ float uneven(int rank, Index i) {
 TEST(AllReduce, SumsInTheOrderOfRanksWhateverTheSize) {
   const Exec exec;
   for (const int largest : {1 << 30, 1000}) {
-    const Communicator comm(MPI_COMM_WORLD, largest);
+    const Communicator comm(world(), largest);
     for (const Index n : {1, 7, 576, 5000, 100003}) {
       std::vector<float> mine, expected;
       for (Index i = 0; i < n; ++i) {
@@ -133,14 +135,14 @@ TYPED_TEST(Collectives, BroadcastAndARingOfMessages) {
 }
 
 TEST(Node, AllRanksOfThisMachineAreOnOne) {
-  const Communicator world(MPI_COMM_WORLD);
-  const Communicator node = world.split_by_node();
-  EXPECT_EQ(node.size(), world.size());
-  EXPECT_EQ(node.rank(), world.rank());
+  const Communicator all(world());
+  const Communicator node = all.split_by_node();
+  EXPECT_EQ(node.size(), all.size());
+  EXPECT_EQ(node.rank(), all.rank());
 }
 
 TEST(CollectiveErrors, AWrongSizeNamesBothCounts) {
-  const Communicator comm(MPI_COMM_WORLD);
+  const Communicator comm(world());
   const Buffer<float> mine("mine", 2);
   const Buffer<float> all("all", 2 * comm.size() + 1);
   try {

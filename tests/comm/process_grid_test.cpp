@@ -2,18 +2,16 @@
 #include <grist/comm/process_grid.hpp>
 #include <grist/core/errors.hpp>
 
+#include <support/ranks.hpp>
+
 #include <gtest/gtest.h>
 
 namespace {
 
 using grist::Layout;
 using grist::ProcessGrid;
-
-int ranks() {
-  int n = 0;
-  MPI_Comm_size(MPI_COMM_WORLD, &n);
-  return n;
-}
+using grist::test::ranks;
+using grist::test::world;
 
 std::vector<Layout> layouts() {
   std::vector<Layout> all;
@@ -25,7 +23,7 @@ std::vector<Layout> layouts() {
 
 TEST(ProcessGrid, CoordinatesGiveTheRankBack) {
   for (const auto& layout : layouts()) {
-    const ProcessGrid grid(MPI_COMM_WORLD, layout);
+    const ProcessGrid grid(world(), layout);
     EXPECT_EQ(grid.tp().size(), layout.tp);
     EXPECT_EQ(grid.pp().size(), layout.pp);
     EXPECT_EQ(grid.dp().size(), layout.dp);
@@ -35,7 +33,7 @@ TEST(ProcessGrid, CoordinatesGiveTheRankBack) {
 
 TEST(ProcessGrid, AnAxisJoinsExactlyTheRanksThatDifferInItAlone) {
   for (const auto& layout : layouts()) {
-    const ProcessGrid grid(MPI_COMM_WORLD, layout);
+    const ProcessGrid grid(world(), layout);
     const int world = grid.world().rank();
     EXPECT_EQ(grid.tp().all_reduce(world, grist::Reduction::max), world - grid.tp().rank() + layout.tp - 1);
     EXPECT_EQ(grid.pp().all_reduce(world, grist::Reduction::max),
@@ -45,13 +43,17 @@ TEST(ProcessGrid, AnAxisJoinsExactlyTheRanksThatDifferInItAlone) {
 
 TEST(ProcessGrid, ALayoutThatDoesNotFitIsRefusedWithTheNumbers) {
   try {
-    const ProcessGrid grid(MPI_COMM_WORLD, {.pp = ranks() + 1, .tp = 1});
+    const ProcessGrid grid(world(), {.pp = ranks() + 1, .tp = 1});
     FAIL() << "no error";
   } catch (const grist::UsageError& error) {
-    EXPECT_EQ(error.what(), std::format("layout pp={} needs {} ranks, {} were started; start them with `mpirun -n {}`",
-                                        ranks() + 1, ranks() + 1, ranks(), ranks() + 1));
+    const int needed = ranks() + 1;
+    EXPECT_EQ(error.what(),
+              grist::has_mpi
+                  ? std::format("layout pp={} needs {} ranks, {} were started; start them with `mpirun -n {}`", needed,
+                                needed, ranks(), needed)
+                  : "layout pp=2 needs 2 ranks, and this grist was built without MPI: one rank is all it has");
   }
-  EXPECT_THROW(ProcessGrid(MPI_COMM_WORLD, {.tp = 0}), grist::UsageError);
+  EXPECT_THROW(ProcessGrid(world(), {.tp = 0}), grist::UsageError);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Perplexity: which tokens are scored, given what, on a model whose scores are a hash of the past.
 #include "generate/fake_model.hpp"
+#include "support/ranks.hpp"
 #include "support/refuses.hpp"
 
 #include <grist/generate/perplexity.hpp>
@@ -19,16 +20,14 @@ protected:
     return ids;
   }
   static Layout layout() {
-    int ranks = 1;
-    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-    return {.tp = ranks};
+    return {.tp = test::ranks()};
   }
   Perplexity score(const std::vector<int>& ids, const PerplexityOptions& options) {
     return perplexity(exec, model, ids, options);
   }
 
   Exec exec;
-  ProcessGrid grid{MPI_COMM_WORLD, layout()};
+  ProcessGrid grid{test::world(), layout()};
   FakeModel model{grid, limits_for_windows(context)};
 };
 

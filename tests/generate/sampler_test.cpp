@@ -1,5 +1,6 @@
 // The sampler: greedy to the letter, draws whose frequencies are those that the options describe, and the same tokens
 // however the vocabulary is split over ranks.
+#include "support/ranks.hpp"
 #include "support/refuses.hpp"
 #include "support/views.hpp"
 
@@ -41,8 +42,8 @@ std::vector<int> tokens(const std::vector<Choice>& choices) {
 
 /// By all ranks together; that a rank alone chooses the same, bit for bit, is a claim of every test.
 std::vector<int> chosen(const std::vector<float>& values, const std::vector<SampledRow>& rows, Index count = 1) {
-  const auto together = choices(Communicator(MPI_COMM_WORLD), values, rows, count);
-  EXPECT_EQ(choices(Communicator(MPI_COMM_SELF), values, rows, count), together);
+  const auto together = choices(Communicator(test::world()), values, rows, count);
+  EXPECT_EQ(choices(Communicator(comm_self()), values, rows, count), together);
   return tokens(together);
 }
 
@@ -64,7 +65,7 @@ std::vector<int> drawn(const SamplingOptions& options, std::uint64_t stream = 0,
       all.insert(all.end(), values.begin(), values.end());
     }
     const auto some = first == 0 ? chosen(all, rows, std::ssize(rows))
-                                 : tokens(choices(Communicator(MPI_COMM_SELF), all, rows, std::ssize(rows)));
+                                 : tokens(choices(Communicator(comm_self()), all, rows, std::ssize(rows)));
     ids.insert(ids.end(), some.begin(), some.end());
   }
   return ids;
@@ -214,8 +215,7 @@ TEST(BrokenLogits, AreANumericalErrorThatNamesTheTokenOnEveryRank) {
       auto broken = logits;
       broken.insert(broken.end(), logits.begin(), logits.end());
       broken[6 + 4] = bad;
-      const auto found = choices(Communicator(MPI_COMM_WORLD), broken,
-                                 {{.row = 0, .options = options}, {.row = 1, .options = options}}, 2);
+      const auto found = choices(Communicator(test::world()), broken, {{.row = 0, .options = options}, {.row = 1, .options = options}}, 2);
       EXPECT_EQ(Sampler::token(found[0], "request 0"),
                 chosen(logits, {{.options = options}})[0]) << "the other rows are served";
       EXPECT_THAT([&] { Sampler::token(found[1], "request 1"); },
@@ -227,7 +227,7 @@ TEST(BrokenLogits, AreANumericalErrorThatNamesTheTokenOnEveryRank) {
 TEST(BrokenLogits, MoreRowsThanTheSamplerWasMadeForAreRefused) {
   const auto buffer = test::on_device<float>(std::vector<float>(6));
   Sampler sampler(1, 0);
-  EXPECT_THAT([&] { (void)sampler.choose(Exec(), Communicator(MPI_COMM_SELF), buffer.view(2, 3), {}); },
+  EXPECT_THAT([&] { (void)sampler.choose(Exec(), Communicator(comm_self()), buffer.view(2, 3), {}); },
               test::Refuses<ShapeError>({"2 rows", "1 at most"}));
 }
 

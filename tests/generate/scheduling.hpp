@@ -2,6 +2,7 @@
 #pragma once
 
 #include "generate/fake_model.hpp"
+#include "support/ranks.hpp"
 
 #include <grist/generate/scheduler.hpp>
 
@@ -63,9 +64,7 @@ class Scheduling : public testing::Test {
 protected:
   /// As much tensor parallelism as there can be, on two stages where the ranks are even.
   static Layout layout() {
-    int ranks = 1;
-    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-    return ranks % 2 == 0 ? Layout{.pp = 2, .tp = ranks / 2} : Layout{.tp = ranks};
+    return ranks() % 2 == 0 ? Layout{.pp = 2, .tp = ranks() / 2} : Layout{.tp = ranks()};
   }
   static ModelLimits limits(int sequences) {
     return {.batch_tokens = 512 + sequences - 1,
@@ -92,7 +91,7 @@ protected:
   }
 
   Exec exec;
-  ProcessGrid grid{MPI_COMM_WORLD, layout()};
+  ProcessGrid grid{world(), layout()};
   FakeModel model{grid, limits(4)};
 };
 

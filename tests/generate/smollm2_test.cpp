@@ -50,7 +50,7 @@ protected:
     }
     for (const auto& layout : layouts) {
       SCOPED_TRACE(to_string(layout));
-      const ProcessGrid grid(MPI_COMM_WORLD, layout);
+      const ProcessGrid grid(test::world(), layout);
       const auto model = make_model(files, grid, {.limits = limits_for(requests, files.spec.max_positions)});
       Generation generation(exec, *model, {.tokenizer = tokenizer.get(), .end_tokens = files.tokens.eos}, requests);
       generation.run();
@@ -66,9 +66,8 @@ protected:
     double found = 0;
     for (const auto& layout : layouts) {
       SCOPED_TRACE(to_string(layout));
-      const ProcessGrid grid(MPI_COMM_WORLD, layout);
-      const auto model =
-          make_model(files, grid, {.numbers = {.type = type, .kv_type = type}, .limits = limits_for_windows(context)});
+      const ProcessGrid grid(test::world(), layout);
+      const auto model = make_model(files, grid, {.numbers = {.type = type, .kv_type = type}, .limits = limits_for_windows(context)});
       found = perplexity(exec, *model, ids, {.context = context, .max_windows = windows}).value();
       EXPECT_NEAR(found, expected, tolerance * expected);
     }
@@ -134,7 +133,7 @@ TEST_P(SmolLM2, ALongPromptInABatchGivesWhatItGivesAlone) {
                         .sampling = {.temperature = 0.8F, .top_p = 0.95F, .seed = 7}});
   }
   const auto& layout = layouts.front();
-  const ProcessGrid grid(MPI_COMM_WORLD, layout);
+  const ProcessGrid grid(test::world(), layout);
   for (const DType type : {DType::f32, DType::bf16}) {
     const auto model = make_model(files, grid, {.numbers = {.type = type, .kv_type = type},
                                                 .products = test::invariant_gemm(),

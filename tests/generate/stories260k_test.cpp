@@ -38,7 +38,7 @@ TEST_F(Stories260K, GreedyDecodingGivesEveryTokenAndTheText) {
   const std::vector<Request> requests = {{.prompt = {ids[0]}, .max_new_tokens = 256, .ignore_eos = true}};
   for (const auto& layout : layouts) {
     SCOPED_TRACE(to_string(layout));
-    const ProcessGrid grid(MPI_COMM_WORLD, layout);
+    const ProcessGrid grid(test::world(), layout);
     const auto model = make_model(files, grid, {.limits = limits_for(requests, files.spec.max_positions)});
     Generation generation(exec, *model, {.tokenizer = tokenizer.get()}, requests);
     generation.run();
@@ -53,9 +53,8 @@ TEST_F(Stories260K, TheFirst64RowsOfLogitsAgree) {
   const auto expected = test::floats_of(folder / "ref_logits_first64.f32");
   for (const auto& layout : layouts) {
     SCOPED_TRACE(to_string(layout));
-    const ProcessGrid grid(MPI_COMM_WORLD, layout);
-    const auto model =
-        make_model(files, grid, {.limits = {.batch_tokens = 64, .logit_rows = 64, .context = 64, .kv_tokens = 64}});
+    const ProcessGrid grid(test::world(), layout);
+    const auto model = make_model(files, grid, {.limits = {.batch_tokens = 64, .logit_rows = 64, .context = 64, .kv_tokens = 64}});
     test::Sequences one(*model, 64, 1);
     const auto logits = one.all_logits(exec, one.next(0, ids, false, 64));
     const auto columns = model->vocabulary();

@@ -26,8 +26,8 @@ protected:
     tokenizer = text::load_tokenizer(test::data_file("tiny/" + name));
     cases = test::read_golden(name);
     layouts = test::layouts_for(files.spec);
-    ASSERT_FALSE(layouts.empty());
-    grid = std::make_unique<ProcessGrid>(MPI_COMM_WORLD, layouts.back());  // as much tensor parallelism as there can be
+    if (layouts.empty()) GTEST_SKIP() << "no layout for so many ranks";
+    grid = std::make_unique<ProcessGrid>(test::world(), layouts.back());  // as much tensor parallelism as there can be
     model = make(*grid, DType::f32);
   }
 
@@ -78,7 +78,7 @@ protected:
 TEST_P(TinyGeneration, FollowsTransformersGreedily) {
   for (const auto& layout : layouts) {
     SCOPED_TRACE(to_string(layout));
-    const ProcessGrid other(MPI_COMM_WORLD, layout);
+    const ProcessGrid other(test::world(), layout);
     const auto there = make(other, DType::f32);
     for (std::size_t i = 0; i < cases.size(); ++i) {
       const auto completion = alone(*there, greedy(i));

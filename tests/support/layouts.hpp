@@ -5,7 +5,7 @@
 #include <grist/core/errors.hpp>
 #include <grist/model/sharding.hpp>
 
-#include <mpi.h>
+#include <support/ranks.hpp>
 
 #include <vector>
 
@@ -13,18 +13,16 @@ namespace grist::test {
 
 /// Every layout of all ranks that the rules allow for this model.
 inline std::vector<Layout> layouts_for(const ModelSpec& spec) {
-  int ranks = 0;
-  MPI_Comm_size(MPI_COMM_WORLD, &ranks);
   std::vector<Layout> layouts;
-  for (int tp = 1; tp <= ranks; ++tp) {
-    if (ranks % tp != 0) continue;
+  for (int tp = 1; tp <= ranks(); ++tp) {
+    if (ranks() % tp != 0) continue;
     try {
       shard_of(spec, tp, 0);
-      stages_of(spec, ranks / tp);
+      stages_of(spec, ranks() / tp);
     } catch (const UsageError&) {
       continue;
     }
-    layouts.push_back({.pp = ranks / tp, .tp = tp});
+    layouts.push_back({.pp = ranks() / tp, .tp = tp});
   }
   return layouts;
 }

@@ -1,16 +1,16 @@
-// The main program of every test, on one rank or many: MPI and Kokkos around GoogleTest. A test fails if it fails on
+// The main program of every test, on one rank or many: ranks and Kokkos around GoogleTest. A test fails if it fails on
 // any rank, and then ends all ranks: the others may wait for what this one left undone. Exit code 77 says that a test
 // was skipped, and none failed.
+#include <grist/comm/communicator.hpp>
+
+#include <processes.hpp>
+
 #include <Kokkos_Core.hpp>
 #include <gmock/gmock.h>
-#include <mpi.h>
 
 int main(int argc, char** argv) {
-  MPI_Init(&argc, &argv);
-  int rank = 0;
-  int ranks = 1;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+  const grist::cli::Processes processes;
+  const int rank = processes.rank(), ranks = processes.size();
   int code = 0;
   {
     Kokkos::ScopeGuard kokkos(argc, argv);
@@ -35,17 +35,17 @@ int main(int argc, char** argv) {
         void OnTestEnd(const testing::TestInfo& test) override {
           if (!test.result()->Failed()) return;
           std::fflush(nullptr);
-          MPI_Abort(MPI_COMM_WORLD, 1);
+          grist::cli::abort_all(1);
         }
       };
       testing::UnitTest::GetInstance()->listeners().Append(new EndAll);
     }
     code = RUN_ALL_TESTS();
     const auto& test = *testing::UnitTest::GetInstance();
-    if (code == 0 && test.skipped_test_count() > 0) code = 77;
+    const bool skipped = code == 0 && test.skipped_test_count() > 0;
+    const grist::Communicator all(processes.world());
+    const int worst = all.all_reduce(code, grist::Reduction::max);
+    code = all.all_reduce(skipped ? 1 : 0, grist::Reduction::max) != 0 && worst == 0 ? 77 : worst;
   }
-  int worst[2] = {code == 77 ? 0 : code, code == 77 ? 1 : 0};
-  MPI_Allreduce(MPI_IN_PLACE, worst, 2, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
-  MPI_Finalize();
-  return worst[0] != 0 ? worst[0] : worst[1] != 0 ? 77 : 0;
+  return code;
 }

@@ -2,6 +2,7 @@
 
 #include <grist/comm/gpu_aware.hpp>
 #include <grist/core/errors.hpp>
+#include <grist/core/staging.hpp>
 
 #include <algorithm>
 #include <array>
@@ -103,13 +104,60 @@ void copy(const Space& space, const T* from, Index count, T* to) {
   space.fence("grist::comm: a copy for MPI");
 }
 
+/// A small message is gathered by all and summed by each; of a large one every rank sums its share. `data` is memory of
+/// the space, and complete.
+template <class Space, class T>
+void sum_in_order(const Space& space, MPI_Comm comm, int ranks, Reserve<typename Space::memory_space>& reserve, T* data,
+                  int count) {
+  constexpr Index small = 1 << 14;  // elements that a rank receives at most where all gather all
+  const bool gathers = Index{count} * ranks <= small;
+  const Index share = gathers ? count : (Index{count} + ranks - 1) / ranks;
+  const auto n = static_cast<int>(share);
+  T* const parts = reserve.template room<T>(2 * share * ranks);
+  if (gathers) {
+    check(MPI_Allgather(data, n, datatype<T>(), parts, n, datatype<T>(), comm), "MPI_Allgather");
+    sum_parts(space, parts, ranks, share, count, data);
+    return;
+  }
+  T* const whole = parts + share * ranks;  // what exceeds `count` is summed too, and read by nobody
+  copy(space, data, count, whole);
+  check(MPI_Alltoall(whole, n, datatype<T>(), parts, n, datatype<T>(), comm), "MPI_Alltoall");
+  sum_parts(space, parts, ranks, share, share, parts);
+  check(MPI_Allgather(parts, n, datatype<T>(), whole, n, datatype<T>(), comm), "MPI_Allgather");
+  copy(space, whole, count, data);
+}
+
 void expect(bool holds, const char* call, Index found, Index expected) {
   if (!holds) throw ShapeError("{}: {} elements given, {} expected", call, found, expected);
 }
 
 }  // namespace
 
-Communicator::Communicator(MPI_Comm parent, int largest_message) : largest_message_(largest_message) {
+struct Communicator::Shared {
+  Shared(MPI_Comm c, bool d) : comm(c), direct(d) {
+    check(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  }
+  ~Shared() {
+    int finalized = 0;
+    MPI_Finalized(&finalized);
+    if (!finalized) MPI_Comm_free(&comm);
+  }
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
+
+  /// Sums of 16-bit values are host code, of ours: MPI must not call it with device memory.
+  template <class T>
+  [[nodiscard]] bool reduces_directly() const { return direct && (host_reaches_memory || sizeof(T) > 2); }
+
+  MPI_Comm comm;
+  bool direct;
+  Staging source{direct}, target{direct};
+  Staging host_source{direct && host_reaches_memory}, host_target{direct && host_reaches_memory};
+  Reserve<Memory> device;
+  Reserve<Kokkos::HostSpace> host;
+};
+
+Communicator::Communicator(CommHandle parent, int largest_message) : largest_message_(largest_message) {
   expect(largest_message > 0, "Communicator: largest_message", largest_message, 1);
   MPI_Comm copy = MPI_COMM_NULL;
   check(MPI_Comm_dup(parent, &copy), "MPI_Comm_dup");
@@ -122,15 +170,9 @@ Communicator::Communicator(std::shared_ptr<Shared> shared, int largest_message)
   check(MPI_Comm_size(handle(), &size_), "MPI_Comm_size");
 }
 
-Communicator::Shared::Shared(MPI_Comm c, bool d) : comm(c), direct(d) {
-  check(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
-}
+CommHandle Communicator::handle() const { return shared_->comm; }
 
-Communicator::Shared::~Shared() {
-  int finalized = 0;
-  MPI_Finalized(&finalized);
-  if (!finalized) MPI_Comm_free(&comm);
-}
+bool Communicator::direct() const { return shared_->direct; }
 
 Communicator Communicator::split(int color, int key) const {
   MPI_Comm part = MPI_COMM_NULL;
@@ -154,33 +196,10 @@ Communicator Communicator::split_by_node() const {
 
 void Communicator::barrier() const { check(MPI_Barrier(handle()), "MPI_Barrier"); }
 
-/// A small message is gathered by all and summed by each; of a large one every rank sums its share. `data` is memory of
-/// the space, and complete.
-template <class Space, class T>
-void Communicator::sum_in_order(const Space& space, Reserve<typename Space::memory_space>& reserve, T* data,
-                                int count) const {
-  constexpr Index small = 1 << 14;  // elements that a rank receives at most where all gather all
-  const bool gathers = Index{count} * size_ <= small;
-  const Index share = gathers ? count : (Index{count} + size_ - 1) / size_;
-  const auto n = static_cast<int>(share);
-  T* const parts = reserve.template room<T>(2 * share * size_);
-  if (gathers) {
-    check(MPI_Allgather(data, n, datatype<T>(), parts, n, datatype<T>(), handle()), "MPI_Allgather");
-    sum_parts(space, parts, size_, share, count, data);
-    return;
-  }
-  T* const whole = parts + share * size_;  // what exceeds `count` is summed too, and read by nobody
-  copy(space, data, count, whole);
-  check(MPI_Alltoall(whole, n, datatype<T>(), parts, n, datatype<T>(), handle()), "MPI_Alltoall");
-  sum_parts(space, parts, size_, share, share, parts);
-  check(MPI_Allgather(parts, n, datatype<T>(), whole, n, datatype<T>(), handle()), "MPI_Allgather");
-  copy(space, whole, count, data);
-}
-
 template <class T>
 void Communicator::all_reduce(const Exec& exec, View1<T> values, Reduction reduction) const {
   if (size_ == 1) return;
-  Staging& staging = reduces_directly<T>() ? shared_->source : shared_->host_source;
+  Staging& staging = shared_->reduces_directly<T>() ? shared_->source : shared_->host_source;
   staging.load(exec, View1<const T>(values));
   T* const data = staging.room(values);
   const Operation<T> operation(reduction);
@@ -189,10 +208,10 @@ void Communicator::all_reduce(const Exec& exec, View1<T> values, Reduction reduc
   in_pieces(static_cast<Index>(values.size()), largest, [&](Index first, int count) {
     if (!ordered)
       check(MPI_Allreduce(MPI_IN_PLACE, data + first, count, datatype<T>(), operation, handle()), "MPI_Allreduce");
-    else if (reduces_directly<T>())
-      sum_in_order(exec, shared_->device, data + first, count);
+    else if (shared_->reduces_directly<T>())
+      sum_in_order(exec, handle(), size_, shared_->device, data + first, count);
     else
-      sum_in_order(HostExec(), shared_->host, data + first, count);
+      sum_in_order(HostExec(), handle(), size_, shared_->host, data + first, count);
   });
   staging.store(exec, values);
 }
@@ -232,8 +251,8 @@ void Communicator::reduce_scatter(const Exec& exec, View1<const T> all, View1<T>
   const Index count = static_cast<Index>(mine.size());
   expect(static_cast<Index>(all.size()) == count * size_, "reduce_scatter", static_cast<Index>(all.size()),
          count * size_);
-  Staging& sources = reduces_directly<T>() ? shared_->source : shared_->host_source;
-  Staging& targets = reduces_directly<T>() ? shared_->target : shared_->host_target;
+  Staging& sources = shared_->reduces_directly<T>() ? shared_->source : shared_->host_source;
+  Staging& targets = shared_->reduces_directly<T>() ? shared_->target : shared_->host_target;
   const T* const source = sources.load(exec, all);
   T* const target = targets.room(mine);
   const Operation<T> operation(Reduction::sum);

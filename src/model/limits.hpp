@@ -1,0 +1,34 @@
+// What a model is built for: sizes, and how its numbers are kept.
+#pragma once
+
+#include <grist/core/dtype.hpp>
+#include <grist/core/view.hpp>
+
+#include <cstdint>
+#include <functional>
+
+namespace grist {
+
+/// Sizes that a model is built for.
+struct ModelLimits {
+  Index batch_tokens = 512;  // of one forward pass
+  int batch_sequences = 1;
+  Index logit_rows = 1;  // of one forward pass
+  Index context = 2048;  // of the longest sequence
+  Index kv_tokens = 0;   // keys that the sequences of a pass have together; 0: no cache
+};
+
+/// How matrices lie in memory: as in the files, or converted. Norms and biases are always float.
+enum class WeightStorage { stored, bf16, f32 };
+
+/// How numbers are kept and computed with.
+struct ModelNumbers {
+  DType type = DType::f32;                         // of activations: f32 or bf16
+  DType kv_type = DType::f32;                      // of keys and values: f32, bf16 or f16
+  WeightStorage weights = WeightStorage::stored;
+};
+
+/// Bytes loaded so far and in all, for a progress bar.
+using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
+}  // namespace grist
