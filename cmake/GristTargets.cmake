@@ -1,7 +1,8 @@
 # grist_library(NAME SOURCES ... HEADERS ... LINKS ... PRIVATE ...)
 # One folder, one target grist_NAME with the alias grist::NAME, one component of find_package(grist). Its headers are
-# included as <grist/NAME/...>, through a folder of the build tree that holds nothing else: an include of a target that is
-# not linked does not compile. HEADERS are those that users include, and all that these include: they are installed.
+# included as <grist/NAME/...>, through a folder of the build tree that holds nothing else: an include of a target
+# that is not linked does not compile. HEADERS are those that users include, and what these include: they are
+# installed.
 function(grist_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;HEADERS;LINKS;PRIVATE" ${ARGN})
   set(target grist_${name})
@@ -34,9 +35,9 @@ endfunction()
 # grist_test(NAME SOURCES ... LIBS ... [RANKS 1 2 4] [THREADS n] [TIMEOUT s] [LABELS ...] [SUITES a b])
 #            [MUTATE file from to] [WILL_FAIL]
 # One executable, one ctest entry per number of ranks: NAME for one rank, NAME.npN for more where there is MPI. With
-# SUITES one each for the tests of every suite: NAME.a, NAME.a.npN, ... With MUTATE the executable has a library's source in which `from`
-# reads `to`; with WILL_FAIL the entry passes where the executable fails. Both together prove that a test sees that
-# mistake.
+# SUITES one each for the tests of every suite: NAME.a, NAME.a.npN, ... With MUTATE the executable has a library's
+# source in which `from` reads `to`; with WILL_FAIL the entry passes where the executable fails. Both together prove
+# that a test sees that mistake.
 function(grist_test name)
   cmake_parse_arguments(ARG "WILL_FAIL" "THREADS;TIMEOUT" "SOURCES;LIBS;RANKS;LABELS;SUITES;MUTATE" ${ARGN})
   if(NOT ARG_SOURCES)

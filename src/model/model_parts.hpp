@@ -19,12 +19,14 @@ struct ModelParts {
   std::vector<AttentionConfig> pools;  // of kv_pool_windows(kv)
 };
 
-/// In f32, and where blocks of quantized columns could not be kept whole, row-parallel products gather (RowParallel). Throws
-/// UsageError where the layout does not go with the model.
-ModelParts parts_of(const ModelFiles& files, const Layout& layout, int pp_rank, int tp_rank, const ModelNumbers& numbers);
+/// In f32, and where blocks of quantized columns could not be kept whole, row-parallel products gather (RowParallel).
+/// Throws UsageError where the layout does not go with the model.
+ModelParts parts_of(const ModelFiles& files, const Layout& layout, int pp_rank, int tp_rank,
+                    const ModelNumbers& numbers);
 
 /// What Model::run and logits take of a workspace: x, the rope tables, a block's scratch; the rows of logits.
-std::size_t workspace_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_rank, DType type, const ModelLimits& limits);
+std::size_t workspace_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_rank, DType type,
+                            const ModelLimits& limits);
 
 /// Floats of scratch that attention of a pass takes.
 Index partials_of(const ModelParts& parts, const ModelLimits& limits);
