@@ -100,8 +100,8 @@ void add_shared(const Exec& exec, View2<const float> shared, View1<const float> 
   const auto region = Kokkos::Profiling::ScopedRegion("grist::experts::add_shared");
   const bool gated = gate.size() > 0;
   if (shared.extent(0) != y.extent(0) || shared.extent(1) != y.extent(1) || (gated && gate.extent(0) != y.extent(0)))
-    throw ShapeError("add_shared: shared [{}, {}] and gate [{}] do not go with y [{}, {}]", shared.extent(0), shared.extent(1),
-                     gate.size(), y.extent(0), y.extent(1));
+    throw ShapeError("add_shared: shared [{}, {}] and gate [{}] do not go with y [{}, {}]", shared.extent(0),
+                     shared.extent(1), gate.size(), y.extent(0), y.extent(1));
   const Index hidden = y.extent(1);
   Kokkos::parallel_for(
       "grist::experts::add_shared", Indices<Exec>(exec, 0, y.size()), KOKKOS_LAMBDA(Index i) {

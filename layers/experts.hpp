@@ -6,9 +6,9 @@
 //   token_of [tokens * k]: the token of a row    row_of [tokens, k]: the row of a token's slot
 //   dispatch reads x [tokens, hidden]           writes rows [tokens * k, hidden]
 //   combine  reads rows, row_of, weights        writes y [tokens, hidden]
-//   shared expert, which every token takes (Dai et al. 2024): y += sigmoid(gate_t) shared_t; without a gate y += shared_t
-//   add_shared reads shared [tokens, hidden], gate [tokens] or empty    adds into y
-//   parallel: choices are the same on all ranks of tp; experts that other ranks have leave zeros in rows
+//   shared expert, which every token takes (Dai et al. 2024): y += sigmoid(gate_t) shared_t; without a gate y +=
+//   shared_t add_shared reads shared [tokens, hidden], gate [tokens] or empty    adds into y parallel: choices are the
+//   same on all ranks of tp; experts that other ranks have leave zeros in rows
 // Throws ShapeError. Enqueues on exec; no fence, no allocation.
 #pragma once
 

@@ -125,7 +125,8 @@ template <class Y>
 void no_norm(const Exec& exec, View2<const float> x, View2<Y> y) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::norm::none");
   if (x.extent(0) != y.extent(0) || x.extent(1) != y.extent(1))
-    throw ShapeError("no_norm: x [{}, {}] does not give y [{}, {}]", x.extent(0), x.extent(1), y.extent(0), y.extent(1));
+    throw ShapeError("no_norm: x [{}, {}] does not give y [{}, {}]", x.extent(0), x.extent(1), y.extent(0),
+                     y.extent(1));
   Kokkos::parallel_for(
       "grist::norm::none", Indices<Exec>(exec, 0, x.size()), KOKKOS_LAMBDA(Index i) { y.data()[i] = Y(x.data()[i]); });
 }

@@ -42,7 +42,9 @@ NormSpec norm_of(ConfigReader& config, NormSpec::Kind kind) {
 NormSpec norm_of(GgufReader& gguf) {
   const auto eps = gguf.get_or<double>("attention.layer_norm_epsilon", -1);
   if (eps < 0) return {.eps = static_cast<float>(gguf.get_or<double>("attention.layer_norm_rms_epsilon", 1e-6))};
-  return {.kind = NormSpec::Kind::layer, .eps = static_cast<float>(eps), .bias = gguf.weights().find("output_norm.bias") != nullptr};
+  return {.kind = NormSpec::Kind::layer,
+          .eps = static_cast<float>(eps),
+          .bias = gguf.weights().find("output_norm.bias") != nullptr};
 }
 
 }  // namespace

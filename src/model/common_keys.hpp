@@ -16,9 +16,9 @@ struct CommonKeys {
   NormSpec::Kind norm = NormSpec::Kind::rms;       // of all norms; `layer` has biases
 };
 
-/// A LLaMA-like decoder by the usual keys: sizes, a norm before attention and MLP, RoPE in ropes[0], gated MLP, windows by
-/// sliding_window and layer_types. A norm's epsilon is rms_norm_eps (1e-6 where absent), of LayerNorm layer_norm_eps or
-/// layer_norm_epsilon (1e-5).
+/// A LLaMA-like decoder by the usual keys: sizes, a norm before attention and MLP, RoPE in ropes[0], gated MLP, windows
+/// by sliding_window and layer_types. A norm's epsilon is rms_norm_eps (1e-6 where absent), of LayerNorm layer_norm_eps
+/// or layer_norm_epsilon (1e-5).
 ModelSpec common_spec(ConfigReader& config, const CommonKeys& keys = {});
 
 /// The same by ARCH.* and by which tensors there are; LayerNorm where its epsilon is a key.

@@ -61,7 +61,8 @@ namespace {
 
 /// What a half of the block reads: norm(x), or x where no norm stands before it.
 template <class X>
-void pre_norm(const Exec& exec, const LayerSpec& spec, View2<const float> x, const Weight& w, const Weight& b, View2<X> y) {
+void pre_norm(const Exec& exec, const LayerSpec& spec, View2<const float> x, const Weight& w, const Weight& b,
+              View2<X> y) {
   if (spec.pre_norm)
     norm(exec, spec.norm, x, w, b, y);
   else
@@ -154,9 +155,10 @@ void shared_expert(const BlockContext& c, const Block& block, View2<const X> nor
   const SharedExpertBuffers<X> b(exec, c.workspace, block, delta.extent(1), delta.extent(0), c.tp.rank());
   layers::linear(exec, c.products, normed, w.shared_gate_up, {}, b.gate_up);
   layers::gated_activation(exec, mlp.activation, as_const(b.gate_up), b.activated);
-  row_parallel(exec, c.tp, block.shared_down, b.down, as_const(b.activated),
-               [&](View2<const X> in, View2<float> out) { layers::linear(exec, c.products, in, w.shared_down, {}, out); },
-               b.output);
+  row_parallel(
+      exec, c.tp, block.shared_down, b.down, as_const(b.activated),
+      [&](View2<const X> in, View2<float> out) { layers::linear(exec, c.products, in, w.shared_down, {}, out); },
+      b.output);
   if (mlp.shared_gate) layers::linear(exec, c.products, normed, w.shared_gate, {}, b.gate);
   layers::add_shared(exec, as_const(b.output), as_const(flat(b.gate)), delta);
 }

@@ -67,7 +67,8 @@ struct SharedExpertBuffers {
   RowParallelBuffers<X> down;
   View2<float> output;  // [hidden]
 
-  SharedExpertBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index tokens, int tp_rank);
+  SharedExpertBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index tokens,
+                      int tp_rank);
 };
 
 /// Bytes of scratch that a block takes for so many tokens.

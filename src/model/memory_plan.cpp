@@ -60,9 +60,13 @@ Block make_block(const ModelSpec& spec, int number, const std::vector<Shard>& sh
                      .window = attention.window,
                      .causal = attention.causal};
   const auto outputs = ranges_of(shards, 1, [](const Shard& s) { return s.hidden; });
-  block.o = {mine.row_parallel, ranges_of(shards, attention.head_dim, [&](const Shard& s) { return s.layers[layer].heads; }), outputs};
-  block.down = {mine.row_parallel, ranges_of(shards, 1, [&](const Shard& s) { return s.layers[layer].intermediate; }), outputs};
-  block.shared_down = {mine.row_parallel, ranges_of(shards, 1, [&](const Shard& s) { return s.layers[layer].shared_intermediate; }), outputs};
+  block.o = {mine.row_parallel,
+             ranges_of(shards, attention.head_dim, [&](const Shard& s) { return s.layers[layer].heads; }), outputs};
+  block.down = {mine.row_parallel, ranges_of(shards, 1, [&](const Shard& s) { return s.layers[layer].intermediate; }),
+                outputs};
+  block.shared_down = {mine.row_parallel,
+                       ranges_of(shards, 1, [&](const Shard& s) { return s.layers[layer].shared_intermediate; }),
+                       outputs};
   const bool whole_experts = block.shard.experts.size() < block.spec.mlp.experts;
   if (whole_experts) block.down.kind = RowParallel::reduce;
   return block;

@@ -23,8 +23,8 @@ struct MemoryPlan {
 MemoryPlan memory_plan(const ModelFiles& files, const Layout& layout, int pp_rank, int tp_rank,
                        const ModelNumbers& numbers, const ModelLimits& limits);
 
-/// Throws MemoryError with the sizes where the `ranks` that share this process' memory (a node's, or a device's) together
-/// need more than it has free.
+/// Throws MemoryError with the sizes where the `ranks` that share this process' memory (a node's, or a device's)
+/// together need more than it has free.
 void check_memory(const MemoryPlan& plan, std::uint64_t needed_by_all, int ranks);
 
 /// "1.25 GiB"

@@ -26,8 +26,8 @@ struct TensorNames {
   std::string o = "self_attn.o_proj";
   std::string attention_post_norm = "post_attention_layernorm";
   std::string mlp_norm = "post_attention_layernorm";
-  std::string parallel_attention_norm, parallel_mlp_norm;  // the two where attention and MLP are parallel and share none;
-                                                           // empty: as above
+  std::string parallel_attention_norm, parallel_mlp_norm;  // the two where attention and MLP are parallel and share
+                                                           // none; empty: as above
   std::string gate = "mlp.gate_proj", up = "mlp.up_proj", down = "mlp.down_proj";
   std::string gate_up;  // the two in one tensor
   std::string mlp_post_norm = "post_feedforward_layernorm";

@@ -158,7 +158,8 @@ LayerTensors<TensorRow> layer_rows(const ModelSpec& spec, const TensorNames& nam
   LayerTensors<TensorRow> t;
   if (layer.pre_norm) {
     const bool apart = layer.parallel && !layer.shared_norm && !names.parallel_mlp_norm.empty();
-    add_norm(rows, apart ? names.parallel_attention_norm : names.attention_norm, layer.norm, hidden, t.attention_norm, t.attention_norm_bias);
+    add_norm(rows, apart ? names.parallel_attention_norm : names.attention_norm, layer.norm, hidden, t.attention_norm,
+             t.attention_norm_bias);
     if (!layer.shared_norm)
       add_norm(rows, apart ? names.parallel_mlp_norm : names.mlp_norm, layer.norm, hidden, t.mlp_norm, t.mlp_norm_bias);
   }

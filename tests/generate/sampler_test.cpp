@@ -215,7 +215,8 @@ TEST(BrokenLogits, AreANumericalErrorThatNamesTheTokenOnEveryRank) {
       auto broken = logits;
       broken.insert(broken.end(), logits.begin(), logits.end());
       broken[6 + 4] = bad;
-      const auto found = choices(Communicator(test::world()), broken, {{.row = 0, .options = options}, {.row = 1, .options = options}}, 2);
+      const auto found = choices(Communicator(test::world()), broken,
+                                 {{.row = 0, .options = options}, {.row = 1, .options = options}}, 2);
       EXPECT_EQ(Sampler::token(found[0], "request 0"),
                 chosen(logits, {{.options = options}})[0]) << "the other rows are served";
       EXPECT_THAT([&] { Sampler::token(found[1], "request 1"); },

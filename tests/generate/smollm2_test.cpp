@@ -67,7 +67,8 @@ protected:
     for (const auto& layout : layouts) {
       SCOPED_TRACE(to_string(layout));
       const ProcessGrid grid(test::world(), layout);
-      const auto model = make_model(files, grid, {.numbers = {.type = type, .kv_type = type}, .limits = limits_for_windows(context)});
+      const auto model =
+          make_model(files, grid, {.numbers = {.type = type, .kv_type = type}, .limits = limits_for_windows(context)});
       found = perplexity(exec, *model, ids, {.context = context, .max_windows = windows}).value();
       EXPECT_NEAR(found, expected, tolerance * expected);
     }

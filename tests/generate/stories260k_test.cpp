@@ -54,7 +54,8 @@ TEST_F(Stories260K, TheFirst64RowsOfLogitsAgree) {
   for (const auto& layout : layouts) {
     SCOPED_TRACE(to_string(layout));
     const ProcessGrid grid(test::world(), layout);
-    const auto model = make_model(files, grid, {.limits = {.batch_tokens = 64, .logit_rows = 64, .context = 64, .kv_tokens = 64}});
+    const auto model =
+        make_model(files, grid, {.limits = {.batch_tokens = 64, .logit_rows = 64, .context = 64, .kv_tokens = 64}});
     test::Sequences one(*model, 64, 1);
     const auto logits = one.all_logits(exec, one.next(0, ids, false, 64));
     const auto columns = model->vocabulary();

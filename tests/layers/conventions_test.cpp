@@ -138,7 +138,8 @@ std::vector<Call> calls(const Memory<T>& m) {
          layers::choose_experts(e, x, true, choices, weights);
          layers::sort_by_expert(e, as_const(choices), m.offsets.view(), m.token_of.view(), row_of);
          layers::dispatch(e, a, as_const(m.token_of.view()), View2<T>(m.rows.data(), 2 * tokens, hidden));
-         layers::combine(e, as_const(m.outputs.view(2 * tokens, hidden)), as_const(row_of), as_const(weights), m.y.view(tokens, hidden));
+         layers::combine(e, as_const(m.outputs.view(2 * tokens, hidden)), as_const(row_of), as_const(weights),
+                         m.y.view(tokens, hidden));
          layers::add_shared(e, x, as_const(View1<float>(m.more.data(), tokens)), m.y.view(tokens, hidden));
        }},
       {"cross_entropy", [=, &m](const Exec& e) {

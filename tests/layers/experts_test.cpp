@@ -11,7 +11,8 @@ using namespace grist::test;
 
 TEST(SharedExpert, IsScaledByTheSigmoidOfItsGate) {
   const auto shared = normals("shared", 5 * 33), gate = normals("gate", 5, 3), y = normals("y", 5 * 33);
-  const auto device_shared = on_device<float>(shared), device_gate = on_device<float>(gate), device_y = on_device<float>(y);
+  const auto device_shared = on_device<float>(shared), device_gate = on_device<float>(gate),
+             device_y = on_device<float>(y);
   layers::add_shared(Exec(), as_const(device_shared.view(5, 33)), as_const(device_gate.view()), device_y.view(5, 33));
   std::vector<Expected> expected;
   for (std::size_t i = 0; i < y.size(); ++i) {

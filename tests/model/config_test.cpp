@@ -82,10 +82,13 @@ TEST(Config, AFamilyRefusesByNameWhatItDoesNotCompute) {
     config.update(changes);
     return [&folder, config] { read_spec(folder.write("config.json", config.dump())); };
   };
-  EXPECT_THAT(with("stablelm", {{"qk_layernorm", true}}), test::Refuses({"'qk_layernorm' is true, supported is false"}));
+  EXPECT_THAT(with("stablelm", {{"qk_layernorm", true}}),
+              test::Refuses({"'qk_layernorm' is true, supported is false"}));
   EXPECT_THAT(with("falcon", {{"alibi", true}}), test::Refuses({"'alibi' is true, supported is false"}));
-  EXPECT_THAT(with("falcon", {{"num_ln_in_parallel_attn", 2}}), test::Refuses({"num_ln_in_parallel_attn is 2, supported is 1"}));
-  EXPECT_THAT(with("falcon_40b", {{"parallel_attn", false}}), test::Refuses({"new_decoder_architecture without parallel_attn"}));
+  EXPECT_THAT(with("falcon", {{"num_ln_in_parallel_attn", 2}}),
+              test::Refuses({"num_ln_in_parallel_attn is 2, supported is 1"}));
+  EXPECT_THAT(with("falcon_40b", {{"parallel_attn", false}}),
+              test::Refuses({"new_decoder_architecture without parallel_attn"}));
   EXPECT_THAT(with("qwen2_moe", {{"use_sliding_window", true}, {"sliding_window", 8}}),
               test::Refuses({"'use_sliding_window' is true, supported is false"}));
 }

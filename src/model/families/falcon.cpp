@@ -1,5 +1,5 @@
-// Falcon: LayerNorm with biases, RoPE, no gate, q, k and v of each KV group together; attention and MLP in parallel behind one
-// norm (7B, 11B) or behind one each (40B, 180B).
+// Falcon: LayerNorm with biases, RoPE, no gate, q, k and v of each KV group together; attention and MLP in parallel
+// behind one norm (7B, 11B) or behind one each (40B, 180B).
 #include <grist/model/common_keys.hpp>
 #include <grist/model/family.hpp>
 
@@ -29,8 +29,8 @@ ModelSpec from_config(ConfigReader& config) {
   if (new_decoder && !parallel)
     throw InputError("{}: new_decoder_architecture without parallel_attn is not supported", config.file());
   if (norms != 1 && !(norms == 2 && new_decoder))
-    throw InputError("{}: num_ln_in_parallel_attn is {}, supported is 1, and 2 with new_decoder_architecture", config.file(),
-                     norms);
+    throw InputError("{}: num_ln_in_parallel_attn is {}, supported is 1, and 2 with new_decoder_architecture",
+                     config.file(), norms);
   each_layer(spec, [&](LayerSpec& layer) {
     layer.parallel = parallel;
     layer.shared_norm = parallel && norms == 1;
@@ -62,10 +62,20 @@ Family falcon_family() {
                 .gguf_architectures = {"falcon"},
                 .from_config = from_config,
                 .from_gguf = from_gguf,
-                .names = {.base = "transformer.", .layer = "h.{}.", .embedding = "word_embeddings", .final_norm = "ln_f",
-                          .q = "", .k = "", .v = "", .qkv = "self_attention.query_key_value", .o = "self_attention.dense",
-                          .parallel_attention_norm = "ln_attn", .parallel_mlp_norm = "ln_mlp",
-                          .up = "mlp.dense_h_to_4h", .down = "mlp.dense_4h_to_h", .fused = TensorNames::Fused::by_group}};
+                .names = {.base = "transformer.",
+                          .layer = "h.{}.",
+                          .embedding = "word_embeddings",
+                          .final_norm = "ln_f",
+                          .q = "",
+                          .k = "",
+                          .v = "",
+                          .qkv = "self_attention.query_key_value",
+                          .o = "self_attention.dense",
+                          .parallel_attention_norm = "ln_attn",
+                          .parallel_mlp_norm = "ln_mlp",
+                          .up = "mlp.dense_h_to_4h",
+                          .down = "mlp.dense_4h_to_h",
+                          .fused = TensorNames::Fused::by_group}};
   family.gguf.parallel_attention_norm = "attn_norm_2";
   family.gguf.parallel_mlp_norm = "attn_norm";
   return family;

@@ -1,5 +1,5 @@
-// Qwen2-MoE and Qwen3-MoE: Qwen with experts in most layers, whose weights need not sum to 1; Qwen2-MoE has one more expert that
-// every token takes, scaled by a gate.
+// Qwen2-MoE and Qwen3-MoE: Qwen with experts in most layers, whose weights need not sum to 1; Qwen2-MoE has one more
+// expert that every token takes, scaled by a gate.
 #include <grist/model/common_keys.hpp>
 #include <grist/model/family.hpp>
 
@@ -22,7 +22,8 @@ MlpSpec experts_of(ConfigReader& config, bool second, MlpSpec mlp) {
 ModelSpec from_config(ConfigReader& config) {
   const bool second = config.get<std::string>("model_type") == "qwen2_moe";
   config.set_default("use_sliding_window", false);
-  if (second) config.expect_value("use_sliding_window", false);  // of which layers it is differs between versions of transformers
+  if (second)
+    config.expect_value("use_sliding_window", false);  // of which layers it is differs between versions of transformers
   const auto first_windowed = config.get_or<int>("max_window_layers", 28);
   ModelSpec spec = common_spec(config, {.windowed = [=](Index layer) { return layer >= first_windowed; }});
   const MlpSpec experts = experts_of(config, second, spec.layers[0].mlp);
