@@ -3,8 +3,8 @@
 #include "model_files.hpp"
 #include "progress.hpp"
 
-#include <grist/backends/gemm.hpp>
 #include <grist/backends/device.hpp>
+#include <grist/backends/gemm.hpp>
 #include <grist/io/gguf.hpp>
 
 namespace grist::cli {
