@@ -2,6 +2,7 @@
 // layout, and what they take of memory. `./run models` gets the files.
 #include "support/files.hpp"
 #include "support/layouts.hpp"
+#include "support/ranks.hpp"
 
 #include <grist/generate/generation.hpp>
 #include <grist/text/chat_template.hpp>
@@ -57,7 +58,7 @@ protected:
 TEST_P(RealModel, ContinuesGreedilyAsTransformersDoes) {
   for (const auto& layout : test::layouts_for(files.spec)) {
     SCOPED_TRACE(to_string(layout));
-    const ProcessGrid grid(MPI_COMM_WORLD, layout);
+    const ProcessGrid grid(test::world(), layout);
     const auto model = make_model(files, grid, {.limits = limits_for(requests, files.spec.max_positions)});
     Generation generation(exec, *model, {}, requests);
     generation.run();
@@ -87,7 +88,7 @@ TEST_P(RealModel, PromptsBecomeTheIdsOfTheReference) {
 
 TEST_P(RealModel, TakesHardlyMoreMemoryThanItsFile) {
   const auto layout = test::layouts_for(files.spec).front();
-  const ProcessGrid grid(MPI_COMM_WORLD, layout);
+  const ProcessGrid grid(test::world(), layout);
   const auto model = make_model(files, grid, {.limits = limits_for(requests, files.spec.max_positions)});
   Generation generation(exec, *model, {}, requests);
   generation.next();

@@ -43,8 +43,8 @@ struct Markup {
 struct Sequence {
   enum class Kind { list, tuple, range, keys, values, items, iterator };
   Kind kind = Kind::list;
-  Items elements{};
-  std::vector<std::string> names{};  // of a named tuple's fields
+  Items elements;
+  std::vector<std::string> names;    // of a named tuple's fields
   bool spent = false;                // an iterator runs once
 };
 
