@@ -3,5 +3,4 @@
 #include "../model/model.hpp"
 #ifdef KOKKOS_ENABLE_CUDA
 #endif
-// a long line a long line a long line a long line a long line a long line a long line a long line a long line a long
-// line
+// a long line a long line a long line a long line a long line a long line a long line a long line a long line a long line 
