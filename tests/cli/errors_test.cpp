@@ -137,8 +137,8 @@ TEST_F(SpoiltModel, TensorThatNobodyKnows) {
 }
 
 TEST_F(SpoiltModel, UnknownArchitecture) {
-  edit_config([](auto& config) { config["architectures"] = {"FalconForCausalLM"}; });
-  expect_error(3, {"config.json", "FalconForCausalLM", "LlamaForCausalLM"});
+  edit_config([](auto& config) { config["architectures"] = {"MptForCausalLM"}; });
+  expect_error(3, {"config.json", "MptForCausalLM", "LlamaForCausalLM"});
 }
 
 TEST_F(SpoiltModel, UnknownKeysAreListedTogether) {
