@@ -5,13 +5,14 @@
 #include "verbs.hpp"
 #include "version.hpp"
 
+#include <grist/core/edit_distance.hpp>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <format>
 #include <iostream>
-#include <numeric>
 #include <optional>
 #include <string>
 #include <thread>
@@ -21,21 +22,6 @@ namespace {
 
 using grist::ExitCode;
 
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0);
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row.back();
-}
-
 /// ", did you mean --max-new-tokens?" for the option or verb that is nearest to a mistyped one; empty where none is
 /// near.
 std::string nearest(const CLI::App& app, const std::string& mistyped) {
@@ -43,7 +29,7 @@ std::string nearest(const CLI::App& app, const std::string& mistyped) {
   for (const auto* sub : app.get_subcommands({})) names.push_back(sub->get_name());
   for (const auto* option : app.get_options())
     for (const auto& name : option->get_lnames()) names.push_back("--" + name);
-  const auto distance = [&](const std::string& name) { return edit_distance(mistyped, name); };
+  const auto distance = [&](const std::string& name) { return grist::edit_distance(mistyped, name); };
   const auto best = std::ranges::min_element(names, {}, distance);
   if (best == names.end() || distance(*best) > mistyped.size() / 2) return {};
   return std::format(", did you mean {}?", *best);

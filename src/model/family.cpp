@@ -1,5 +1,6 @@
 #include <grist/model/family.hpp>
 
+#include <grist/core/edit_distance.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/io/gguf.hpp>
 #include <grist/io/safetensors.hpp>
@@ -7,7 +8,6 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
 
 namespace grist {
 
@@ -26,21 +26,6 @@ const std::vector<Family>& families() {
   };
 #undef GRIST_FAMILY
   return all;
-}
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0);
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row.back();
 }
 
 const Family& family_of(std::string_view architecture, const std::string& file,

@@ -10,14 +10,6 @@
 namespace grist {
 namespace {
 
-bool one_per_expert(const Source& source) { return source.tensor.find("{}") != std::string::npos; }
-
-std::string name_of_expert(const Source& source, Index expert) {
-  std::string name = source.tensor;
-  if (const auto at = name.find("{}"); at != std::string::npos) name.replace(at, 2, std::to_string(expert));
-  return name;
-}
-
 const Source* held_source(const io::Weights& weights, const TensorPart& part, const std::string& base) {
   const auto found =
       std::ranges::find_if(part.sources, [&](const Source& s) { return find_source(weights, s, base) != nullptr; });
@@ -31,13 +23,6 @@ std::string joined(const std::vector<std::string>& names) {
     result += std::format("{}'{}'", i ? ", " : "", names[i]);
   if (names.size() > most) result += std::format(" and {} more", names.size() - most);
   return result;
-}
-
-template <class F>
-void every_row(const TensorTable& table, F&& f) {
-  each_first_tensor(f, table);
-  for (const auto& layer : table.layers) each_tensor(f, layer);
-  each_last_tensor(f, table);
 }
 
 /// One block of a format, at any address.
@@ -104,7 +89,7 @@ private:
 
 const io::TensorInfo* find_source(const io::Weights& weights, const Source& source, const std::string& base,
                                   Index expert) {
-  const auto name = name_of_expert(source, expert);
+  const auto name = with_number(source.tensor, expert);
   if (const auto* tensor = weights.find(name)) return tensor;
   return !base.empty() && name.starts_with(base) ? weights.find(name.substr(base.size())) : nullptr;
 }
@@ -120,10 +105,10 @@ void check_tensors(const io::Weights& weights, const TensorTable& table, const s
       if (part.sources.empty()) continue;
       const Source* held = held_source(weights, part, base);
       const Source& source = held != nullptr ? *held : part.sources.front();
-      for (Index expert = 0; expert < (one_per_expert(source) ? row.experts : 1); ++expert) {
+      for (Index expert = 0; expert < (source.one_per_expert() ? row.experts : 1); ++expert) {
         const auto* tensor = find_source(weights, source, base, expert);
         if (tensor == nullptr) {
-          missing.push_back(name_of_expert(source, expert));
+          missing.push_back(with_number(source.tensor, expert));
         } else if (!tensor->foreign.name.empty()) {
           throw InputError("{}: tensor '{}' is of the type {}, expected F32, F16 or BF16", weights.file_of(*tensor),
                            tensor->name, tensor->foreign.name);

@@ -2,6 +2,11 @@
 
 namespace grist {
 
+std::string with_number(std::string name, std::int64_t number) {
+  if (const auto at = name.find("{}"); at != std::string::npos) name.replace(at, 2, std::to_string(number));
+  return name;
+}
+
 TensorNames gguf_names() {
   return {.base = "",
           .layer = "blk.{}.",

@@ -1,6 +1,7 @@
 // What a family calls its tensors in files, and how they lie there.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -47,6 +48,9 @@ struct TensorNames {
   bool rope_pairs = false;     // rows of q and k lie as adjacent pairs of a rotation, not as halves of a head
   std::string experts_suffix;  // after the name of a tensor that holds all experts
 };
+
+/// "blk.{}.ffn_gate.{}" -> "blk.3.ffn_gate.{}"; a name without {} as it is.
+std::string with_number(std::string name, std::int64_t number);
 
 /// The names that llama.cpp gives to all families.
 TensorNames gguf_names();

@@ -7,12 +7,6 @@
 namespace grist {
 namespace {
 
-/// "blk.{}.ffn_gate.{}" -> "blk.3.ffn_gate.{}".
-std::string with_number(std::string name, Index number) {
-  if (const auto at = name.find("{}"); at != std::string::npos) name.replace(at, 2, std::to_string(number));
-  return name;
-}
-
 /// Makes the rows of one layer, or with `layer` < 0 those outside of layers.
 class Rows {
 public:
@@ -285,18 +279,16 @@ std::vector<FileTensor> file_tensors(const TensorTable& table) {
     for (const auto& part : row.parts) {
       if (part.sources.empty()) continue;
       const Source& source = part.sources.front();
-      const bool each = source.tensor.find("{}") != std::string::npos;
+      const bool each = source.one_per_expert();
       for (Index expert = 0; expert < (each ? row.experts : 1); ++expert) {
-        const auto name = each ? with_number(source.tensor, expert) : source.tensor;
+        const auto name = with_number(source.tensor, expert);
         if (!seen.insert(name).second) continue;
         tensors.push_back(
             {name, source.shape, row.initial == Initial::ones && source.plus_one ? Initial::zeros : row.initial});
       }
     }
   };
-  each_first_tensor(add, table);
-  for (const auto& layer : table.layers) each_tensor(add, layer);
-  each_last_tensor(add, table);
+  every_row(table, add);
   return tensors;
 }
 

@@ -25,6 +25,7 @@ struct Source {
   bool plus_one = false;
 
   [[nodiscard]] Index file_row(Index row) const;
+  [[nodiscard]] bool one_per_expert() const { return tensor.find("{}") != std::string::npos; }
 };
 
 /// What an axis counts, in units of so many rows or columns. `output` are the rows of a row-parallel product: whole
@@ -64,6 +65,14 @@ io::Slice slice_of(const TensorRow& row, const TensorPart& part, const Shard& sh
 
 /// The experts of the tensor that a rank holds.
 Range experts_of(const TensorRow& row, const LayerShard* layer);
+
+/// f(row) for all rows, in the order of computation.
+template <class F>
+void every_row(const TensorTable& table, F&& f) {
+  each_first_tensor(f, table);
+  for (const auto& layer : table.layers) each_tensor(f, layer);
+  each_last_tensor(f, table);
+}
 
 /// f(row, shard of its layer or null) for the tensors of a stage; a stage with both ends has a tied matrix once.
 template <class F>
