@@ -20,7 +20,7 @@ says() {
 
 says 'Nowhere >= 2.3 is missing. Debian: apt install libcli11-dev; Spack: spack install cli11@2.3:; .* -DNowhere_ROOT' \
   'grist_find(libcli11-dev Nowhere 2.3)'
-says 'Nowhere is missing. Debian: apt install libminja-dev; or say' 'grist_find(libminja-dev Nowhere)'
+says 'Nowhere is missing. Debian: apt install libgmock-dev; or say' 'grist_find(libgmock-dev Nowhere)'
 says 'is not in cmake/environment/packages.txt' 'grist_find(libnowhere-dev Nowhere)'
 says 'Configuring done' 'grist_find(libcli11-dev CLI11 2.3)'
 # Whatever is asked for is on the list.
