@@ -1,6 +1,7 @@
 #include <grist/backends/threads.hpp>
 
 #include <grist/backends/portable/control_group.hpp>
+#include <grist/core/view.hpp>
 
 #include <omp.h>
 #include <sched.h>
@@ -86,6 +87,15 @@ bool user_forbids_binding() {
   return value != nullptr && (std::string_view(value) == "false" || std::string_view(value) == "FALSE");
 }
 
+/// How many threads come of so many that are wanted.
+int team_of(int wanted) {
+  int came = 1;
+#pragma omp parallel num_threads(wanted)
+#pragma omp single
+  came = omp_get_num_threads();
+  return came;
+}
+
 }  // namespace
 
 int choose_threads(int sharers) {
@@ -99,11 +109,16 @@ int choose_threads(int sharers) {
 
 int threads_that_come(int wanted) {
   omp_set_dynamic(0);
-  int came = 1;
-#pragma omp parallel num_threads(wanted)
-#pragma omp single
-  came = omp_get_num_threads();
-  return came;
+  return team_of(wanted);
+}
+
+void check_threads() {
+  const int pool = Exec().concurrency(), came = team_of(pool);
+  if (came == pool && (pool == 1 || omp_get_dynamic() == 0)) return;
+  throw UsageError(
+      "OpenMP may start fewer than the {} threads of Kokkos' pool ({} came): unset OMP_DYNAMIC, OMP_THREAD_LIMIT and "
+      "OMP_MAX_ACTIVE_LEVELS, or start Kokkos with as many threads as they allow",
+      pool, came);
 }
 
 void bind_threads(int index, int sharers) {

@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
     const auto model = grist::make_model(files, grid, {.limits = limits});
 
     // Ends where the model does, at one of these tokens, or after 32.
-    grist::Generation generation(grist::Exec(), *model, {.tokenizer = tokenizer.get(), .end_tokens = files.tokens.eos},
+    grist::Generation generation(grist::Exec(), *model, {.tokenizer = tokenizer.get()},
                                  requests);
     for (const grist::TokenEvent& event : generation)
       if (grid.world().rank() == 0) std::cout << event.text << std::flush;

@@ -82,7 +82,7 @@ void run(Runtime& runtime, const Options& options) {
   auto messages = fresh;
   Scheduler scheduler(
       runtime.exec(), *loaded.model,
-      {.kv_tokens = loaded.model->limits().kv_tokens, .tokenizer = tokenizer, .end_tokens = loaded.tokens.eos});
+      {.kv_tokens = loaded.model->limits().kv_tokens, .tokenizer = tokenizer});
   const Conversation conversation = scheduler.open_conversation();
   const Interrupt interrupt;
   while (const auto line = next_line(runtime, terminal != 0)) {

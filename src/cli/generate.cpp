@@ -62,6 +62,8 @@ std::vector<std::vector<int>> encode_all(const Options& options, const ModelToke
   check_utf8(options.system.value_or(""), "--system");
   std::vector<std::vector<int>> prompts;
   for (const auto& prompt : options.prompts) prompts.push_back(encode(prompt, options, tokens, tokenizer));
+  const auto doubled = [&](const auto& ids) { return tokenizer->doubles_bos(ids); };
+  if (tokenizer != nullptr && std::ranges::any_of(prompts, doubled)) note(second_bos);
   return prompts;
 }
 
@@ -150,7 +152,7 @@ void run(Runtime& runtime, const Options& options) {
   std::optional<Generation> generation;
   runtime.together([&] {
     generation.emplace(runtime.exec(), *loaded.model,
-                       SchedulerOptions{.tokenizer = loaded.tokenizer.get(), .end_tokens = loaded.tokens.eos},
+                       SchedulerOptions{.tokenizer = loaded.tokenizer.get()},
                        requests);
   });
   {

@@ -50,7 +50,8 @@ void keep_lines(Formatter& formatter) {
 }
 
 /// Where a parse ended early: the help that was asked for, or one line on what was wrong.
-int explain(const CLI::App& app, const CLI::ParseError& error, const std::vector<std::string>& words) {
+int explain(const CLI::App& app, const CLI::ParseError& error, const std::vector<std::string>& words,
+            const grist::cli::Action& action) {
   if (error.get_exit_code() == 0) return app.exit(error);
   const auto chosen = app.get_subcommands();
   const CLI::App& level = chosen.empty() ? app : *chosen.front();
@@ -65,9 +66,9 @@ int explain(const CLI::App& app, const CLI::ParseError& error, const std::vector
   }
   std::replace(text.begin(), text.end(), '\n', ' ');
   // The ranks of one MPI job make the same mistake, and the first tells it; tasks that only share a launcher are ranks
-  // of nothing, and speak for themselves.
+  // of nothing, and speak for themselves: MPI would wait for others that never come.
   std::optional<grist::cli::Processes> processes;
-  if (grist::cli::launcher().size > 1) processes.emplace();
+  if (!no_verb && !action.alone.contains(&level) && grist::cli::launcher().size > 1) processes.emplace();
   if (processes && processes->rank() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
   grist::cli::tell(std::format("{} (see `grist {}{}--help`)", text, chosen.empty() ? "" : level.get_name(),
                                chosen.empty() ? "" : " "));
@@ -155,7 +156,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(grist::cli::literal_words(words));
   } catch (const CLI::ParseError& error) {
-    return explain(app, error, words);
+    return explain(app, error, words, action);
   }
   return run(action, command_of(words));
 }

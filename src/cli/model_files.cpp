@@ -2,6 +2,7 @@
 
 #include <grist/core/errors.hpp>
 #include <grist/core/philox.hpp>
+#include <grist/io/gguf.hpp>
 
 #include <algorithm>
 #include <format>
@@ -49,8 +50,11 @@ std::string describe_files(const fs::path& model) {
   if (!fs::exists(model))
     throw InputError("{}: no such model; a model is a Hugging Face folder or a GGUF file", model.string());
   std::vector<fs::path> files;
-  if (!fs::is_directory(model)) {
-    files.push_back(model);
+  const auto gguf = io::gguf_file_of(model);
+  if (!fs::is_directory(gguf)) {
+    for (const auto& part : io::gguf_parts(gguf))
+      if (fs::exists(part)) files.push_back(part);
+    if (const auto sampling = model / "generation_config.json"; fs::exists(sampling)) files.push_back(sampling);
   } else {
     for (const auto& entry : fs::directory_iterator(model)) {
       const auto ending = entry.path().extension();

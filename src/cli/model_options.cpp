@@ -65,8 +65,8 @@ LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
   MemoryPlan memory;
   runtime.together([&] {
     layout.expect_ranks(runtime.world().size());
+    if (runtime.world().size() > 1) description = describe_files(options.model);
     path = io::gguf_file_of(options.model);
-    if (runtime.world().size() > 1) description = describe_files(path);
   });
   runtime.expect_same("the model", description, ExitCode::bad_input);
   runtime.together([&] {

@@ -35,6 +35,7 @@ std::vector<int> cut(const Options& options, const ModelTokens& tokens, const te
     return tokenizer.encode(text, false);
   }
   const auto ids = tokenizer.encode(text, true);
+  if (tokenizer.doubles_bos(ids)) note(second_bos);
   const auto nothing = tokenizer.encode("", true);
   const bool adds_bos = !nothing.empty() && nothing.front() == tokenizer.bos;
   windows.bos = adds_bos || options.bos ? bos_of(tokens, tokenizer, options.model.model) : -1;

@@ -31,4 +31,8 @@ void check_utf8(const std::string& text, const std::string& where);
 /// twice.
 std::string read_text(const std::string& file);
 
+/// What is told of a prompt that begins with BOS twice (Tokenizer::doubles_bos).
+constexpr std::string_view second_bos =
+    "a prompt begins with the BOS token, and the tokenizer puts another in front: the model sees two";
+
 }  // namespace grist::cli

@@ -32,6 +32,7 @@ void run(const Options& options, bool decode) {
   }
   if (options.text) check_utf8(*options.text, "--text");
   const auto ids = tokenizer->encode(options.text ? *options.text : read_text(options.file), !options.no_special);
+  if (tokenizer->doubles_bos(ids)) note(second_bos);
   if (options.json) {
     std::cout << nlohmann::json(ids).dump() << '\n';
   } else {
@@ -44,6 +45,7 @@ void run(const Options& options, bool decode) {
 
 void add_tokenize(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand("tokenize", "Token ids of a text, or with --ids the text of token ids");
+  action.alone.insert(verb);
   const auto options = std::make_shared<Options>();
   verb->add_option("--model", options->model, "Hugging Face folder, GGUF file, or a folder with one GGUF file")
       ->required()

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 
 #include <functional>
+#include <set>
 
 namespace grist::cli {
 
@@ -12,6 +13,7 @@ class Runtime;
 struct Action {
   std::function<void(Runtime&)> run;  // over MPI and Kokkos
   std::function<void()> run_alone;    // without either: every process does it
+  std::set<const CLI::App*> alone;    // the verbs that run so
   int threads = 0;                    // 0: choose
 };
 

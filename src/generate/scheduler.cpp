@@ -44,8 +44,9 @@ Scheduler::Scheduler(const Exec& exec, Model& model, SchedulerOptions options)
   if (options_.kv_tokens < 1 || options_.kv_tokens > limits.kv_tokens)
     throw UsageError("a KV cache of {} tokens is asked for, the model was planned for 1 to {}", options_.kv_tokens,
                      limits.kv_tokens);
+  end_tokens_ = model.end_tokens();
   if (options_.tokenizer != nullptr)
-    for (const int id : options_.tokenizer->end_tokens()) options_.end_tokens.push_back(id);
+    for (const int id : options_.tokenizer->end_tokens()) end_tokens_.push_back(id);
   cache_ = model.make_kv(options_.kv_tokens);
   if (model.last_stage()) sampler_.emplace(limits.logit_rows, model.vocabulary().begin);
 }
@@ -302,7 +303,7 @@ void Scheduler::accept(int request, int id) {
   TokenEvent event{request, id, {}, Finish::running};
 
   const auto& asked = sequence.request;
-  const bool ends = !asked.ignore_eos && contains(asked.eos.empty() ? options_.end_tokens : asked.eos, id);
+  const bool ends = !asked.ignore_eos && contains(asked.eos.empty() ? end_tokens_ : asked.eos, id);
   auto& filter = sequence.filter;
   if (sequence.decoder && !ends) {
     event.text = filter.put(sequence.decoder->put(id));

@@ -23,7 +23,6 @@ constexpr int prefill_tokens = 512;
 struct SchedulerOptions {
   Index kv_tokens = 0;  // of the KV cache, for all sequences together; 0: what the model was planned for
   const text::Tokenizer* tokenizer = nullptr;  // null: there are no texts, and stop strings are refused
-  std::vector<int> end_tokens;                 // the model's (ModelFiles::tokens.eos); the tokenizer's join them
 };
 
 /// A chat's history: what a request's prompt has in common with what the conversation computed before is not computed
@@ -103,6 +102,7 @@ private:
   Exec exec_;
   Model& model_;
   SchedulerOptions options_;
+  std::vector<int> end_tokens_;  // the model's and the tokenizer's
   int most_running_;
   int piece_tokens_;  // of a prompt, at most
   int context_;

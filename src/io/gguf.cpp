@@ -347,4 +347,16 @@ std::filesystem::path gguf_file_of(const std::filesystem::path& model) {
   return found.empty() ? model : found.front();
 }
 
+std::vector<std::filesystem::path> gguf_parts(const std::filesystem::path& first) {
+  constexpr std::string_view begin = "-00001-of-";
+  const std::string name = first.filename().string();
+  std::vector<std::filesystem::path> files{first};
+  if (const auto at = name.rfind(begin); at != std::string::npos) {
+    const int parts = std::atoi(name.c_str() + at + begin.size());
+    if (name.ends_with(std::format("{}{:05}.gguf", begin, parts)))
+      for (int part = 1; part < parts; ++part) files.push_back(part_name(first, part, parts));
+  }
+  return files;
+}
+
 }  // namespace grist::io

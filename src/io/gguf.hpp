@@ -42,4 +42,7 @@ bool is_gguf(const std::filesystem::path& file);
 /// Throws InputError where such a folder holds several.
 std::filesystem::path gguf_file_of(const std::filesystem::path& model);
 
+/// The files that a GGUF model is read from: the one given, and of NAME-00001-of-00003.gguf the others too.
+std::vector<std::filesystem::path> gguf_parts(const std::filesystem::path& first);
+
 }  // namespace grist::io

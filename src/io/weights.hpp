@@ -49,6 +49,7 @@ struct Slice {
   Index rows = 0;
   Index column = 0;
   Index columns = 0;
+  bool operator==(const Slice&) const = default;
 };
 
 /// A set of mapped files and the tensors in them.

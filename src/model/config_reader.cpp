@@ -26,15 +26,6 @@ std::vector<int> ConfigReader::list(const std::string& key) {
   return values;
 }
 
-DType ConfigReader::stored_type() {
-  const auto older = get_or<std::string>("torch_dtype", "float32");
-  const auto name = get_or<std::string>("dtype", older);
-  if (name == "float32") return DType::f32;
-  if (name == "float16") return DType::f16;
-  if (name == "bfloat16") return DType::bf16;
-  throw InputError("{}: dtype is '{}', known are float32, float16 and bfloat16", file_, name);
-}
-
 std::optional<ConfigReader> ConfigReader::object(const std::string& key) {
   auto value = find<nlohmann::json>(key);
   if (!value) return std::nullopt;

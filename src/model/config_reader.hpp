@@ -45,8 +45,6 @@ public:
   int positive(const std::string& key);
   /// A list, or a single value as a list of one; empty where absent.
   std::vector<int> list(const std::string& key);
-  /// dtype (transformers 5) or torch_dtype (4); float32 where absent.
-  DType stored_type();
   [[nodiscard]] bool has(const std::string& key) const { return object_.contains(key); }
   /// An object inside, with a reader of its own; empty where absent.
   std::optional<ConfigReader> object(const std::string& key);

@@ -1,6 +1,7 @@
 #include <grist/model/model.hpp>
 
 #include <grist/backends/graph.hpp>
+#include <grist/backends/threads.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/core/staging.hpp>
 #include <grist/layers/cross_entropy.hpp>
@@ -70,7 +71,7 @@ template <class X>
 class Decoder final : public Model {
 public:
   Decoder(const ModelFiles& files, const ProcessGrid& grid, const ModelOptions& options, ModelParts parts)
-      : Model(files.spec, grid, options.limits),
+      : Model(files.spec, grid, options.limits, files.tokens.eos),
         kv_type_(options.numbers.kv_type),
         parts_(std::move(parts)),
         products_(options.products),
@@ -260,6 +261,7 @@ std::unique_ptr<Model> make_model(const ModelFiles& files, const ProcessGrid& gr
   const auto& layout = grid.layout();
   if (layout.dp * layout.cp * layout.ep != 1)
     throw UsageError("layout {}: a model runs over tp and pp", to_string(layout));
+  check_threads();
   auto parts = parts_of(files, layout, grid.pp().rank(), grid.tp().rank(), options.numbers);
   switch (options.numbers.type) {
     case DType::f32: return std::make_unique<Decoder<float>>(files, grid, options, std::move(parts));

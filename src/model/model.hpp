@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <span>
+#include <vector>
 
 namespace grist {
 
@@ -47,6 +48,8 @@ public:
   [[nodiscard]] const ModelSpec& spec() const { return spec_; }
   [[nodiscard]] const ProcessGrid& grid() const { return grid_; }
   [[nodiscard]] const ModelLimits& limits() const { return limits_; }
+  /// What the model's files say ends an answer.
+  [[nodiscard]] const std::vector<int>& end_tokens() const { return end_tokens_; }
   [[nodiscard]] virtual bool first_stage() const = 0;
   [[nodiscard]] virtual bool last_stage() const = 0;
   /// This rank's columns of the logits.
@@ -72,12 +75,13 @@ public:
                                    std::span<const int> targets) = 0;
 
 protected:
-  Model(ModelSpec spec, const ProcessGrid& grid, ModelLimits limits)
-      : spec_(std::move(spec)), grid_(grid), limits_(limits) {}
+  Model(ModelSpec spec, const ProcessGrid& grid, ModelLimits limits, std::vector<int> end_tokens)
+      : spec_(std::move(spec)), grid_(grid), limits_(limits), end_tokens_(std::move(end_tokens)) {}
 
   ModelSpec spec_;
   const ProcessGrid& grid_;
   ModelLimits limits_;
+  std::vector<int> end_tokens_;
 };
 
 /// Loads a model onto the grid. Throws InputError, UsageError (layout), MemoryError.

@@ -272,6 +272,19 @@ Range experts_of(const TensorRow& row, const LayerShard* layer) {
   return row.experts > 1 ? layer->experts : Range{0, 1};
 }
 
+std::vector<int> replicas_of(const TensorRow& row, const TensorPart& part, const std::vector<Shard>& shards, Index layer,
+                             int tp_rank) {
+  const auto held = [&](int rank) {
+    const Shard& shard = shards[static_cast<std::size_t>(rank)];
+    const LayerShard* inside = layer < 0 ? nullptr : &shard.layers[static_cast<std::size_t>(layer)];
+    return std::pair(slice_of(row, part, shard, inside), experts_of(row, inside));
+  };
+  std::vector<int> ranks;
+  for (int rank = 0; rank < static_cast<int>(shards.size()); ++rank)
+    if (held(rank) == held(tp_rank)) ranks.push_back(rank);
+  return ranks;
+}
+
 std::vector<FileTensor> file_tensors(const TensorTable& table) {
   std::vector<FileTensor> tensors;
   std::set<std::string> seen;

@@ -234,9 +234,16 @@ TEST_F(SpoiltModel, OneRankThatFailsEndsAll) {
 // nonsense.
 class TwoRanks : public SpoiltModel {
 protected:
+  const std::vector<std::string> words = {"--max-new-tokens", "3"};
+
   /// The first rank as it should be, the second with the folder and the words given.
-  Outcome second_rank(const std::string& model,
-                      const std::vector<std::string>& words = {"--max-new-tokens", "3"}) const {
+  Outcome second_rank(const std::string& model, const std::vector<std::string>& its_words) const {
+    return two_ranks(data_file("tiny/llama2"), model, its_words);
+  }
+  Outcome second_rank(const std::string& model) const { return second_rank(model, words); }
+
+  Outcome two_ranks(const std::string& first, const std::string& second,
+                    const std::vector<std::string>& words_of_second) const {
     std::vector<std::string> command = {GRIST_MPIEXEC};
     const auto rank = [&](const std::string& its_model, const std::vector<std::string>& its_words) {
       for (const std::string word :
@@ -245,9 +252,9 @@ protected:
       command.insert(command.end(), {"--model", its_model});
       command.insert(command.end(), its_words.begin(), its_words.end());
     };
-    rank(data_file("tiny/llama2"), {"--max-new-tokens", "3"});
+    rank(first, words);
     command.emplace_back(":");
-    rank(model, words);
+    rank(second, words_of_second);
     return run_command(command);
   }
 };
@@ -273,6 +280,24 @@ TEST_F(TwoRanks, WithOtherWeightsOfTheSameShapeAreRefused) {
 TEST_F(TwoRanks, WithAnotherConfigAreRefused) {
   edit_config([](auto& config) { config["rms_norm_eps"] = 1e-3; });
   expect_one_line(second_rank(folder.path()), 3, {"rank 1", "config.json"});
+}
+
+TEST_F(TwoRanks, WithAnotherPartOfASplitGgufAreRefused) {
+  const TemporaryFolder first, second;
+  for (const auto* place : {&first, &second}) {
+    std::filesystem::copy(data_file("gguf/llama2.gguf"), *place / "model-00001-of-00002.gguf");
+    place->write("model-00002-of-00002.gguf", place == &first ? "some tensors" : "other tensors");
+  }
+  const std::string part = "model-00001-of-00002.gguf";
+  expect_one_line(two_ranks(first / part, second / part, words), 3, {"rank 1", "model-00002-of-00002.gguf"});
+}
+
+TEST_F(TwoRanks, WithOtherSamplingBesideAGgufAreRefused) {
+  const TemporaryFolder first, second;
+  for (const auto* place : {&first, &second})
+    std::filesystem::copy(data_file("gguf/llama2.gguf"), *place / "model.gguf");
+  second.write("generation_config.json", R"({"do_sample": true, "temperature": 0.9})");
+  expect_one_line(two_ranks(first.path(), second.path(), words), 3, {"rank 1", "generation_config.json"});
 }
 
 TEST_F(TwoRanks, WithAnotherModelAreRefused) {

@@ -61,6 +61,16 @@ TEST(BatchTask, OfMpirunDoesItsOwnPart) {
   EXPECT_EQ(std::ranges::count(outcome.out, '\n'), 2) << outcome.out;
 }
 
+TEST(BatchTask, ThatIsMistypedEndsAlone) {
+  const std::string part = "if [ ${PMI_RANK:-$OMPI_COMM_WORLD_RANK} = 1 ]; then exec " + std::string(GRIST_PROGRAM);
+  for (const std::string words : {"tokenize --nonsense", "tokenise --text a"}) {
+    const auto outcome =
+        run_command({GRIST_MPIEXEC, "-n", "2", "bash", "-c", part + " " + words + "; else sleep 1; fi"}, "", 20);
+    EXPECT_EQ(outcome.code, 2) << words;
+    EXPECT_THAT(outcome.err, HasSubstr("grist: error: unknown")) << words;
+  }
+}
+
 TEST(Launcher, ThatMpiDoesNotKnowIsTold) {
   const std::vector<std::string> generate = {"generate", "--model", tiny(), "--prompt", "a", "--max-new-tokens", "2"};
   const auto first = with({"SLURM_PROCID=0", "SLURM_STEP_NUM_TASKS=4"}, generate);

@@ -102,6 +102,17 @@ TEST(Texts, LoseAByteOrderMarkWithANote) {
   EXPECT_THAT(outcome.err, StartsWith("grist: note: stdin: begins with a byte order mark"));
 }
 
+TEST(Texts, ASecondBosIsTold) {
+  const std::string said = "grist: note: a prompt begins with the BOS token";
+  const auto tokens = grist::test::grist({"tokenize", "--model", tiny("llama2"), "--text", "<s>hello"});
+  EXPECT_THAT(tokens.err, StartsWith(said));
+  const auto outcome = grist::test::grist(
+      {"generate", "--model", tiny("llama2"), "--prompt", "<s>hello", "--prompt", "<s>ab", "--max-new-tokens", "2"});
+  EXPECT_THAT(outcome.err, StartsWith(said));
+  EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
+  EXPECT_NE(quiet({"generate", "--model", tiny("llama2"), "--prompt", "hello", "--max-new-tokens", "2"}), "");
+}
+
 TEST(Models, AreGgufByTheirFirstBytes) {
   const TemporaryFolder folder;
   const auto expected = generate({"--prompt", "ab"}, data_file("gguf/llama2.gguf"))[0].at("new_ids");

@@ -55,8 +55,9 @@ public:
   static constexpr int window = 100;
 
   /// Its caches have exactly tokens / kv_page_rows pages, and window pages for so many sequences.
-  FakeModel(const ProcessGrid& grid, const ModelLimits& limits, int window_sequences = 8)
-      : Model(spec_of_fake(), grid, limits),
+  FakeModel(const ProcessGrid& grid, const ModelLimits& limits, int window_sequences = 8,
+            std::vector<int> end_tokens = {})
+      : Model(spec_of_fake(), grid, limits, std::move(end_tokens)),
         window_sequences_(window_sequences),
         batch_({limits.batch_tokens, limits.batch_sequences, limits.kv_tokens}, fake_vocabulary,
                {AttentionConfig{}, AttentionConfig{.window = window}}),

@@ -14,7 +14,8 @@ TEST_F(Scheduling, TheModelsOwnEndTokensEndARequestThatNamesNone) {
   const auto whole = expected(request);
   const auto until = [&](int id) { return std::vector<int>(whole.begin(), std::ranges::find(whole, id) + 1); };
   const int end = whole[11], other = whole[3];
-  Scheduler one(exec, model, {.kv_tokens = context, .end_tokens = {end}});
+  FakeModel ending(grid, limits(4), 8, {end});
+  Scheduler one(exec, ending, {.kv_tokens = context});
   const int ignoring = one.submit(request);
   request.ignore_eos = false;
   const int silent = one.submit(request);

@@ -52,7 +52,7 @@ protected:
       SCOPED_TRACE(to_string(layout));
       const ProcessGrid grid(test::world(), layout);
       const auto model = make_model(files, grid, {.limits = limits_for(requests, files.spec.max_positions)});
-      Generation generation(exec, *model, {.tokenizer = tokenizer.get(), .end_tokens = files.tokens.eos}, requests);
+      Generation generation(exec, *model, {.tokenizer = tokenizer.get()}, requests);
       generation.run();
       for (std::size_t i = 0; i < requests.size(); ++i)
         EXPECT_EQ(generation.completion(static_cast<int>(i)).ids,

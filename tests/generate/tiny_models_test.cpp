@@ -42,7 +42,7 @@ protected:
   }
   [[nodiscard]] Index context() const { return files.spec.max_positions; }
   [[nodiscard]] SchedulerOptions options(Index kv_tokens = 0) const {
-    return {kv_tokens, tokenizer.get(), files.tokens.eos};
+    return {kv_tokens, tokenizer.get()};
   }
 
   [[nodiscard]] Request greedy(std::size_t number, int new_tokens = 12) const {
@@ -85,6 +85,21 @@ TEST_P(TinyGeneration, FollowsTransformersGreedily) {
       EXPECT_EQ(completion.ids, cases[i].greedy_ids);
       EXPECT_EQ(completion.finish, Finish::length);
     }
+  }
+}
+
+TEST_P(TinyGeneration, APromptOfSeveralPiecesGivesWhatOneRankGives) {
+  files.spec.max_positions = 2 * prefill_tokens;  // no table of positions ends before
+  auto request = greedy(cases.size() - 1, 4);
+  const auto ids = request.prompt;
+  while (std::ssize(request.prompt) < prefill_tokens + 90)
+    request.prompt.insert(request.prompt.end(), ids.begin(), ids.end());
+  const ProcessGrid one(comm_self(), {});
+  const auto expected = alone(*make(one, DType::f32), request).ids;
+  for (const auto& layout : layouts) {
+    SCOPED_TRACE(to_string(layout));
+    const ProcessGrid other(test::world(), layout);
+    EXPECT_EQ(alone(*make(other, DType::f32), request).ids, expected);
   }
 }
 
@@ -164,7 +179,9 @@ TEST_P(TinyTexts, TheModelsEndTokensEndARequestThatNamesNone) {
   auto request = greedy(0);
   request.ignore_eos = false;
   const int end = cases[0].greedy_ids[4];
-  Generation generation(exec, *model, {.tokenizer = tokenizer.get(), .end_tokens = {end}}, {request});
+  files.tokens.eos = {end};
+  const auto ending = make(*grid, DType::f32);
+  Generation generation(exec, *ending, {.tokenizer = tokenizer.get()}, {request});
   generation.run();
   const auto first = std::ranges::find(cases[0].greedy_ids, end);
   EXPECT_EQ(generation.completion(0).ids, std::vector<int>(cases[0].greedy_ids.begin(), first + 1));

@@ -175,6 +175,25 @@ TEST_P(Golden, AMixedBatchGivesEachSequenceItsOwn) {
   }
 }
 
+/// Each key stays as its token turned it; a new token turns by the table for the length that it brings.
+TEST_P(Golden, DecodingAcrossTheLimitOfARopeTableGivesThemToo) {
+  const auto late = test::read_golden(GetParam().model, "cached_cases");
+  if (late.empty()) return;  // only tables that depend on the length have such cases
+  for (const auto& layout : layouts) {
+    SCOPED_TRACE(to_string(layout));
+    const ProcessGrid grid(test::world(), layout);
+    const auto model = make(grid);
+    for (const auto& c : late) {
+      test::Sequences sequences(*model, sequence_tokens, 1);
+      check(*model, sequences.all_logits(exec, sequences.next(0, c.ids, false, std::ssize(c.ids))), c.logits);
+      for (std::size_t t = 0; t < c.greedy_ids.size(); ++t) {
+        const auto one = sequences.next(0, std::span(c.greedy_ids).subspan(t, 1), true, std::ssize(c.ids));
+        check(*model, sequences.logits(exec, {&one, 1}), row_of(c.greedy_logits, t, vocabulary));
+      }
+    }
+  }
+}
+
 /// In bf16 sums over ranks are rounded otherwise.
 class GoldenBits : public Golden {};
 

@@ -89,6 +89,59 @@ TEST(TensorTable, SlicesTileEveryTensorAtEveryLayout) {
   }
 }
 
+/// The number of owners of each element of a part, over the ranks of tp.
+std::vector<int> owners(const TensorRow& row, const TensorPart& part, const std::vector<Shard>& shards, Index layer) {
+  std::vector<int> count(static_cast<std::size_t>(row.experts * part.rows * row.columns));
+  for (int rank = 0; rank < static_cast<int>(shards.size()); ++rank) {
+    if (replicas_of(row, part, shards, layer, rank).front() != rank) continue;
+    const Shard& shard = shards[static_cast<std::size_t>(rank)];
+    const LayerShard* inside = layer < 0 ? nullptr : &shard.layers[static_cast<std::size_t>(layer)];
+    const auto slice = slice_of(row, part, shard, inside);
+    const Range experts = experts_of(row, inside);
+    for (Index e = experts.begin; e < experts.end; ++e)
+      for (Index r = slice.row; r < slice.row + slice.rows; ++r)
+        for (Index c = slice.column; c < slice.column + slice.columns; ++c)
+          ++count.at(static_cast<std::size_t>((e * part.rows + r) * row.columns + c));
+  }
+  return count;
+}
+
+TEST(TensorTable, EveryElementHasOneOwnerAtEveryLayout) {
+  for (const auto& spec : {small_spec(9, 3, false, true), small_spec(8, 2, false, true), small_spec(6, 6, true, true, 5)}) {
+    const auto table = tensor_table(spec, {});
+    for (int tp = 1; tp <= 8; ++tp) {
+      if (!can_be_split(spec, tp)) continue;
+      for (const auto kind : {RowParallel::reduce, RowParallel::gather}) {
+        std::vector<Shard> shards;
+        for (int rank = 0; rank < tp; ++rank) shards.push_back(shard_of(spec, tp, rank, kind));
+        const auto check = [&](Index layer) {
+          return [&, layer](const TensorRow& row) {
+            for (const auto& part : row.parts)
+              EXPECT_TRUE(std::ranges::all_of(owners(row, part, shards, layer), [](int n) { return n == 1; }))
+                  << part.sources.front().tensor << " at tp=" << tp;
+          };
+        };
+        each_first_tensor(check(-1), table);
+        for (Index layer = 0; layer < spec.layer_count(); ++layer)
+          each_tensor(check(layer), table.layers[static_cast<std::size_t>(layer)]);
+        each_last_tensor(check(-1), table);
+      }
+    }
+  }
+}
+
+TEST(TensorTable, KvHeadsThatRanksShareAreSummedOverThese) {
+  const auto spec = small_spec(8, 2, false, true);
+  const auto table = tensor_table(spec, {});
+  std::vector<Shard> shards;
+  for (int rank = 0; rank < 4; ++rank) shards.push_back(shard_of(spec, 4, rank));
+  const TensorRow& qkv = table.layers[0].qkv;
+  EXPECT_EQ(replicas_of(qkv, qkv.parts[0], shards, 0, 3), (std::vector{3}));
+  EXPECT_EQ(replicas_of(qkv, qkv.parts[1], shards, 0, 3), (std::vector{2, 3}));
+  EXPECT_EQ(replicas_of(qkv, qkv.parts[2], shards, 0, 0), (std::vector{0, 1}));
+  EXPECT_EQ(replicas_of(table.final_norm, table.final_norm.parts[0], shards, -1, 2), (std::vector{0, 1, 2, 3}));
+}
+
 TEST(TensorTable, ATiedHeadIsHeldOnceWhereAStageHasBothEnds) {
   const auto spec = small_spec(4, 2, true, false);
   const auto table = tensor_table(spec, {});
