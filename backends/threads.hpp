@@ -14,8 +14,8 @@ int choose_threads(int sharers);
 /// pool that counts on more would wait for them for ever. From now on no team is smaller, whatever OMP_DYNAMIC says.
 int threads_that_come(int wanted);
 
-/// Throws UsageError where OpenMP may start fewer threads than Kokkos' pool has: kernels lose the share of those that do
-/// not come. For hosts that started Kokkos themselves.
+/// Throws UsageError where OpenMP may start fewer threads than Kokkos' pool has: kernels lose the share of those that
+/// do not come. For hosts that started Kokkos themselves.
 void check_threads();
 
 /// Pins each Kokkos thread to a core of its own, so that the `index`-th of `sharers` processes takes its share of the

@@ -42,6 +42,11 @@ void read_row(const std::byte* row, Index column, Index columns, T* out) {
 
 }  // namespace
 
+template <class T>
+void decode_row(Format format, const std::byte* row, Index column, Index columns, T* out) {
+  with_format(format, [=]<class Block>(Block) { read_row<Block>(row, column, columns, out); });
+}
+
 std::string_view type_name_of(const TensorInfo& tensor) {
   return tensor.foreign.name.empty() ? name_of(tensor.format) : std::string_view(tensor.foreign.name);
 }
@@ -158,25 +163,22 @@ void Weights::read(const TensorInfo& tensor, const Slice& slice, T* out) const {
     return;
   }
   for_rows(tensor, slice, [=, format = tensor.format](const std::byte* from, Index row) {
-    with_format(format, [=]<class Block>(Block) { read_row<Block>(from, column, columns, out + row * columns); });
+    decode_row(format, from, column, columns, out + row * columns);
   });
 }
 
-void Weights::read_blocks(const TensorInfo& tensor, const Slice& slice, std::byte* out) const {
-  const Index block = block_of(tensor.format).elements;
-  if (slice.column % block != 0 || slice.columns % block != 0) {
-    throw ShapeError("{}: columns [{}, +{}) of tensor '{}' begin or end within a block of {}: {} numbers",
-                     file_of(tensor), slice.column, slice.columns, tensor.name, name_of(tensor.format), block);
-  }
-  const Index skip = row_bytes(tensor.format, slice.column), bytes = row_bytes(tensor.format, slice.columns);
-  for_rows(tensor, slice, [=](const std::byte* from, Index row) {
-    std::memcpy(out + row * bytes, from + skip, static_cast<std::size_t>(bytes));
-  });
+void Weights::release(const TensorInfo& tensor, Index row, Index rows) const {
+  const Index bytes = row_bytes(tensor.format, tensor.columns());
+  files_.at(tensor.file)
+      .mapping->release(tensor.offset + static_cast<std::uint64_t>(row * bytes),
+                        static_cast<std::uint64_t>(rows * bytes));
 }
 
-void Weights::release(const TensorInfo& tensor) const {
-  files_.at(tensor.file).mapping->release(tensor.offset, tensor.bytes());
-}
+#define GRIST_INSTANTIATE(T) template void decode_row(Format, const std::byte*, Index, Index, T*);
+GRIST_INSTANTIATE(float)
+GRIST_INSTANTIATE(bf16)
+GRIST_INSTANTIATE(f16)
+#undef GRIST_INSTANTIATE
 
 template void Weights::read(const TensorInfo& tensor, const Slice& slice, float* out) const;
 template void Weights::read(const TensorInfo& tensor, const Slice& slice, bf16* out) const;

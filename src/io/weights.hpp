@@ -52,6 +52,10 @@ struct Slice {
   bool operator==(const Slice&) const = default;
 };
 
+/// Numbers [column, column + columns) of a row that is stored in blocks of a format; they may begin and end within one.
+template <class T>
+void decode_row(Format format, const std::byte* row, Index column, Index columns, T* out);
+
 /// A set of mapped files and the tensors in them.
 class Weights {
 public:
@@ -65,16 +69,12 @@ public:
   template <class T>
   void read(const TensorInfo& tensor, const Slice& slice, T* out) const;
 
-  /// The same as the file stores it: slice.rows rows of row_bytes(tensor.format, slice.columns) bytes. Throws
-  /// ShapeError where the slice begins or ends within a block.
-  void read_blocks(const TensorInfo& tensor, const Slice& slice, std::byte* out) const;
-
   /// The tensor's first byte in the mapping. Throws InputError where the tensor's type is foreign.
   [[nodiscard]] const std::byte* data(const TensorInfo& tensor) const;
 
-  /// Gives the tensor's pages back, once they were copied: a process then holds little more than its own copy of the
-  /// weights. What is read again comes from the file again.
-  void release(const TensorInfo& tensor) const;
+  /// Gives the pages of some rows back, once they were copied: a process then holds little more than its own copy of
+  /// the weights. What is read again comes from the file again.
+  void release(const TensorInfo& tensor, Index row, Index rows) const;
 
   /// Adds a file and says its index; add() checks that the tensor lies inside its file, that no other tensor lies on
   /// its bytes, that its rows are whole blocks and that its name is new. Throws InputError.

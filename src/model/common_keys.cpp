@@ -8,11 +8,20 @@
 namespace grist {
 namespace {
 
+constexpr int most_layers = 10000;
+
+int layers_of(const std::string& file, const char* key, int layers) {
+  if (layers > most_layers)
+    throw InputError("{}: key '{}' is {}, expected {} at most", file, key, layers, most_layers);
+  return layers;
+}
+
 /// The window of each layer: `sliding_window` in those that layer_types calls so, or else those of the family.
 void set_windows(ConfigReader& config, const CommonKeys& keys, ModelSpec& spec) {
   const int window = config.get_or<int>("sliding_window", 0);
-  const bool used = config.get_or<bool>("use_sliding_window", true) && window > 0;
-  const auto types = config.find<std::vector<std::string>>("layer_types");
+  if (window < 0) throw InputError("{}: key 'sliding_window' is {}, expected 1 or more", config.file(), window);
+  const auto types = keys.layer_types ? config.find<std::vector<std::string>>("layer_types")
+                                      : std::optional<std::vector<std::string>>();
   if (types && types->size() != spec.layers.size())
     throw InputError("{}: layer_types names {} layers, there are {}", config.file(), types->size(), spec.layers.size());
   for (std::size_t i = 0; i < spec.layers.size(); ++i) {
@@ -20,10 +29,9 @@ void set_windows(ConfigReader& config, const CommonKeys& keys, ModelSpec& spec) 
     if (types && !slides && (*types)[i] != "full_attention")
       throw InputError("{}: layer type '{}' is not known; known are full_attention and sliding_attention",
                        config.file(), (*types)[i]);
-    if (slides && !used)
+    if (slides && window == 0)
       throw InputError("{}: layer {} has a sliding window, and 'sliding_window' names no size", config.file(), i);
-    const bool windowed = types ? slides : !keys.windowed || keys.windowed(static_cast<Index>(i));
-    spec.layers[i].attention.window = used && windowed ? window : 0;
+    spec.layers[i].attention.window = (types ? slides : keys.windowed(static_cast<Index>(i))) ? window : 0;
   }
 }
 
@@ -75,11 +83,12 @@ ModelSpec common_spec(ConfigReader& config, const CommonKeys& keys) {
   layer.mlp.intermediate_size = config.positive("intermediate_size");
   layer.mlp.activation = activation_key(config, "hidden_act", "silu");
   layer.mlp.up_bias = layer.mlp.down_bias = config.get_or<bool>("mlp_bias", false);
-  spec.layers.assign(static_cast<std::size_t>(config.positive("num_hidden_layers")), layer);
+  const int layers = layers_of(config.file(), "num_hidden_layers", config.positive("num_hidden_layers"));
+  spec.layers.assign(static_cast<std::size_t>(layers), layer);
   if (keys.rope) spec.ropes = {rope_table(config, attention.head_dim, spec.max_positions)};
   set_norms(spec, norm_of(config, keys.norm));
   config.expect_value("rope_interleaved", false);
-  set_windows(config, keys, spec);
+  if (keys.windowed) set_windows(config, keys, spec);
   return spec;
 }
 
@@ -110,17 +119,23 @@ ModelSpec common_spec(GgufReader& gguf, bool rope) {
   attention.v_bias = fused || has("blk.0.attn_v.bias");
   attention.o_bias = has("blk.0.attn_output.bias");
   attention.qk_norm = has("blk.0.attn_q_norm.weight") ? QkNorm::head : QkNorm::none;
-  attention.window = static_cast<int>(gguf.get_or<std::int64_t>("attention.sliding_window", 0));
   layer.mlp.intermediate_size = gguf.positive("feed_forward_length");
   layer.mlp.up_bias = has("blk.0.ffn_up.bias");
   layer.mlp.down_bias = has("blk.0.ffn_down.bias");
-  layer.mlp.experts = static_cast<int>(gguf.get_or<std::int64_t>("expert_count", 0));
-  layer.mlp.experts_per_token = static_cast<int>(gguf.get_or<std::int64_t>("expert_used_count", 0));
-  spec.layers.assign(static_cast<std::size_t>(gguf.positive("block_count")), layer);
+  layer.mlp.experts = gguf.count_or("expert_count", 0);
+  layer.mlp.experts_per_token = gguf.count_or("expert_used_count", 0);
+  spec.layers.assign(static_cast<std::size_t>(layers_of(gguf.file(), "block_count", gguf.positive("block_count"))),
+                     layer);
   set_norms(spec, norm_of(gguf));
   if (rope) spec.ropes = {rope_table(gguf, attention.head_dim)};
-  gguf.ignore({"tensor_data_layout"});
+  gguf.ignore({"tensor_data_layout", "attention.sliding_window"});
   return spec;
+}
+
+void set_gguf_windows(GgufReader& gguf, ModelSpec& spec, const std::function<bool(Index layer)>& windowed) {
+  const int window = gguf.count_or("attention.sliding_window", 0);
+  for (Index layer = 0; layer < spec.layer_count(); ++layer)
+    spec.layers[static_cast<std::size_t>(layer)].attention.window = windowed(layer) ? window : 0;
 }
 
 }  // namespace grist

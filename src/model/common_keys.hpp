@@ -10,19 +10,24 @@
 namespace grist {
 
 struct CommonKeys {
-  std::function<bool(Index layer)> windowed =
-      {};  // of which layers `sliding_window` is; empty: all; layer_types takes precedence
+  /// Of which layers `sliding_window` is; empty: the family has no windows, and nobody reads their keys.
+  std::function<bool(Index layer)> windowed = {};
+  bool layer_types = true;                         // whether that key has precedence
   bool rope = true;                                // one RoPE table by the usual keys
   NormSpec::Kind norm = NormSpec::Kind::rms;       // of all norms; `layer` has biases
 };
 
 /// A LLaMA-like decoder by the usual keys: sizes, a norm before attention and MLP, RoPE in ropes[0], gated MLP, windows
-/// by sliding_window and layer_types. A norm's epsilon is rms_norm_eps (1e-6 where absent), of LayerNorm layer_norm_eps
+/// where the family has them. A norm's epsilon is rms_norm_eps (1e-6 where absent), of LayerNorm layer_norm_eps
 /// or layer_norm_epsilon (1e-5).
 ModelSpec common_spec(ConfigReader& config, const CommonKeys& keys = {});
 
-/// The same by ARCH.* and by which tensors there are; LayerNorm where its epsilon is a key.
+/// The same by ARCH.* and by which tensors there are; LayerNorm where its epsilon is a key. Windows are left to those
+/// families that have them in llama.cpp, which ignores the key of others.
 ModelSpec common_spec(GgufReader& gguf, bool rope = true);
+
+/// attention.sliding_window of the layers where f(layer).
+void set_gguf_windows(GgufReader& gguf, ModelSpec& spec, const std::function<bool(Index layer)>& windowed);
 
 /// The activation that a key names; `otherwise` where the key is absent.
 layers::Activation activation_key(ConfigReader& config, const std::string& key, std::string_view otherwise);

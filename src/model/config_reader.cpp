@@ -26,6 +26,16 @@ std::vector<int> ConfigReader::list(const std::string& key) {
   return values;
 }
 
+void ConfigReader::rename(const std::string& from, const std::string& to) {
+  seen_.insert(from);
+  const auto found = object_.find(from), other = object_.find(to);
+  if (found == object_.end() || found->is_null()) return;
+  if (other != object_.end() && !other->is_null() && *other != *found)
+    throw InputError("{}: key '{}' is {}, and '{}', another name for it, is {}", file_, from, found->dump(), to,
+                     other->dump());
+  set_default(to, nlohmann::json(*found));
+}
+
 std::optional<ConfigReader> ConfigReader::object(const std::string& key) {
   auto value = find<nlohmann::json>(key);
   if (!value) return std::nullopt;

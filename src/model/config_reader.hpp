@@ -53,11 +53,8 @@ public:
     if (const auto found = object_.find(key); found == object_.end() || found->is_null())
       object_[key] = std::move(value);
   }
-  /// Reads a key under another name, too.
-  void rename(const std::string& from, const std::string& to) {
-    seen_.insert(from);
-    if (const auto found = object_.find(from); found != object_.end()) set_default(to, nlohmann::json(*found));
-  }
+  /// Reads a key under another name, too. Throws InputError where both are there and differ.
+  void rename(const std::string& from, const std::string& to);
   /// Throws InputError where a key is there, not null, and not this value.
   template <class T>
   void expect_value(const std::string& key, const T& value) {
@@ -75,6 +72,8 @@ public:
   void ignore_prefix(std::string_view prefix);
 
   [[nodiscard]] const std::string& file() const { return file_; }
+  /// Whether both hold the same keys and values.
+  bool operator==(const ConfigReader& other) const { return object_ == other.object_; }
 
 private:
   template <class T>
@@ -86,6 +85,8 @@ private:
           throw InputError("{}: key '{}' is {}, expected an integer of {} bits", file_, key, value.dump(),
                            8 * sizeof(T));
       }
+      if constexpr (std::is_floating_point_v<T>)
+        if (!value.is_number()) throw InputError("{}: key '{}' is {}, expected a number", file_, key, value.dump());
       return value.get<T>();
     } catch (const nlohmann::json::exception&) {
       throw InputError("{}: key '{}' is {}, another type is expected", file_, key, value.dump());

@@ -137,6 +137,10 @@ void ignore_harmless(ConfigReader& config) {
                  "forced_eos_token_id",
                  "exponential_decay_length_penalty"});
   config.ignore_prefix("unsloth");
+}
+
+/// What no family here computes.
+void refuse_unsupported(ConfigReader& config) {
   config.expect_value("is_encoder_decoder", false);
   config.expect_value("use_bidirectional_attention", false);
   config.expect_value("add_cross_attention", false);
@@ -167,6 +171,7 @@ ModelFiles from_config(const std::filesystem::path& file) {
   files.spec = family.from_config(config);
   files.tokens = {config.get_or<int>("bos_token_id", -1), config.list("eos_token_id")};
   ignore_harmless(config);
+  refuse_unsupported(config);
   config.finish();
   check_spec(files.spec, name);
   check_tokens(files.tokens, files.spec, name);

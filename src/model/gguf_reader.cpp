@@ -4,16 +4,21 @@
 
 namespace grist {
 
-int GgufReader::checked(std::string_view name, std::int64_t value) const {
-  if (value < 1 || !std::in_range<int>(value))
-    throw InputError("{}: key '{}{}' is {}, expected 1 or more and less than 2^31", file(), prefix_, name, value);
+int GgufReader::checked(std::string_view name, std::int64_t value, int least) const {
+  if (value < least || !std::in_range<int>(value))
+    throw InputError("{}: key '{}{}' is {}, expected {} or more and less than 2^31", file(), prefix_, name, value,
+                     least);
   return static_cast<int>(value);
 }
 
-int GgufReader::positive(std::string_view name) { return checked(name, get<std::int64_t>(name)); }
+int GgufReader::positive(std::string_view name) { return checked(name, get<std::int64_t>(name), 1); }
 
 int GgufReader::positive_or(std::string_view name, int otherwise) {
-  return checked(name, get_or<std::int64_t>(name, otherwise));
+  return checked(name, get_or<std::int64_t>(name, otherwise), 1);
+}
+
+int GgufReader::count_or(std::string_view name, int otherwise) {
+  return checked(name, get_or<std::int64_t>(name, otherwise), 0);
 }
 
 void GgufReader::expect(std::string_view name, std::int64_t number) {

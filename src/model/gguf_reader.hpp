@@ -30,6 +30,8 @@ public:
   /// An integer of at least 1 that fits an int.
   int positive(std::string_view name);
   int positive_or(std::string_view name, int otherwise);
+  /// An integer of at least 0 that fits an int.
+  int count_or(std::string_view name, int otherwise);
   /// Throws InputError where a key is there and not this number.
   void expect(std::string_view name, std::int64_t number);
   /// The token that a key of the tokenizer names; -1 where it names none.
@@ -45,7 +47,7 @@ public:
 
 private:
   std::string note(std::string_view name) { return *seen_.insert(prefix_ + std::string(name)).first; }
-  [[nodiscard]] int checked(std::string_view name, std::int64_t value) const;
+  [[nodiscard]] int checked(std::string_view name, std::int64_t value, int least) const;
 
   const io::Gguf& gguf_;
   std::string prefix_;

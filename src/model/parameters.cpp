@@ -25,14 +25,6 @@ std::string joined(const std::vector<std::string>& names) {
   return result;
 }
 
-/// One block of a format, at any address.
-void decode(Format format, const std::byte* from, float* to) {
-  with_format(format, [=]<class Block>(Block block) {
-    std::memcpy(&block, from, sizeof block);
-    block.decode(to);
-  });
-}
-
 /// Where a rank's rows of a part come from.
 struct PartReader {
   std::vector<const io::TensorInfo*> tensors;  // of each expert held; one and the same where one tensor holds all
@@ -42,24 +34,31 @@ struct PartReader {
   io::Slice slice;
   Index first_expert;
 
+  /// Whether rows that follow each other here do so in the file.
+  [[nodiscard]] bool in_order() const { return !source->transposed && source->group == 0 && source->pair_dim == 0; }
+
+  /// The row of the tensor that row `row` of the slice of a held expert comes from.
+  [[nodiscard]] Index file_row(Index expert, Index row) const {
+    return source->file_row(slice.row + row) +
+           (source->expert_rows > 0 ? (first_expert + expert) * source->expert_rows : 0);
+  }
+
   /// Writes row `row` of the slice of a held expert, as `wanted`.
   void read(Index expert, Index row, std::byte* to) const {
     const auto e = static_cast<std::size_t>(expert);
-    const Index part_row = slice.row + row;
-    const Index from =
-        source->file_row(part_row) + (source->expert_rows > 0 ? (first_expert + expert) * source->expert_rows : 0);
+    const Index from = file_row(expert, row);
     if (source->transposed) return read_transposed(data[e], from, to);
-    const std::byte* begin =
-        data[e] + from * row_bytes(stored, tensors[e]->columns()) + row_bytes(stored, slice.column);
+    const std::byte* begin = data[e] + from * row_bytes(stored, tensors[e]->columns());
     if (stored == wanted) {
-      std::memcpy(to, begin, static_cast<std::size_t>(row_bytes(stored, slice.columns)));
+      std::memcpy(to, begin + row_bytes(stored, slice.column),
+                  static_cast<std::size_t>(row_bytes(stored, slice.columns)));
       return;
     }
-    const auto [elements, bytes] = block_of(stored);
-    std::array<float, 256> block;  // as long as the longest block
-    for (Index done = 0; done < slice.columns; done += elements, begin += bytes) {
-      decode(stored, begin, block.data());
-      for (Index i = 0; i < elements; ++i) store(block[static_cast<std::size_t>(i)], done + i, to);
+    std::array<float, 1024> values;
+    for (Index done = 0; done < slice.columns; done += std::ssize(values)) {
+      const Index count = std::min<Index>(std::ssize(values), slice.columns - done);
+      io::decode_row(stored, begin, slice.column + done, count, values.data());
+      for (Index i = 0; i < count; ++i) store(values[static_cast<std::size_t>(i)], done + i, to);
     }
   }
 
@@ -68,7 +67,7 @@ private:
     const Index width = tensors[0]->columns(), bytes = block_of(stored).bytes;
     float value = 0;
     for (Index i = 0; i < slice.columns; ++i) {
-      decode(stored, tensor + ((slice.column + i) * width + column) * bytes, &value);
+      io::decode_row(stored, tensor + ((slice.column + i) * width + column) * bytes, 0, 1, &value);
       store(value, i, to);
     }
   }
@@ -235,7 +234,9 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weig
   for (std::size_t p = 0; p < readers.size(); ++p)
     weight.add({readers[p].wanted, readers[p].slice.rows, memory.data() + begins[p]});
 
-  // The rows of a panel are filled by the threads that will read them: the first touch places a page.
+  // The rows of a panel are filled by the threads that will read them: the first touch places a page. Pages of the file
+  // are given back piece by piece, so that a large matrix is hardly there twice.
+  constexpr Index piece_bytes = Index{16} << 20;
   const Buffer<std::byte, Kokkos::HostSpace> staged("staged parameter", host_reaches_memory ? 0 : begins.back());
   std::byte* const target = host_reaches_memory ? memory.data() : staged.data();
   for (std::size_t p = 0; p < readers.size(); ++p) {
@@ -243,16 +244,22 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weig
     const Index rows = reader.slice.rows, bytes = row_bytes(reader.wanted, reader.slice.columns);
     for (Index expert = 0; expert < experts.size(); ++expert) {
       std::byte* const first = target + begins[p] + expert * rows * bytes;
-      Kokkos::parallel_for("grist::parameters::load", Indices<HostExec>(0, rows),
-                           [&, expert](Index r) { reader.read(expert, r, first + r * bytes); });
+      const auto& tensor = *reader.tensors[static_cast<std::size_t>(expert)];
+      const Index piece = reader.in_order() ? std::max<Index>(piece_bytes / std::max<Index>(bytes, 1), 1) : rows;
+      for (Index begin = 0; begin < rows; begin += piece) {
+        const Index end = std::min(rows, begin + piece);
+        Kokkos::parallel_for("grist::parameters::load", Indices<HostExec>(begin, end),
+                             [&, expert](Index r) { reader.read(expert, r, first + r * bytes); });
+        HostExec().fence("grist::parameters: loaded");
+        if (reader.in_order()) files_.release(tensor, reader.file_row(expert, begin), end - begin);
+      }
     }
   }
-  HostExec().fence("grist::parameters: loaded");
   if (!host_reaches_memory)
     Kokkos::deep_copy(memory.view(), Kokkos::View<const std::byte*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(
                                          staged.data(), static_cast<std::size_t>(begins.back())));
   for (const auto& reader : readers)
-    for (const auto* tensor : reader.tensors) files_.release(*tensor);
+    if (!reader.in_order()) files_.release(*reader.tensors.front(), 0, reader.tensors.front()->rows());
 }
 
 }  // namespace grist

@@ -72,7 +72,8 @@ void scale_yarn(const Yarn& yarn, std::vector<float>& frequencies) {
 double yarn_scale(double factor, double mscale) { return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0; }
 
 void read_yarn(ConfigReader& scaling, double theta, int max_positions, RopeTable& table) {
-  const double old_context = scaling.get_or<int>("original_max_position_embeddings", max_positions);
+  scaling.set_default("original_max_position_embeddings", max_positions);
+  const double old_context = scaling.positive("original_max_position_embeddings");
   const double factor = scaling.get_or<double>("factor", max_positions / old_context);
   check_factor(factor, scaling.file());
   const double mscale = scaling.get_or<double>("mscale", 0), all_dims = scaling.get_or<double>("mscale_all_dim", 0);
@@ -120,6 +121,8 @@ RopeTable rope_table(ConfigReader* scaling, double theta, int head_dim, int max_
   }
   theta = scaling->get_or<double>("rope_theta", theta);
   const double partial = scaling->get_or<double>("partial_rotary_factor", 1.0);
+  if (!(partial > 0 && partial <= 1))
+    throw InputError("{}: partial_rotary_factor is {}, expected more than 0 and at most 1", file, partial);
   table.inverse_frequencies = unscaled(theta, static_cast<Index>(head_dim * partial), file);
   const auto older_kind = scaling->get_or<std::string>("type", "default");
   const auto kind = scaling->get_or<std::string>("rope_type", older_kind);
@@ -151,6 +154,9 @@ RopeTable rope_table(ConfigReader* scaling, double theta, int head_dim, int max_
 RopeTable rope_table(ConfigReader& config, int head_dim, int max_positions) {
   auto parameters = config.object("rope_parameters");
   auto older = config.object("rope_scaling");
+  if (parameters && older && !(*parameters == *older))
+    throw InputError("{}: rope_parameters and rope_scaling are both there and differ; one of them should go",
+                     config.file());
   auto& scaling = parameters ? parameters : older;
   const auto theta = config.get_or<double>("rope_theta", 10000.0);
   // Phi-3's form: these stand beside the object.
@@ -169,8 +175,8 @@ RopeTable rope_table(GgufReader& gguf, int head_dim, double theta) {
   RopeTable table;
   table.inverse_frequencies = unscaled(theta, rotary_dim, gguf.file());
   const double linear = gguf.get_or<double>("rope.scale_linear", 1);  // what old files have in place of scaling.type
-  const auto kind = gguf.get_or<std::string>("rope.scaling.type", linear != 1 ? "linear" : "none");
   const double factor = gguf.get_or<double>("rope.scaling.factor", linear);
+  const auto kind = gguf.get_or<std::string>("rope.scaling.type", factor != 1 ? "linear" : "none");
   const auto old_context = gguf.get_or<std::int64_t>("rope.scaling.original_context_length", 0);
   const double attention_factor = gguf.get_or<double>("rope.scaling.attn_factor", 1);
   const auto factors_of = [&](const char* name) -> std::optional<std::vector<float>> {

@@ -272,8 +272,8 @@ Range experts_of(const TensorRow& row, const LayerShard* layer) {
   return row.experts > 1 ? layer->experts : Range{0, 1};
 }
 
-std::vector<int> replicas_of(const TensorRow& row, const TensorPart& part, const std::vector<Shard>& shards, Index layer,
-                             int tp_rank) {
+std::vector<int> replicas_of(const TensorRow& row, const TensorPart& part, const std::vector<Shard>& shards,
+                             Index layer, int tp_rank) {
   const auto held = [&](int rank) {
     const Shard& shard = shards[static_cast<std::size_t>(rank)];
     const LayerShard* inside = layer < 0 ? nullptr : &shard.layers[static_cast<std::size_t>(layer)];

@@ -69,8 +69,8 @@ Range experts_of(const TensorRow& row, const LayerShard* layer);
 /// The ranks of tp that hold the same rectangle of the same experts as `tp_rank`, itself included, ascending. The first
 /// owns it: it saves it, and counts it where elements are counted once; gradients of the rectangle are summed over all.
 /// `shards` are those of every rank, `layer` is negative outside of layers. Of a tied head the embedding's stage owns.
-std::vector<int> replicas_of(const TensorRow& row, const TensorPart& part, const std::vector<Shard>& shards, Index layer,
-                             int tp_rank);
+std::vector<int> replicas_of(const TensorRow& row, const TensorPart& part, const std::vector<Shard>& shards,
+                             Index layer, int tp_rank);
 
 /// f(row) for all rows, in the order of computation.
 template <class F>

@@ -16,12 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       const Index columns = std::min<Index>(tensor.columns(), 300);
       std::vector<float> values(static_cast<std::size_t>(columns));
       gguf.weights.read(tensor, {tensor.rows() - 1, 1, tensor.columns() - columns, columns}, values.data());
-      const grist::io::Slice last_block{tensor.rows() - 1, 1,
-                                        tensor.columns() - grist::block_of(tensor.format).elements,
-                                        grist::block_of(tensor.format).elements};
-      std::vector<std::byte> block(static_cast<std::size_t>(grist::block_of(tensor.format).bytes));
-      gguf.weights.read_blocks(tensor, last_block, block.data());
-      gguf.weights.release(tensor);
+      gguf.weights.release(tensor, 0, tensor.rows());
     }
     for (const auto& [key, value] : gguf.metadata) static_cast<void>(gguf.get_or<double>(key, 0));
   } catch (const grist::Error&) {

@@ -130,39 +130,19 @@ TEST(Formats, AValueIsTheOneOfItsDecodedBlock) {
   }
 }
 
-TEST(Formats, ASliceOfBlocksIsTheFilesOwnBytes) {
+TEST(Formats, ARowIsDecodedFromAndToAnyColumn) {
   const io::Gguf gguf = io::open_gguf(data_file("gguf/types.gguf"));
-  const std::string file = test::contents_of(data_file("gguf/types.gguf"));
   for (const auto& [name, tensor] : gguf.weights.tensors()) {
-    const Index block = block_of(tensor.format).elements, row = row_bytes(tensor.format, 256);
-    for (const Slice& slice : {Slice{0, 3, 0, 256}, Slice{1, 2, 0, 256}, Slice{2, 1, 256 - block, block},
-                               Slice{0, 2, 0, block}, Slice{0, 0, 0, 256}}) {
-      const Index bytes = row_bytes(tensor.format, slice.columns);
-      std::string out(static_cast<std::size_t>(slice.rows * bytes), '?');
-      gguf.weights.read_blocks(tensor, slice, reinterpret_cast<std::byte*>(out.data()));
-      for (Index r = 0; r < slice.rows; ++r) {
-        const auto from =
-            tensor.offset + static_cast<std::uint64_t>((slice.row + r) * row + row_bytes(tensor.format, slice.column));
-        EXPECT_EQ(out.substr(static_cast<std::size_t>(r * bytes), static_cast<std::size_t>(bytes)),
-                  file.substr(from, static_cast<std::size_t>(bytes)))
-            << name << " row " << slice.row + r;
-      }
+    std::vector<float> whole(256), part(256);
+    const std::byte* const row = gguf.weights.data(tensor) + row_bytes(tensor.format, 256);  // the second
+    io::decode_row(tensor.format, row, 0, 256, whole.data());
+    for (const auto& [column, columns] : {std::pair<Index, Index>{0, 1}, {31, 2}, {64, 128}, {129, 127}, {255, 1}}) {
+      std::ranges::fill(part, -7.0F);
+      io::decode_row(tensor.format, row, column, columns, part.data());
+      EXPECT_TRUE(std::equal(part.begin(), part.begin() + columns, whole.begin() + column)) << name << ' ' << column;
+      EXPECT_TRUE(std::all_of(part.begin() + columns, part.end(), [](float x) { return x == -7.0F; })) << name;
     }
   }
-}
-
-TEST(Formats, ASliceThatCutsABlockIsRefusedWithTheNumbers) {
-  const io::Gguf gguf = io::open_gguf(data_file("gguf/types.gguf"));
-  std::byte out[256];
-  const auto read_blocks = [&](const char* name, const Slice& slice) {
-    return [&gguf, &out, name, slice] { gguf.weights.read_blocks(*gguf.weights.find(name), slice, out); };
-  };
-  EXPECT_THAT(read_blocks("q4_k.weight", {0, 1, 128, 128}),
-              test::Refuses<ShapeError>(
-                  {"types.gguf", "columns [128, +128) of tensor 'q4_k.weight'", "a block of q4_k: 256 numbers"}));
-  EXPECT_THAT(read_blocks("q8_0.weight", {0, 1, 32, 31}), test::Refuses<ShapeError>({"[32, +31)", "q8_0: 32"}));
-  EXPECT_THAT(read_blocks("q8_0.weight", {0, 4, 0, 32}),
-              test::Refuses({"'q8_0.weight' of shape [3, 256] has no rows [0, +4)"}));
 }
 
 /// Blocks written by hand, with the values that the format's definition gives them.

@@ -8,6 +8,9 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <cstring>
+#include <sstream>
+
 namespace {
 
 using namespace grist;
@@ -68,8 +71,6 @@ TEST(Config, WhatChangesTheMathematicsIsRefused) {
   };
   EXPECT_THAT(with("rope_interleaved", true),
               test::Refuses({"config.json", "'rope_interleaved' is true, supported is false"}));
-  EXPECT_THAT(with("layer_types", {"sliding_attention", "full_attention", "full_attention"}),
-              test::Refuses({"sliding window", "names no size"}));
   EXPECT_THAT(with("quantization_config", {{"quant_method", "fp8"}}), test::Refuses({"quantized by 'fp8'"}));
   EXPECT_THAT(with("hidden_act", "swoosh"), test::Refuses({"hidden_act 'swoosh' is not known"}));
   EXPECT_THAT(with("clip_qkv", 3), test::Refuses({"keys that are not understood", "'clip_qkv'"}));
@@ -82,6 +83,10 @@ TEST(Config, AFamilyRefusesByNameWhatItDoesNotCompute) {
     config.update(changes);
     return [&folder, config] { read_spec(folder.write("config.json", config.dump())); };
   };
+  const std::vector<std::string> sliding(config_of("qwen2")["num_hidden_layers"].get<std::size_t>(),
+                                         "sliding_attention");
+  EXPECT_THAT(with("qwen2", {{"layer_types", sliding}, {"sliding_window", nullptr}}),
+              test::Refuses({"sliding window", "names no size"}));
   EXPECT_THAT(with("stablelm", {{"qk_layernorm", true}}),
               test::Refuses({"'qk_layernorm' is true, supported is false"}));
   EXPECT_THAT(with("falcon", {{"alibi", true}}), test::Refuses({"'alibi' is true, supported is false"}));
@@ -91,6 +96,74 @@ TEST(Config, AFamilyRefusesByNameWhatItDoesNotCompute) {
               test::Refuses({"new_decoder_architecture without parallel_attn"}));
   EXPECT_THAT(with("qwen2_moe", {{"use_sliding_window", true}, {"sliding_window", 8}}),
               test::Refuses({"'use_sliding_window' is true, supported is false"}));
+}
+
+TEST(Config, ReadmeNamesEveryArchitecture) {
+  const test::TemporaryFolder folder;
+  auto config = config_of("llama2");
+  config["architectures"] = {"Nobody"};
+  const auto readme = test::contents_of(test::data_file("../../README.md"));
+  try {
+    read_spec(folder.write("config.json", config.dump()));
+    FAIL() << "nobody was read";
+  } catch (const InputError& error) {
+    const std::string said = error.what();
+    std::istringstream known(said.substr(said.find("known are ") + 10));
+    int count = 0;
+    for (std::string name; std::getline(known >> std::ws, name, ','); ++count)
+      EXPECT_NE(readme.find(name), std::string::npos) << name;
+    EXPECT_GE(count, 14);
+  }
+}
+
+/// transformers obeys a key of windows in those families alone that have windows.
+TEST(Config, WindowsAreThoseOfTheReference) {
+  const test::TemporaryFolder folder;
+  const auto window = [&](const char* model, const nlohmann::json& changes) {
+    auto config = config_of(model);
+    config.update(changes);
+    return read_spec(folder.write("config.json", config.dump())).spec.layers[0].attention.window;
+  };
+  EXPECT_EQ(window("llama31", {{"sliding_window", 4}}), 0);
+  EXPECT_EQ(window("llama31", {{"sliding_window", 4}, {"layer_types", {"sliding_attention"}}}), 0);
+  const int usual = window("mistral", nlohmann::json::object());
+  EXPECT_GT(usual, 0);
+  EXPECT_EQ(window("mistral", {{"use_sliding_window", false}}), usual);
+  EXPECT_EQ(window("mistral", {{"sliding_window", nullptr}}), 0);
+  EXPECT_THAT([&] { window("mistral", {{"sliding_window", -1}}); }, test::Refuses({"'sliding_window' is -1"}));
+  EXPECT_THAT([&] { window("gemma2", {{"sliding_window", nullptr}}); }, test::Refuses({"'sliding_window'"}));
+  EXPECT_THAT([&] { window("olmo2", {{"sliding_window", 4}}); }, test::Refuses({"not understood", "sliding_window"}));
+}
+
+TEST(Config, NumbersThatGiveNoModelAreRefused) {
+  const test::TemporaryFolder folder;
+  const auto with = [&](const char* model, const nlohmann::json& changes) {
+    auto config = config_of(model);
+    config.update(changes);
+    return [&folder, config] { read_spec(folder.write("config.json", config.dump())); };
+  };
+  nlohmann::json old_gemma3 = {
+      {"sliding_window_pattern", 0}, {"_sliding_window_pattern", nullptr}, {"layer_types", nullptr}};
+  EXPECT_THAT(with("gemma3", old_gemma3), test::Refuses({"'sliding_window_pattern' is 0"}));
+  old_gemma3["sliding_window_pattern"] = -6;
+  EXPECT_THAT(with("gemma3", old_gemma3), test::Refuses({"'sliding_window_pattern' is -6"}));
+  EXPECT_THAT(with("gemma2", {{"query_pre_attn_scalar", 0}}), test::Refuses({"the scale of attention is inf"}));
+  EXPECT_THAT(with("gemma2", {{"final_logit_softcapping", 1e308}}), test::Refuses({"the soft cap of logits is inf"}));
+  EXPECT_THAT(with("llama2", {{"num_hidden_layers", 2147483647}}),
+              test::Refuses({"'num_hidden_layers' is 2147483647, expected 10000 at most"}));
+  EXPECT_THAT(with("llama2", {{"rms_norm_eps", true}}), test::Refuses({"'rms_norm_eps' is true, expected a number"}));
+  const auto rope = [&](const nlohmann::json& parameters) {
+    return with("llama2", {{"rope_parameters", parameters}, {"rope_scaling", nullptr}});
+  };
+  EXPECT_THAT(rope({{"rope_type", "default"}, {"partial_rotary_factor", 1e300}}),
+              test::Refuses({"partial_rotary_factor is 1e+300"}));
+  EXPECT_THAT(rope({{"rope_type", "yarn"}, {"rope_theta", 1}, {"factor", 4}}), test::Refuses({"a frequency of RoPE"}));
+  EXPECT_THAT(rope({{"rope_type", "yarn"}, {"factor", 4}, {"original_max_position_embeddings", 0}}),
+              test::Refuses({"'original_max_position_embeddings' is 0"}));
+  EXPECT_THAT(with("llama2", {{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 1e4}}},
+                              {"rope_scaling", {{"rope_type", "linear"}, {"factor", 4}}}}),
+              test::Refuses({"rope_parameters and rope_scaling are both there and differ"}));
+  EXPECT_THAT(with("bloom", {{"n_embed", 8}, {"hidden_size", 16}}), test::Refuses({"'n_embed' is 8", "'hidden_size'"}));
 }
 
 TEST(Config, AnUnknownArchitectureIsRefusedWithTheNearestAndAllKnown) {
@@ -110,6 +183,23 @@ TEST(Gguf, IsKnownByItsFirstBytesAndFoundInAFolder) {
   EXPECT_EQ(read_spec(folder.path()).family, "llama");
   folder.write("other.gguf", bytes);
   EXPECT_THAT([&] { read_spec(folder.path()); }, test::Refuses({"holds 2 GGUF files; give one of them"}));
+}
+
+/// llama.cpp takes a factor without a type as linear.
+TEST(Gguf, AFactorOfRopeWithoutATypeIsLinear) {
+  const test::TemporaryFolder folder;
+  auto bytes = test::contents_of(test::data_file("gguf/llama2.gguf"));
+  const auto as_it_is = read_spec(folder.write("model.gguf", bytes)).spec.ropes[0].inverse_frequencies;
+  const std::string value = test::bytes_of(std::uint32_t{6}) + test::bytes_of(4.0F), key = "llama.rope.scaling.factor";
+  const auto counts = 8 + sizeof(std::uint64_t);  // magic, version, tensors, keys
+  std::uint64_t keys = 0;
+  std::memcpy(&keys, bytes.data() + counts, sizeof keys);
+  bytes.replace(counts, sizeof keys, test::bytes_of(keys + 1));
+  const std::string entry = test::bytes_of(std::uint64_t{key.size()}) + key + value;
+  bytes.insert(counts + sizeof keys, entry);
+  const auto spec = read_spec(folder.write("model.gguf", bytes + std::string(64, '\0'))).spec;  // data moves on
+  for (std::size_t i = 0; i < as_it_is.size(); ++i)
+    EXPECT_FLOAT_EQ(spec.ropes[0].inverse_frequencies[i], as_it_is[i] / 4);
 }
 
 TEST(Gguf, KeysThatNobodyUnderstandsAreListed) {

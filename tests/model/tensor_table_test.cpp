@@ -107,7 +107,8 @@ std::vector<int> owners(const TensorRow& row, const TensorPart& part, const std:
 }
 
 TEST(TensorTable, EveryElementHasOneOwnerAtEveryLayout) {
-  for (const auto& spec : {small_spec(9, 3, false, true), small_spec(8, 2, false, true), small_spec(6, 6, true, true, 5)}) {
+  for (const auto& spec :
+       {small_spec(9, 3, false, true), small_spec(8, 2, false, true), small_spec(6, 6, true, true, 5)}) {
     const auto table = tensor_table(spec, {});
     for (int tp = 1; tp <= 8; ++tp) {
       if (!can_be_split(spec, tp)) continue;

@@ -20,7 +20,8 @@ struct GoldenCase {
   double bf16_error = 0;             // of torch in bfloat16, as a fraction of the logits' range
 };
 
-/// `list`: "cases", or "cached_cases" for those whose rope table changes as the cache grows; empty where there are none.
+/// `list`: "cases", or "cached_cases" for those whose rope table changes as the cache grows; empty where there are
+/// none.
 inline std::vector<GoldenCase> read_golden(const std::string& model, const char* list = "cases") {
   const auto json = nlohmann::json::parse(contents_of(data_file("tiny/" + model + "/golden.json")));
   const auto floats = floats_of(data_file("tiny/" + model + "/" + json.at("file").get<std::string>()));

@@ -23,7 +23,8 @@ void add_what_gemma_2_has(ModelSpec& spec, double score_cap, double logit_cap, d
 ModelSpec from_config(ConfigReader& config) {
   config.set_default("tie_word_embeddings", true);
   config.set_default("head_dim", 256);
-  config.set_default("sliding_window", 4096);
+  if (!config.has("sliding_window")) config.set_default("sliding_window", 4096);
+  config.positive("sliding_window");
   ModelSpec spec = common_spec(config, {.windowed = windowed});
   add_what_gemma_2_has(spec,
                        config.get_or<double>("attn_logit_softcapping", config.has("attn_logit_softcapping") ? 0 : 50),
@@ -42,8 +43,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
       spec.layer_count() == 46 ? static_cast<double>(spec.hidden_size) / attention.heads : attention.head_dim;
   add_what_gemma_2_has(spec, gguf.get_or<double>("attn_logit_softcapping", 50),
                        gguf.get_or<double>("final_logit_softcapping", 30), scalar);
-  for (Index layer = 0; layer < spec.layer_count(); ++layer)
-    if (!windowed(layer)) spec.layers[static_cast<std::size_t>(layer)].attention.window = 0;
+  set_gguf_windows(gguf, spec, windowed);
   return spec;
 }
 

@@ -38,9 +38,11 @@ std::vector<RopeTable> ropes_of(ConfigReader& config, const ModelSpec& spec) {
 ModelSpec from_config(ConfigReader& config) {
   config.set_default("tie_word_embeddings", true);
   config.set_default("head_dim", 256);
-  config.set_default("sliding_window", 4096);
-  const auto period =
-      config.get_or<int>("sliding_window_pattern", config.get_or<int>("_sliding_window_pattern", pattern));
+  if (!config.has("sliding_window")) config.set_default("sliding_window", 4096);
+  config.positive("sliding_window");
+  config.rename("_sliding_window_pattern", "sliding_window_pattern");
+  config.set_default("sliding_window_pattern", pattern);
+  const int period = config.positive("sliding_window_pattern");
   ModelSpec spec =
       common_spec(config, {.windowed = [=](Index layer) { return (layer + 1) % period != 0; }, .rope = false});
   add_what_gemma_3_has(spec, config.get_or<double>("query_pre_attn_scalar", 256));
@@ -56,8 +58,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
   ModelSpec spec = common_spec(gguf);
   spec.ropes.push_back(rope_table(nullptr, gguf.get_or<double>("rope.freq_base_swa", 10000),
                                   spec.layers[0].attention.head_dim, spec.max_positions, gguf.file()));
-  for (Index layer = pattern - 1; layer < spec.layer_count(); layer += pattern)
-    spec.layers[static_cast<std::size_t>(layer)].attention.window = 0;
+  set_gguf_windows(gguf, spec, [](Index layer) { return (layer + 1) % pattern != 0; });
   const AttentionSpec& attention = spec.layers[0].attention;
   // Files do not hold the scalar: the model of 62 layers has another than head_dim.
   add_what_gemma_3_has(

@@ -6,10 +6,15 @@ namespace grist {
 namespace {
 
 ModelSpec from_config(ConfigReader& config) {
+  const bool mistral = config.get_or<std::string>("model_type", "llama") == "mistral";
+  config.ignore({"layer_types", "use_sliding_window"});  // as the reference does; of LLaMA the window too
+  if (!mistral) {
+    config.ignore({"sliding_window"});
+    return common_spec(config);
+  }
   // Mistral's window is 4096 where nothing is said, and none where null is.
-  if (config.get_or<std::string>("model_type", "llama") == "mistral" && !config.has("sliding_window"))
-    config.set_default("sliding_window", 4096);
-  return common_spec(config);
+  if (!config.has("sliding_window")) config.set_default("sliding_window", 4096);
+  return common_spec(config, {.windowed = [](Index) { return true; }, .layer_types = false});
 }
 
 ModelSpec from_gguf(GgufReader& gguf) { return common_spec(gguf); }

@@ -7,7 +7,7 @@ namespace {
 
 ModelSpec from_config(ConfigReader& config) {
   config.set_default("rope_theta", 1e6);
-  ModelSpec spec = common_spec(config);
+  ModelSpec spec = common_spec(config, {.windowed = [](Index) { return true; }, .layer_types = false});
   const int experts = config.get_or<int>("num_local_experts", 8),
             per_token = config.get_or<int>("num_experts_per_tok", 2);
   each_layer(spec, [&](LayerSpec& layer) {

@@ -7,10 +7,10 @@ namespace {
 
 ModelSpec from_config(ConfigReader& config) {
   const bool third = config.get<std::string>("model_type") == "qwen3";
-  config.set_default("use_sliding_window", false);
   if (third) config.set_default("head_dim", 128);
+  const bool used = config.get_or<bool>("use_sliding_window", false);
   const auto first_windowed = config.get_or<int>("max_window_layers", 28);
-  ModelSpec spec = common_spec(config, {.windowed = [=](Index layer) { return layer >= first_windowed; }});
+  ModelSpec spec = common_spec(config, {.windowed = [=](Index layer) { return used && layer >= first_windowed; }});
   each_layer(spec, [&](LayerSpec& layer) {
     AttentionSpec& attention = layer.attention;
     if (third)

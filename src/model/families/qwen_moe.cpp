@@ -21,11 +21,11 @@ MlpSpec experts_of(ConfigReader& config, bool second, MlpSpec mlp) {
 
 ModelSpec from_config(ConfigReader& config) {
   const bool second = config.get<std::string>("model_type") == "qwen2_moe";
-  config.set_default("use_sliding_window", false);
   if (second)
     config.expect_value("use_sliding_window", false);  // of which layers it is differs between versions of transformers
+  const bool used = config.get_or<bool>("use_sliding_window", false);
   const auto first_windowed = config.get_or<int>("max_window_layers", 28);
-  ModelSpec spec = common_spec(config, {.windowed = [=](Index layer) { return layer >= first_windowed; }});
+  ModelSpec spec = common_spec(config, {.windowed = [=](Index layer) { return used && layer >= first_windowed; }});
   const MlpSpec experts = experts_of(config, second, spec.layers[0].mlp);
   const int step = config.get_or<int>("decoder_sparse_step", 1);
   if (step < 1) throw InputError("{}: decoder_sparse_step is {}, expected 1 or more", config.file(), step);

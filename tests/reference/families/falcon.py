@@ -39,8 +39,8 @@ MODELS = {
         without=[dict(zero=r"input_layernorm\.bias"), dict(rope_parameters=dict(rope_type="default", rope_theta=1e4))]),
     # attention and MLP in turn, a KV head for each head, all biases that the class knows
     "falcon_in_turn": dict(
-        config=FalconConfig(**COMMON, hidden_size=36, num_attention_heads=6, multi_query=False, parallel_attn=False, bias=True,
-                            ffn_hidden_size=51),
+        config=FalconConfig(**COMMON, hidden_size=36, num_attention_heads=6, multi_query=False, parallel_attn=False,
+                            bias=True, ffn_hidden_size=51),
         dtype=torch.bfloat16, widths=TIED, good=REPEATS, lengths=(5, 21), old=rope_at_the_top, seed=2,
         without=BIASES + [dict(zero=r"input_layernorm\.bias"), dict(zero=r"post_attention_layernorm\.bias")]),
 }

@@ -45,9 +45,11 @@ def gguf_keys(writer, config):
     settings.sizes(writer, config)
     rope = config["rope_parameters"]
     writer.add_rope_freq_base(rope["rope_theta"])
-    writer.add_rope_dimension_count(int(rope["partial_rotary_factor"] * config["hidden_size"] / config["num_attention_heads"]))
+    head_dim = config["hidden_size"] / config["num_attention_heads"]
+    writer.add_rope_dimension_count(int(rope["partial_rotary_factor"] * head_dim))
     writer.add_parallel_residual(config["use_parallel_residual"])
 
 
-GGUF = {name: dict(arch="stablelm", tokenizer="words", settings=gguf_keys, types=dict(token_embd="BF16", output="BF16", **BF16))
+TYPES = dict(token_embd="BF16", output="BF16", **BF16)
+GGUF = {name: dict(arch="stablelm", tokenizer="words", settings=gguf_keys, types=TYPES)
         for name in ("stablelm", "stablelm_parallel")}
