@@ -39,9 +39,9 @@ class BlockGemm {
 public:
   BlockGemm(const Exec& exec, const ModelSpec& spec, Index tokens) : exec_(exec), tokens_(tokens) {
     const auto& [attention, mlp] = std::tie(spec.layers[0].attention, spec.layers[0].mlp);
-    const Index q = attention.q_width(), hidden = spec.hidden_size, intermediate = mlp.intermediate_size;
-    products_ = {{q + 2 * attention.kv_width(), hidden}, {hidden, q, true},
-                 {(mlp.gated ? 2 : 1) * intermediate, hidden}, {hidden, intermediate, true}};
+    const Index q = attention.q_width(), intermediate = mlp.intermediate_size;
+    products_ = {{q + 2 * attention.kv_width(), spec.hidden_size}, {spec.hidden_size, q, true},
+                 {(mlp.gated ? 2 : 1) * intermediate, spec.hidden_size}, {spec.hidden_size, intermediate, true}};
     Index most_in = 0, most_out = 0, weights = 0;
     for (const auto& [out, in, residual] : products_) {
       most_in = std::max(most_in, in);
