@@ -90,14 +90,14 @@ struct AttentionCall {
 /// Gradients of a packed batch without a cache. Shapes have been checked.
 struct AttentionBackwardCall {
   AttentionConfig config;
-  DType type;                     // of all matrices
-  const void* qkv;                // [tokens, (heads + 2 kv_heads) head_dim]
-  const void* out;                // [tokens, heads * head_dim]
-  const void* dout;               // like out
-  View2<const float> lse;         // [heads, tokens]
-  View1<const int> query_begin;   // [sequences + 1]
-  View1<float> scratch;           // attention_backward_scratch() floats
-  void* dqkv;                     // like qkv
+  DType type;                    // of all matrices
+  const void* qkv;               // [tokens, (heads + 2 kv_heads) head_dim]
+  const void* out;               // [tokens, heads * head_dim]
+  const void* dout;              // like out
+  View2<const float> lse;        // [heads, tokens]
+  View1<const int> query_begin;  // [sequences + 1]
+  View1<float> scratch;          // attention_backward_scratch() floats
+  void* dqkv;                    // like qkv
 };
 
 /// Sizes that a batch may have, for planning memory.
@@ -116,8 +116,8 @@ struct AttentionProvider {
   bool (*run)(const Exec& exec, const AttentionCall& call);
   /// Floats of scratch that it needs for any batch within the limits.
   Index (*scratch)(const AttentionConfig& config, const AttentionLimits& limits);
-  /// The same for gradients, by keys that the batch itself brings. Null where the provider has none. Equal bits in every
-  /// run, for any number of threads.
+  /// The same for gradients, by keys that the batch itself brings. Null where the provider has none. Equal bits in
+  /// every run, for any number of threads.
   bool (*backward)(const Exec& exec, const AttentionBackwardCall& call) = nullptr;
   Index (*backward_scratch)(const AttentionConfig& config, const AttentionLimits& limits) = nullptr;
 };

@@ -61,7 +61,8 @@ struct BackwardKernel {
     float sum[4] = {};
     for (int c = 0; c < dim; ++c)
       sum[c % 4] = Kokkos::fma(static_cast<float>(out[c]), static_cast<float>(dout[c]), sum[c % 4]);
-    call.scratch(work % call.config.heads * tokens() + work / call.config.heads) = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    call.scratch(work % call.config.heads * tokens() + work / call.config.heads) =
+        (sum[0] + sum[1]) + (sum[2] + sum[3]);
   }
 
   /// dq, dk and dv of a sequence and KV head.
@@ -170,7 +171,15 @@ private:
     float* const k = own + 5 * across;
     float* const s = k + 2 * keys;
     float* const facts = s + 2 * scores;
-    return {own, own + across, own + 2 * across, own + 3 * across, own + 4 * across, k, k + keys, s, s + scores,
+    return {own,
+            own + across,
+            own + 2 * across,
+            own + 3 * across,
+            own + 4 * across,
+            k,
+            k + keys,
+            s,
+            s + scores,
             {facts, facts + L, facts + 2 * L, facts + 3 * L, facts + 4 * L, facts + 5 * L}};
   }
   [[nodiscard]] KOKKOS_FUNCTION Sums sums(const Part& part, int key) const {

@@ -43,8 +43,9 @@ AttentionBackwardCall checked_backward(const AttentionConfig& config, View2<cons
     return static_cast<Index>(view.extent(0)) == rows && static_cast<Index>(view.extent(1)) == columns;
   };
   const Index all = width + 2 * Index{config.kv_heads} * config.head_dim;
-  if (config.kv_heads < 1 || config.heads % config.kv_heads != 0 || config.head_dim < 1 || !is(qkv, tokens, all) || !is(dqkv, tokens, all) || !is(out, tokens, width) || !is(dout, tokens, width) ||
-      !is(lse, config.heads, tokens) || query_begin.extent(0) < 1)
+  if (config.kv_heads < 1 || config.heads % config.kv_heads != 0 || config.head_dim < 1 || !is(qkv, tokens, all) ||
+      !is(dqkv, tokens, all) || !is(out, tokens, width) || !is(dout, tokens, width) || !is(lse, config.heads, tokens) ||
+      query_begin.extent(0) < 1)
     throw ShapeError(
         "attention_backward: qkv [{}, {}], out [{}, {}], lse [{}, {}], dout [{}, {}], query_begin [{}], dqkv [{}, {}] "
         "do not go with {} heads and {} KV heads of {}",
@@ -89,8 +90,8 @@ template <class X>
 void attention_backward_plain(const Exec& exec, const AttentionConfig& config, View2<const X> qkv, View2<const X> out,
                               View2<const float> lse, View2<const X> dout, View1<const int> query_begin,
                               View1<float> scratch, View2<X> dqkv) {
-  attention_providers().back().backward(
-      exec, checked_backward(config, qkv, out, lse, dout, query_begin, scratch, dqkv));
+  attention_providers().back().backward(exec,
+                                        checked_backward(config, qkv, out, lse, dout, query_begin, scratch, dqkv));
 }
 
 template <class X>
@@ -115,7 +116,8 @@ KvPages packed_kv(const AttentionConfig& config, View2<const X> qkv, View1<const
   template void attention_backward(const Exec&, const AttentionConfig&, View2<const X>, View2<const X>,                \
                                    View2<const float>, View2<const X>, View1<const int>, View1<float>, View2<X>);      \
   template void attention_backward_plain(const Exec&, const AttentionConfig&, View2<const X>, View2<const X>,          \
-                                         View2<const float>, View2<const X>, View1<const int>, View1<float>, View2<X>); \
+                                         View2<const float>, View2<const X>, View1<const int>, View1<float>,           \
+                                         View2<X>);                                                                    \
   template KvPages packed_kv(const AttentionConfig&, View2<const X>, View1<const int>);
 GRIST_INSTANTIATE(float)
 GRIST_INSTANTIATE(bf16)

@@ -18,7 +18,7 @@ struct Tile {
   // rows come in fours too: those after the last one are zeros, and their scores are not used.
   template <class Team, class T>
   static void load(const Team&, const T* from, Index stride, int rows, int width, int channels, float* to) {
-    if (stride == channels) {
+    if (stride == channels && width == channels) {
       load_row(from, rows * width, to);
     } else {
       for (int r = 0; r < rows; ++r) {
@@ -93,8 +93,8 @@ struct Tile {
   }
 
   template <int L, class Team>
-  static void accumulate(const Team& team, const float* v, int channels, int count, const float* p, const float* correction,
-                         float* o) {
+  static void accumulate(const Team& team, const float* v, int channels, int count, const float* p,
+                         const float* correction, float* o) {
     for (int l = 0; l < L; l += lane_count) {
       const Lanes factor = cpu::load(correction + l);
       for (int c = 0; c < channels; ++c) store(o + c * L + l, cpu::load(o + c * L + l) * factor);

@@ -31,8 +31,9 @@ bool run(const Exec& exec, const AttentionCall& call) {
   const attention_kernel::Kernel<portable::Tile> kernel{call};
   const Index kv_heads = call.config.kv_heads, items = kv_heads * static_cast<Index>(call.sequences.items.extent(0));
   const int merges = call.config.kv_heads * static_cast<int>(call.sequences.merges.extent(0));
-  for_teams(exec, "grist::attention::forward", items, attention_kernel::own_floats(call.config.head_dim),
-            KOKKOS_LAMBDA(const Team::member_type& team, Index i, float* memory) { kernel.item(team, i, memory); });
+  for_teams(
+      exec, "grist::attention::forward", items, attention_kernel::own_floats(call.config.head_dim),
+      KOKKOS_LAMBDA(const Team::member_type& team, Index i, float* memory) { kernel.item(team, i, memory); });
   if (merges > 0) {
     Kokkos::parallel_for(
         "grist::attention::merge", Team(exec, merges, Kokkos::AUTO),
@@ -53,10 +54,12 @@ void backward_as(const Exec& exec, const AttentionBackwardCall& call) {
   Kokkos::parallel_for(
       "grist::attention::row_sums", Indices<Exec>(exec, 0, kernel.row_sums()),
       KOKKOS_LAMBDA(Index i) { kernel.row_sum(i); });
-  for_teams(exec, "grist::attention::backward_queries", kernel.query_tiles(), own,
-            KOKKOS_LAMBDA(const Team::member_type& team, Index i, float* memory) { kernel.queries(team, i, memory); });
-  for_teams(exec, "grist::attention::backward_keys", kernel.key_tiles(), own,
-            KOKKOS_LAMBDA(const Team::member_type& team, Index i, float* memory) { kernel.keys(team, i, memory); });
+  for_teams(
+      exec, "grist::attention::backward_queries", kernel.query_tiles(), own,
+      KOKKOS_LAMBDA(const Team::member_type& team, Index i, float* memory) { kernel.queries(team, i, memory); });
+  for_teams(
+      exec, "grist::attention::backward_keys", kernel.key_tiles(), own,
+      KOKKOS_LAMBDA(const Team::member_type& team, Index i, float* memory) { kernel.keys(team, i, memory); });
 }
 
 bool backward(const Exec& exec, const AttentionBackwardCall& call) {

@@ -12,7 +12,7 @@ CASES = {
     "causal": dict(sequences=[37], heads=4, kv_heads=2, head_dim=5),
     "packed": dict(sequences=[1, 5, 66, 59], heads=2, kv_heads=1, head_dim=3),
     "windowed": dict(sequences=[7, 90], heads=3, kv_heads=3, head_dim=2, window=9),
-    "capped": dict(sequences=[37], heads=2, kv_heads=2, head_dim=13, softcap=2.0),
+    "capped": dict(sequences=[37], heads=2, kv_heads=2, head_dim=11, softcap=2.0),
     "alibi": dict(sequences=[20, 17], heads=6, kv_heads=2, head_dim=4, alibi=[0.5, 0.25, 0.125, 1.0, 0.75, 0.0625]),
     "bidirectional": dict(sequences=[30, 7], heads=3, kv_heads=1, head_dim=7, causal=False),
     "all": dict(sequences=[3, 71], heads=4, kv_heads=2, head_dim=3, window=11, softcap=3.0,
