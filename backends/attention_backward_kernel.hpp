@@ -53,16 +53,22 @@ struct BackwardKernel {
     return most_tiles(tokens(), sequences(), kv_page_rows) * call.config.kv_heads;
   }
 
-  /// D of one head of one token, in four sums.
+  /// D of one head of one token, in sums that a compiler can keep in one vector.
   KOKKOS_FUNCTION void row_sum(Index work) const {
+    constexpr int sums = 16;
     const int dim = call.config.head_dim;
     const X* const out = static_cast<const X*>(call.out) + work * dim;
     const X* const dout = static_cast<const X*>(call.dout) + work * dim;
-    float sum[4] = {};
-    for (int c = 0; c < dim; ++c)
-      sum[c % 4] = Kokkos::fma(static_cast<float>(out[c]), static_cast<float>(dout[c]), sum[c % 4]);
-    call.scratch(work % call.config.heads * tokens() + work / call.config.heads) =
-        (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    float sum[sums] = {};
+    int c = 0;
+    for (; c + sums <= dim; c += sums)
+      for (int i = 0; i < sums; ++i)
+        sum[i] = Kokkos::fma(static_cast<float>(out[c + i]), static_cast<float>(dout[c + i]), sum[i]);
+    for (; c < dim; ++c)
+      sum[c % sums] = Kokkos::fma(static_cast<float>(out[c]), static_cast<float>(dout[c]), sum[c % sums]);
+    for (int width = sums / 2; width > 0; width /= 2)
+      for (int i = 0; i < width; ++i) sum[i] += sum[i + width];
+    call.scratch(work % call.config.heads * tokens() + work / call.config.heads) = sum[0];
   }
 
   /// dq, dk and dv of a sequence and KV head.
@@ -222,10 +228,9 @@ private:
       const X* const dout = static_cast<const X*>(call.dout) + (token * call.config.heads + head) * dim;
       float* const q_row = o.q_rows + l * across;
       float* const dout_row = o.dout_rows + l * across;
-      for (int c = 0; c < across; ++c) q_row[c] = c < dim ? static_cast<float>(q[c]) * call.config.scale : 0.0F;
-      for (int c = 0; c < across; ++c) dout_row[c] = c < dim ? static_cast<float>(dout[c]) : 0.0F;
-      for (int c = 0; c < across; ++c) o.q[c * L + l] = q_row[c];
-      for (int c = 0; c < across; ++c) o.dout[c * L + l] = dout_row[c];
+      for (int c = 0; c < dim; ++c) q_row[c] = static_cast<float>(q[c]) * call.config.scale;
+      for (int c = 0; c < dim; ++c) dout_row[c] = static_cast<float>(dout[c]);
+      for (int c = dim; c < across; ++c) q_row[c] = dout_row[c] = 0;
       o.facts.low[l] = static_cast<float>(first_seen(position));
       o.facts.high[l] = static_cast<float>(last_seen(position, part.count));
       o.facts.position[l] = static_cast<float>(position);
@@ -233,6 +238,8 @@ private:
       o.facts.lse[l] = call.lse(head, token);
       o.facts.row_sum[l] = call.scratch(head * tokens() + token);
     });
+    Tile::template transpose<L>(team, o.q_rows, across, o.q);
+    Tile::template transpose<L>(team, o.dout_rows, across, o.dout);
   }
 
   template <class Team>

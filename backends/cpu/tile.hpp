@@ -112,6 +112,13 @@ struct Tile {
   }
 
   template <int L, class Team>
+  static void transpose(const Team&, const float* from, int channels, float* to) {
+    for (int c = 0; c < channels; c += 4)  // lines of the cache are read once
+      for (int l = 0; l < L; ++l)
+        for (int i = 0; i < 4; ++i) to[(c + i) * L + l] = from[l * channels + c + i];
+  }
+
+  template <int L, class Team>
   static void add_rows(const Team&, const float* s, int count, int rows, const float* from, int channels, float* to) {
     for (int j = 0; j < count; j += 4) {
       int c = 0;

@@ -123,6 +123,12 @@ struct Tile {
     });
   }
 
+  /// to [channels, L] = from [L, channels].
+  template <int L, class Team>
+  KOKKOS_INLINE_FUNCTION static void transpose(const Team& team, const float* from, int channels, float* to) {
+    for_elements<L>(team, channels, [&](int c, int l) { to[c * L + l] = from[l * channels + c]; });
+  }
+
   /// to [count, channels] += s [count, L] from [rows, channels], rows <= L.
   template <int L, class Team>
   KOKKOS_INLINE_FUNCTION static void add_rows(const Team& team, const float* s, int count, int rows, const float* from,
