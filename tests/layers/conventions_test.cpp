@@ -45,10 +45,10 @@ Buffer<T> filled(const T& value, Index size) {
 /// Memory for one call of every layer.
 template <class T>
 struct Memory {
-  Buffer<float> x = on_device<float>(normals("x", tokens* hidden));
-  Buffer<float> y = on_device<float>(normals("y", tokens* hidden));
-  Buffer<T> a = on_device<T>(normals("a", tokens * 2 * hidden)), b = on_device<T>(normals("b", tokens*hidden));
-  Buffer<T> w = on_device<T>(normals("w", hidden* hidden));
+  Buffer<float> x = on_device<float>(normals("x", tokens * hidden));
+  Buffer<float> y = on_device<float>(normals("y", tokens * hidden));
+  Buffer<T> a = on_device<T>(normals("a", tokens * 2 * hidden)), b = on_device<T>(normals("b", tokens * hidden));
+  Buffer<T> w = on_device<T>(normals("w", hidden * hidden));
   Buffer<float> vector = on_device<float>(normals("vector", hidden)), more = on_device<float>(normals("more", hidden));
   Buffer<int> ids = on_device<int>(std::vector<int>{0, 1, 2, 3, 4, 5});
   Buffer<int> begin = on_device<int>(std::vector<int>{0, 6}), length = on_device<int>(std::vector<int>{6});
@@ -60,16 +60,14 @@ struct Memory {
   Buffer<Index> histograms = filled(Index{0}, layers::digit_values);
   Buffer<int> choices{"choices", 2 * tokens}, row_of{"row of", 2 * tokens}, token_of{"token of", 2 * tokens},
       offsets{"offsets", hidden + 1};
-  Buffer<T> rows{"rows", 2 * tokens* hidden};
+  Buffer<T> rows{"rows", 2 * tokens * hidden};
   Buffer<float> outputs = on_device<float>(normals("outputs", 2 * tokens * hidden));
-  Buffer<float> scratch, backward_scratch;
-  Buffer<T> attention_gradient{"attention's gradient", tokens * 2 * hidden};
+  Buffer<float> scratch;
   Buffer<AttentionItem> items = Buffer<AttentionItem>("items", 2);
 
   Memory() {
     const AttentionConfig config{.heads = 4, .kv_heads = 2, .head_dim = 8};
     scratch = Buffer<float>("scratch", attention_scratch(config, {tokens, 1, tokens}));
-    backward_scratch = Buffer<float>("scratch", attention_backward_scratch(config, {tokens, 1, tokens}));
     const std::vector<AttentionItem> both{{0, 0, 0, 1, -1}, {0, 0, 0, 1, 0}};
     Kokkos::deep_copy(items.view(), HostView<const AttentionItem>(both.data(), both.size()));
   }
@@ -102,8 +100,7 @@ std::vector<Call> calls(const Memory<T>& m) {
     };
   };
   return {
-      {"norm",
-       [=, &m](const Exec& e) {
+      {"norm", [=, &m](const Exec& e) {
          layers::rms_norm(e, x, as_const(m.vector.view()), 1e-5F, b);
          layers::layer_norm(e, x, as_const(m.vector.view()), as_const(m.more.view()), 1e-5F, b);
          layers::rms_norm_heads(e, 0, 4, as_const(View1<float>(m.vector.data(), 8)), 1e-5F, b);
@@ -116,19 +113,16 @@ std::vector<Call> calls(const Memory<T>& m) {
       {"linear", linear(tokens, w)},
       {"linear", linear(2, w)},
       {"linear", linear(2, m.stored.weight())},
-      {"rope",
-       [=, &m](const Exec& e) {
+      {"rope", [=, &m](const Exec& e) {
          layers::rope_cos_sin(e, ids, ids, {as_const(View1<float>(m.vector.data(), 4))}, m.y.view(tokens, 8));
          layers::rope(e, as_const(m.y.view(tokens, 8)), layers::RopePairs::half_split, 4, 8, b);
        }},
-      {"activation",
-       [=, &m](const Exec& e) {
+      {"activation", [=, &m](const Exec& e) {
          layers::gated_activation(e, layers::Activation::silu, as_const(m.a.view(tokens, 2 * hidden)), b);
          layers::activation(e, layers::Activation::gelu, a, b);
        }},
       {"residual", [=, &m](const Exec& e) { layers::residual(e, x, m.y.view(tokens, hidden)); }},
-      {"sample",
-       [=, &m](const Exec& e) {
+      {"sample", [=, &m](const Exec& e) {
          const auto logits = m.y.view(tokens, hidden);
          layers::sample_penalize(e, as_const(m.penalties.view()), logits);
          layers::sample_highest(e, as_const(logits), 0, m.highest.view());
@@ -138,8 +132,7 @@ std::vector<Call> calls(const Memory<T>& m) {
          layers::sample_draw(e, as_const(logits), 0, as_const(m.highest.view()), as_const(m.draws.view()),
                              m.chosen.view());
        }},
-      {"experts",
-       [=, &m](const Exec& e) {
+      {"experts", [=, &m](const Exec& e) {
          const auto choices = m.choices.view(tokens, 2), row_of = m.row_of.view(tokens, 2);
          const auto weights = View2<float>(m.more.data(), tokens, 2);
          layers::choose_experts(e, x, true, choices, weights);
@@ -149,8 +142,7 @@ std::vector<Call> calls(const Memory<T>& m) {
                          m.y.view(tokens, hidden));
          layers::add_shared(e, x, as_const(View1<float>(m.more.data(), tokens)), m.y.view(tokens, hidden));
        }},
-      {"cross_entropy",
-       [=, &m](const Exec& e) {
+      {"cross_entropy", [=, &m](const Exec& e) {
          const auto highest = View1<float>(m.more.data(), tokens);
          layers::cross_entropy_highest(e, x, highest);
          layers::cross_entropy_sums(e, x, ids, 0, as_const(highest), View1<float>(m.more.data() + tokens, tokens),
@@ -160,15 +152,6 @@ std::vector<Call> calls(const Memory<T>& m) {
       {"attention", [=, &m](const Exec& e) { layers::attention(e, config, a, kv, merged, m.scratch.view(), b); }},
       {"attention", [=, &m](const Exec& e) { layers::attention_plain(e, config, a, kv, whole, m.scratch.view(), b); }},
       {"attention", [=, &m](const Exec& e) { layers::attention_plain(e, config, a, kv, merged, m.scratch.view(), b); }},
-      {"attention",
-       [=, &m](const Exec& e) {
-         const auto run = [&](auto&& backward) {
-           backward(e, config, as_const(m.a.view(tokens, 2 * hidden)), a, as_const(m.y.view(4, tokens)), a,
-                    as_const(m.begin.view()), m.backward_scratch.view(), m.attention_gradient.view(tokens, 2 * hidden));
-         };
-         run(layers::attention_backward<T>);
-         run(layers::attention_backward_plain<T>);
-       }},
   };
 }
 
