@@ -111,6 +111,60 @@ void Products::grouped(const Exec& exec, View2<const X> x, View1<const int> offs
   matvec(exec, x, offsets, w, y);
 }
 
+template <class F>
+void Products::for_experts(const Exec& exec, View1<const int> offsets, Index rows, F&& f) {
+  if (rows == 0) return;
+  const int* const first = offsets_.load(exec, offsets);
+  for (std::size_t e = 0; e + 1 < offsets.extent(0); ++e)
+    if (first[e + 1] > first[e]) f(static_cast<Index>(e), Index{first[e]}, Index{first[e + 1] - first[e]});
+}
+
+template <class X, class D>
+void Products::grouped_backward(const Exec& exec, View2<const X> dy, View1<const int> offsets, const Weight& w,
+                                View2<D> dx) {
+  if (static_cast<Index>(dy.extent(1)) != w.rows || dx.extent(0) != dy.extent(0) ||
+      static_cast<Index>(dx.extent(1)) != w.columns || static_cast<Index>(offsets.extent(0)) != w.experts + 1)
+    throw ShapeError("grouped backward product: dy [{}, {}], offsets [{}], w [{}, {}, {}] do not give dx [{}, {}]",
+                     dy.extent(0), dy.extent(1), offsets.extent(0), w.experts, w.rows, w.columns, dx.extent(0),
+                     dx.extent(1));
+  for (int p = 0; p < w.panels; ++p)
+    if (w.panel[p].format != format_of(dtype_of<X>))
+      throw ShapeError("grouped backward product: a panel is stored as {}, expected {}", name_of(w.panel[p].format),
+                       name_of(dtype_of<X>));
+  for_experts(exec, offsets, dy.extent(0), [&](Index e, Index first, Index count) {
+    Index column = 0;
+    for (int p = 0; p < w.panels; ++p) {
+      const Index rows = w.panel[p].rows;
+      const ConstMatrix panel(static_cast<const X*>(w.panel[p].data) + e * rows * w.columns, dtype_of<X>, rows,
+                              w.columns, w.columns);
+      const ConstMatrix from = ConstMatrix(dy).row_range(first, count).column_range(column, rows);
+      const float beta = p == 0 ? 0 : 1;
+      if (count > 1) {
+        run(exec, from, Op::none, panel, Op::none, beta, Matrix(dx).row_range(first, count));
+      } else {  // libraries are better at one column than at one row
+        const Matrix to(dx.data() + first * w.columns, dtype_of<D>, w.columns, 1, 1);
+        run(exec, panel, Op::transposed, from, Op::transposed, beta, to);
+      }
+      column += rows;
+    }
+  });
+}
+
+template <class X>
+void Products::grouped_weights_backward(const Exec& exec, View2<const X> dy, View2<const X> x, View1<const int> offsets,
+                                        View3<float> dw) {
+  const Index rows = dw.extent(1), columns = dw.extent(2);
+  if (dy.extent(0) != x.extent(0) || static_cast<Index>(dy.extent(1)) != rows ||
+      static_cast<Index>(x.extent(1)) != columns || offsets.extent(0) != dw.extent(0) + 1)
+    throw ShapeError("grouped backward product: dy [{}, {}], x [{}, {}], offsets [{}] do not give dw [{}, {}, {}]",
+                     dy.extent(0), dy.extent(1), x.extent(0), x.extent(1), offsets.extent(0), dw.extent(0), rows,
+                     columns);
+  for_experts(exec, offsets, dy.extent(0), [&](Index e, Index first, Index count) {
+    run(exec, ConstMatrix(dy).row_range(first, count), Op::transposed, ConstMatrix(x).row_range(first, count), Op::none,
+        1, View2<float>(&dw(e, 0, 0), rows, columns));
+  });
+}
+
 void Products::run(const Exec& exec, ConstMatrix a, Op op_a, ConstMatrix b, Op op_b, float beta, Matrix c) {
   const auto [a_rows, a_columns] = shape_of(a, op_a);
   const auto [b_rows, b_columns] = shape_of(b, op_b);
@@ -125,12 +179,17 @@ void Products::run(const Exec& exec, ConstMatrix a, Op op_a, ConstMatrix b, Op o
   throw ShapeError("product: no provider multiplies {} by {} to {}", name_of(a.type), name_of(b.type), name_of(c.type));
 }
 
-#define GRIST_INSTANTIATE(X, Y)                                                           \
-  template void Products::multiply(const Exec&, View2<const X>, const Weight&, View2<Y>); \
-  template void Products::grouped(const Exec&, View2<const X>, View1<const int>, const Weight&, View2<Y>);
+#define GRIST_INSTANTIATE(X, Y)                                                                            \
+  template void Products::multiply(const Exec&, View2<const X>, const Weight&, View2<Y>);                  \
+  template void Products::grouped(const Exec&, View2<const X>, View1<const int>, const Weight&, View2<Y>); \
+  template void Products::grouped_backward(const Exec&, View2<const X>, View1<const int>, const Weight&, View2<Y>);
 GRIST_INSTANTIATE(float, float)
 GRIST_INSTANTIATE(bf16, bf16)
 GRIST_INSTANTIATE(bf16, float)
 #undef GRIST_INSTANTIATE
+template void Products::grouped_weights_backward(const Exec&, View2<const float>, View2<const float>, View1<const int>,
+                                                 View3<float>);
+template void Products::grouped_weights_backward(const Exec&, View2<const bf16>, View2<const bf16>, View1<const int>,
+                                                 View3<float>);
 
 }  // namespace grist

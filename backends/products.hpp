@@ -38,6 +38,17 @@ public:
   template <class X, class Y>
   void grouped(const Exec& exec, View2<const X> x, View1<const int> offsets, const Weight& w, View2<Y> y);
 
+  /// dx [tokens, columns] = dy [tokens, rows] times the rows' expert; the rows that grouped leaves are left. Panels are
+  /// stored as X; of several a 16-bit dx is rounded after each. (X, D) = (float, float), (bf16, bf16), (bf16, float).
+  /// Throws ShapeError. Waits for the offsets.
+  template <class X, class D>
+  void grouped_backward(const Exec& exec, View2<const X> dy, View1<const int> offsets, const Weight& w, View2<D> dx);
+
+  /// dw [experts, rows, columns] of each expert += dy^T x of its rows. Throws ShapeError. Waits for the offsets.
+  template <class X>
+  void grouped_weights_backward(const Exec& exec, View2<const X> dy, View2<const X> x, View1<const int> offsets,
+                                View3<float> dw);
+
   /// C = op(A) op(B) + beta C, each of equally many matrices. A and B of one type; C of that or float. With beta = 0
   /// what C held is not read. Throws ShapeError. Enqueues on exec; a provider may fence it.
   void run(const Exec& exec, ConstMatrix a, Op op_a, ConstMatrix b, Op op_b, float beta, Matrix c);
@@ -46,9 +57,14 @@ private:
   template <class X, class Y>
   bool multiply_by_provider(const Exec& exec, View2<const X> x, const Weight& w, View2<Y> y);
 
+  /// f(expert, its first row, how many), for experts that have rows among `rows`.
+  template <class F>
+  void for_experts(const Exec& exec, View1<const int> offsets, Index rows, F&& f);
+
   std::unique_ptr<Gemm> gemm_, portable_;
   Index few_ = 0;
   Reserve<Memory> panel_;  // rows of a weight, converted
+  Staging offsets_;
 };
 
 }  // namespace grist
