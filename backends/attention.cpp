@@ -79,6 +79,13 @@ Index attention_scratch(const AttentionConfig& config, const AttentionLimits& li
   return floats;
 }
 
+Index attention_backward_scratch(const AttentionConfig& config, const AttentionLimits& limits) {
+  Index floats = 0;
+  for (const auto& provider : attention_providers())
+    if (provider.backward != nullptr) floats = std::max(floats, provider.backward_scratch(config, limits));
+  return floats;
+}
+
 AttentionPlan plan_attention(const AttentionConfig& config, const AttentionLimits& limits,
                              std::span<const int> query_begin, std::span<const int> kv_length, AttentionItem* items,
                              AttentionItem* merges) {

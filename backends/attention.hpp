@@ -87,6 +87,19 @@ struct AttentionCall {
   View2<float> lse;      // [heads, tokens], or empty
 };
 
+/// Gradients of a packed batch without a cache. Shapes have been checked.
+struct AttentionBackwardCall {
+  AttentionConfig config;
+  DType type;                    // of all matrices
+  const void* qkv;               // [tokens, (heads + 2 kv_heads) head_dim]
+  const void* out;               // [tokens, heads * head_dim]
+  const void* dout;              // like out
+  View2<const float> lse;        // [heads, tokens]
+  View1<const int> query_begin;  // [sequences + 1]
+  View1<float> scratch;          // attention_backward_scratch() floats
+  void* dqkv;                    // like qkv
+};
+
 /// Sizes that a batch may have, for planning memory.
 struct AttentionLimits {
   Index tokens = 0;  // new ones
@@ -103,10 +116,14 @@ struct AttentionProvider {
   bool (*run)(const Exec& exec, const AttentionCall& call);
   /// Floats of scratch that it needs for any batch within the limits.
   Index (*scratch)(const AttentionConfig& config, const AttentionLimits& limits);
+  /// The same for gradients, by keys that the batch itself brings. Null where the provider has none. Equal bits in
+  /// every run, for any number of threads.
+  bool (*backward)(const Exec& exec, const AttentionBackwardCall& call) = nullptr;
+  Index (*backward_scratch)(const AttentionConfig& config, const AttentionLimits& limits) = nullptr;
 };
 
 /// Providers of this build, best first. The last one is "portable": plain nested parallelism, which never declines and
-/// is the reference for the others.
+/// is the reference for the others, in both directions.
 std::span<const AttentionProvider> attention_providers();
 
 /// Places of partial results that the scratch has: for the chunks of every sequence's decode, and of one's full tile.
@@ -117,6 +134,9 @@ Index max_attention_items(const AttentionConfig& config, const AttentionLimits& 
 
 /// Floats of scratch for any batch within the limits, whichever provider serves it.
 Index attention_scratch(const AttentionConfig& config, const AttentionLimits& limits);
+
+/// The same for attention_backward.
+Index attention_backward_scratch(const AttentionConfig& config, const AttentionLimits& limits);
 
 struct AttentionPlan {
   Index items = 0;

@@ -34,9 +34,24 @@ public:
 
   /// Rows offsets(e) ... offsets(e + 1) of x [tokens, columns] by expert e: y [tokens, rows]; rows before offsets(0)
   /// and from offsets(experts) on are left as they are. offsets [experts + 1], ascending, lie in device memory. Weights
-  /// of experts without rows are not read. A row's bits depend on the row alone. Throws ShapeError. Enqueues on exec.
+  /// of experts without rows are not read. With token_of, the token of each row, ascending within an expert, rows of
+  /// tokens after the few go through the provider where the host reads offsets, the provider is batch-invariant and the
+  /// panels are stored as X. A row's bits depend on the row, and on whether its token is one of the few, alone. Throws
+  /// ShapeError. Enqueues on exec; with token_of it may fence it.
   template <class X, class Y>
-  void grouped(const Exec& exec, View2<const X> x, View1<const int> offsets, const Weight& w, View2<Y> y);
+  void grouped(const Exec& exec, View2<const X> x, View1<const int> offsets, const Weight& w, View2<Y> y,
+               View1<const int> token_of = {});
+
+  /// dx [tokens, columns] = dy [tokens, rows] times the rows' expert; the rows that grouped leaves are left. Panels are
+  /// stored as X; of several a 16-bit dx is rounded after each. (X, D) = (float, float), (bf16, bf16), (bf16, float).
+  /// Throws ShapeError. Waits for the offsets.
+  template <class X, class D>
+  void grouped_backward(const Exec& exec, View2<const X> dy, View1<const int> offsets, const Weight& w, View2<D> dx);
+
+  /// dw [experts, rows, columns] of each expert += dy^T x of its rows. Throws ShapeError. Waits for the offsets.
+  template <class X>
+  void grouped_weights_backward(const Exec& exec, View2<const X> dy, View2<const X> x, View1<const int> offsets,
+                                View3<float> dw);
 
   /// C = op(A) op(B) + beta C, each of equally many matrices. A and B of one type; C of that or float. With beta = 0
   /// what C held is not read. Throws ShapeError. Enqueues on exec; a provider may fence it.
@@ -46,9 +61,18 @@ private:
   template <class X, class Y>
   bool multiply_by_provider(const Exec& exec, View2<const X> x, const Weight& w, View2<Y> y);
 
+  template <class X, class Y>
+  void multiply_by_expert(const Exec& exec, View2<const X> x, const Weight& expert, View2<Y> y);
+
+  /// f(expert, its first row, how many), for experts that have rows among `rows`.
+  template <class F>
+  void for_experts(const Exec& exec, View1<const int> offsets, Index rows, F&& f);
+
   std::unique_ptr<Gemm> gemm_, portable_;
   Index few_ = 0;
   Reserve<Memory> panel_;  // rows of a weight, converted
+  Reserve<Memory> pair_;   // two rows and their product
+  Staging offsets_;
 };
 
 }  // namespace grist

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <grist/backends/cpu/lanes.hpp>
-#include <grist/backends/attention_kernel.hpp>
+#include <grist/backends/attention_backward_kernel.hpp>
 
 #include <algorithm>
 
@@ -18,7 +18,7 @@ struct Tile {
   // rows come in fours too: those after the last one are zeros, and their scores are not used.
   template <class Team, class T>
   static void load(const Team&, const T* from, Index stride, int rows, int width, int channels, float* to) {
-    if (stride == channels) {
+    if (stride == channels && width == channels) {
       load_row(from, rows * width, to);
     } else {
       for (int r = 0; r < rows; ++r) {
@@ -93,13 +93,45 @@ struct Tile {
   }
 
   template <int L, class Team>
-  static void accumulate(const Team&, const float* v, int channels, int count, const float* p, const float* correction,
-                         float* o) {
+  static void accumulate(const Team& team, const float* v, int channels, int count, const float* p,
+                         const float* correction, float* o) {
     for (int l = 0; l < L; l += lane_count) {
       const Lanes factor = cpu::load(correction + l);
       for (int c = 0; c < channels; ++c) store(o + c * L + l, cpu::load(o + c * L + l) * factor);
     }
-    for (int c = 0; c < channels; c += 4) product<L, true>(v + c, 1, channels, p, count, o + c * L);
+    add_columns<L>(team, v, channels, count, p, o);
+  }
+
+  template <int L, class Team>
+  static void score_gradients(const Team&, float* s, float* dp, int count, int first_key,
+                              const attention_kernel::LaneFacts& facts, float softcap) {
+    if (softcap > 0)
+      score_gradients<L, true>(s, dp, count, first_key, facts, softcap);
+    else
+      score_gradients<L, false>(s, dp, count, first_key, facts, softcap);
+  }
+
+  template <int L, class Team>
+  static void transpose(const Team&, const float* from, int channels, float* to) {
+    for (int c = 0; c < channels; c += 4)  // lines of the cache are read once
+      for (int l = 0; l < L; ++l)
+        for (int i = 0; i < 4; ++i) to[(c + i) * L + l] = from[l * channels + c + i];
+  }
+
+  template <int L, class Team>
+  static void add_rows(const Team&, const float* s, int count, int rows, const float* from, int channels, float* to) {
+    for (int j = 0; j < count; j += 4) {
+      int c = 0;
+      for (; c + 64 <= channels; c += 64)
+        product<64, true>(s + j * L, L, 1, from + c, rows, to + j * channels + c, channels, channels);
+      for (; c < channels; c += lane_count)
+        product<lane_count, true>(s + j * L, L, 1, from + c, rows, to + j * channels + c, channels, channels);
+    }
+  }
+
+  template <int L, class Team>
+  static void add_columns(const Team&, const float* k, int channels, int count, const float* s, float* to) {
+    for (int c = 0; c < channels; c += 4) product<L, true>(k + c, 1, channels, s, count, to + c * L);
   }
 
   template <int L, class Team>
@@ -127,20 +159,48 @@ private:
     for (; i < size; ++i) to[i] = static_cast<float>(from[i]);
   }
 
+  template <int L, bool Capped>
+  static void score_gradients(float* s, float* dp, int count, int first_key, const attention_kernel::LaneFacts& facts,
+                              float softcap) {
+    const Lanes none = {}, cap = broadcast(softcap);
+    for (int l = 0; l < L; l += lane_count) {
+      const Lanes low = cpu::load(facts.low + l), high = cpu::load(facts.high + l), lse = cpu::load(facts.lse + l);
+      const Lanes position = cpu::load(facts.position + l), slope = cpu::load(facts.slope + l);
+      const Lanes row_sum = cpu::load(facts.row_sum + l);
+      for (int j = 0; j < count; ++j) {
+        const Lanes key = broadcast(static_cast<float>(first_key + j));
+        Lanes value = cpu::load(s + j * L + l), steep = broadcast(1.0F);
+        if constexpr (Capped) {
+          const Lanes capped = tanh(value / cap);
+          value = cap * capped;
+          steep = fma(-capped, capped, steep);
+        }
+        value = fma(slope, key - position, value) - lse;
+        Lanes p = exp_negative(value > 0.0F ? none : value);  // above 0 by rounding alone
+        Lanes ds = p * (cpu::load(dp + j * L + l) - row_sum) * steep;
+        p = key < low ? none : p;
+        ds = key < low ? none : ds;
+        store(s + j * L + l, key > high ? none : p);
+        store(dp + j * L + l, key > high ? none : ds);
+      }
+    }
+  }
+
   /// out [4, L] (+)= a [4, inner] b [inner, L], a's element (r, i) at a[r * row_stride + i * stride]. Always four rows:
   /// what is loaded is padded to them.
   template <int L, bool Add = false>
-  static void product(const float* a, int row_stride, int stride, const float* b, int inner, float* out) {
+  static void product(const float* a, int row_stride, int stride, const float* b, int inner, float* out,
+                      int b_stride = L, int out_stride = L) {
     constexpr int rows = 4, vectors = L / lane_count;
     Lanes acc[rows][vectors];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) acc[r][v] = Add ? cpu::load(out + r * L + v * lane_count) : Lanes{};
+      for (int v = 0; v < vectors; ++v) acc[r][v] = Add ? cpu::load(out + r * out_stride + v * lane_count) : Lanes{};
     for (int i = 0; i < inner; ++i) {
       Lanes column[vectors];
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) column[v] = cpu::load(b + i * L + v * lane_count);
+      for (int v = 0; v < vectors; ++v) column[v] = cpu::load(b + i * b_stride + v * lane_count);
 #pragma GCC unroll 8
       for (int r = 0; r < rows; ++r) {
         const Lanes factor = broadcast(a[r * row_stride + i * stride]);
@@ -151,7 +211,7 @@ private:
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) store(out + r * L + v * lane_count, acc[r][v]);
+      for (int v = 0; v < vectors; ++v) store(out + r * out_stride + v * lane_count, acc[r][v]);
   }
 };
 

@@ -3,7 +3,7 @@
 // lanes; fma is spelled out where a compiler could join a product and a sum in one place and not in another.
 #pragma once
 
-#include <grist/backends/attention_kernel.hpp>
+#include <grist/backends/attention_backward_kernel.hpp>
 
 namespace grist::portable {
 
@@ -99,6 +99,57 @@ struct Tile {
       float value = o[c * L + l] * correction[l];
       for (int j = 0; j < count; ++j) value = Kokkos::fma(v[j * channels + c], p[j * L + l], value);
       o[c * L + l] = value;
+    });
+  }
+
+  /// Of scores s and of dp = v dout, both [count, L] for the keys first_key ...: s = p = e^(s - lse), with soft cap,
+  /// slopes and masks; dp = ds, the gradient of the scores before them.
+  template <int L, class Team>
+  KOKKOS_INLINE_FUNCTION static void score_gradients(const Team& team, float* s, float* dp, int count, int first_key,
+                                                     const attention_kernel::LaneFacts& facts, float softcap) {
+    for_elements<L>(team, count, [&](int j, int l) {
+      const float key = static_cast<float>(first_key + j);
+      const bool hidden = key < facts.low[l] || key > facts.high[l];
+      float value = s[j * L + l], steep = 1;
+      if (softcap > 0) {
+        const float capped = Kokkos::tanh(value / softcap);
+        value = softcap * capped;
+        steep = Kokkos::fma(-capped, capped, 1.0F);
+      }
+      value = Kokkos::fma(facts.slope[l], key - facts.position[l], value) - facts.lse[l];
+      const float p = Kokkos::exp(value > 0 ? 0.0F : value);  // above 0 by rounding alone
+      s[j * L + l] = hidden ? 0.0F : p;
+      dp[j * L + l] = hidden ? 0.0F : p * (dp[j * L + l] - facts.row_sum[l]) * steep;
+    });
+  }
+
+  /// to [channels, L] = from [L, channels].
+  template <int L, class Team>
+  KOKKOS_INLINE_FUNCTION static void transpose(const Team& team, const float* from, int channels, float* to) {
+    for_elements<L>(team, channels, [&](int c, int l) { to[c * L + l] = from[l * channels + c]; });
+  }
+
+  /// to [count, channels] += s [count, L] from [rows, channels], rows <= L.
+  template <int L, class Team>
+  KOKKOS_INLINE_FUNCTION static void add_rows(const Team& team, const float* s, int count, int rows, const float* from,
+                                              int channels, float* to) {
+    Kokkos::parallel_for(Kokkos::TeamVectorRange(team, count * channels), [&](int i) {
+      const int j = i / channels, c = i % channels;
+      float value = to[i];
+      for (int l = 0; l < rows; ++l) value = Kokkos::fma(s[j * L + l], from[l * channels + c], value);
+      to[i] = value;
+    });
+    team.team_barrier();
+  }
+
+  /// to [channels, L] += k [count, channels]^T s [count, L].
+  template <int L, class Team>
+  KOKKOS_INLINE_FUNCTION static void add_columns(const Team& team, const float* k, int channels, int count,
+                                                 const float* s, float* to) {
+    for_elements<L>(team, channels, [&](int c, int l) {
+      float value = to[c * L + l];
+      for (int j = 0; j < count; ++j) value = Kokkos::fma(k[j * channels + c], s[j * L + l], value);
+      to[c * L + l] = value;
     });
   }
 

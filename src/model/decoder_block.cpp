@@ -134,9 +134,11 @@ void expert_mlp(const BlockContext& c, const Block& block, const MlpBuffers<X>& 
   layers::sort_by_expert(exec, as_const(e.choices), e.offsets, e.token_of, e.row_of);
   layers::dispatch(exec, normed, as_const(e.token_of), b.normed);
   const View1<const int> offsets(e.offsets.data() + shard.experts.begin, shard.experts.size() + 1);
-  c.products.grouped(exec, as_const(b.normed), offsets, w.gate_up, b.gate_up);
+  c.products.grouped(exec, as_const(b.normed), offsets, w.gate_up, b.gate_up, as_const(e.token_of));
   activate(c, mlp, b);
-  const auto down = [&](View2<const X> in, View2<float> out) { c.products.grouped(exec, in, offsets, w.down, out); };
+  const auto down = [&](View2<const X> in, View2<float> out) {
+    c.products.grouped(exec, in, offsets, w.down, out, as_const(e.token_of));
+  };
   if (shard.experts.size() == mlp.experts) {
     row_parallel(exec, c.tp, block.down, b.down, as_const(b.activated), down, e.rows);
   } else {

@@ -40,13 +40,14 @@ struct ProductsOf : testing::Test {
 
   /// What y held before is 7 everywhere.
   static std::vector<float> grouped(Products& products, const std::vector<float>& x, const std::vector<int>& offsets,
-                                    const Weight& w) {
+                                    const Weight& w, const std::vector<int>& token_of = {}) {
     const auto device_x = on_device<T>(x);
     const auto device_offsets = on_device<int>(offsets);
     const Index tokens = static_cast<Index>(x.size()) / w.columns;
     const auto y = on_device<Y>(std::vector<float>(static_cast<std::size_t>(tokens * w.rows), 7));
+    const auto device_token_of = on_device<int>(token_of);
     products.grouped(Exec(), as_const(device_x.view(tokens, w.columns)), as_const(device_offsets.view()), w,
-                     y.view(tokens, w.rows));
+                     y.view(tokens, w.rows), as_const(device_token_of.view()));
     return on_host(y);
   }
 };
@@ -136,6 +137,56 @@ TYPED_TEST(ProductsOf, ExpertsMultiplyTheirOwnRows) {
       }
     }
   }
+}
+
+// Rows of the first three tokens are few, the others many: of an expert none, one, two or all.
+TYPED_TEST(ProductsOf, ExpertsMultiplyManyRowsByTheProviderWithTheBitsOfEachAlone) {
+  using T = TypeParam::T;
+  constexpr Index experts = 4, columns = 96;
+  const StoredRows gate(format_of(dtype_of<T>), experts * 33, columns, "gate"),
+      up(format_of(dtype_of<T>), experts * 5, columns, "up");
+  Weight w(columns, experts);
+  w.add({gate.format, 33, gate.memory.data()});
+  w.add({up.format, 5, up.memory.data()});
+  const std::vector<int> offsets{0, 6, 7, 8, 20}, token_of{0, 2, 3, 7, 8, 9, 1, 5, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+  const auto x = stored<T>(normals("x", 20 * columns));
+  for (const auto name : gemm_providers()) {
+    Products products(name);
+    products.serve(3);
+    const auto by_kernel = this->grouped(products, x, offsets, w), y = this->grouped(products, x, offsets, w, token_of);
+    std::vector<Expected> expected;
+    for (const float value : by_kernel)
+      expected.push_back({value, 4 * columns * float_rounding + 2 * rounding<typename TypeParam::Y> * std::abs(value)});
+    EXPECT_LE(worst_error(y, expected), 1) << name;
+    for (std::size_t e = 0; e < experts; ++e) {
+      for (auto row = static_cast<std::size_t>(offsets[e]); row < static_cast<std::size_t>(offsets[e + 1]); ++row) {
+        std::vector<int> own(experts + 1, 0);
+        std::fill(own.begin() + static_cast<Index>(e) + 1, own.end(), 1);
+        const auto first = x.begin() + static_cast<Index>(row) * columns;
+        const auto alone = this->grouped(products, {first, first + columns}, own, w, {token_of[row]});
+        const std::span<const float> together(y.data() + row * 38, 38);
+        EXPECT_TRUE(std::ranges::equal(alone, together)) << name << ", row " << row << " of expert " << e;
+        if (token_of[row] < 3) {
+          EXPECT_TRUE(std::ranges::equal(together, std::span(by_kernel).subspan(row * 38, 38))) << name << ", row " << row;
+        }
+      }
+    }
+  }
+}
+
+TEST(ProductsGrouped, GiveTheProviderTheRowsOfManyAlone) {
+  if (!host_reaches_memory) GTEST_SKIP() << "the host does not read offsets";
+  std::vector<Index> rows;
+  Products products(std::make_unique<Asked>(rows));
+  products.serve(3);
+  const StoredRows stored(Format::f32, 2 * 4, 8);
+  Weight w(8, 2);
+  w.add({Format::f32, 4, stored.memory.data()});
+  const auto x = on_device<float>(normals("x", 6 * 8));
+  const auto offsets = on_device<int>(std::vector<int>{0, 4, 6}), token_of = on_device<int>(std::vector<int>{0, 1, 3, 4, 0, 9});
+  const Buffer<float> y("y", 6 * 4);
+  products.grouped(Exec(), as_const(x.view(6, 8)), as_const(offsets.view()), w, y.view(6, 4), as_const(token_of.view()));
+  EXPECT_EQ(rows, (std::vector<Index>{2, 2})) << "two rows, and one twice";
 }
 
 // Pages that nobody may read: an expert without rows is not touched.

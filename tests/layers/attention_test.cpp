@@ -123,6 +123,11 @@ TYPED_TEST(Attention, OfTheBatchsOwnRowsIsThatOfPages) {
   }
 }
 
+// A head of one channel is padded to four, and so many columns has the batch.
+TYPED_TEST(Attention, OfRowsAsWideAsAPaddedHeadIsItsFormula) {
+  this->judge(Packed<TypeParam>(config(2, 1, 1), prompts), {.paged = false});
+}
+
 TYPED_TEST(Attention, RoundsToItsStorageType) {
   const Packed<TypeParam> packed(config(4, 2, 16), mixed);
   expect_rounded_to<TypeParam>(packed.run({.cache = dtype_of<TypeParam>}), packed.expected());

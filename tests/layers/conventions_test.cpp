@@ -62,12 +62,14 @@ struct Memory {
       offsets{"offsets", hidden + 1};
   Buffer<T> rows{"rows", 2 * tokens * hidden};
   Buffer<float> outputs = on_device<float>(normals("outputs", 2 * tokens * hidden));
-  Buffer<float> scratch;
+  Buffer<float> scratch, backward_scratch;
+  Buffer<T> dqkv = Buffer<T>("dqkv", tokens * 2 * hidden), drows = Buffer<T>("drows", 2 * tokens * hidden);
   Buffer<AttentionItem> items = Buffer<AttentionItem>("items", 2);
 
   Memory() {
     const AttentionConfig config{.heads = 4, .kv_heads = 2, .head_dim = 8};
     scratch = Buffer<float>("scratch", attention_scratch(config, {tokens, 1, tokens}));
+    backward_scratch = Buffer<float>("scratch", attention_backward_scratch(config, {tokens, 1, tokens}));
     const std::vector<AttentionItem> both{{0, 0, 0, 1, -1}, {0, 0, 0, 1, 0}};
     Kokkos::deep_copy(items.view(), HostView<const AttentionItem>(both.data(), both.size()));
   }
@@ -141,6 +143,17 @@ std::vector<Call> calls(const Memory<T>& m) {
          layers::combine(e, as_const(m.outputs.view(2 * tokens, hidden)), as_const(row_of), as_const(weights),
                          m.y.view(tokens, hidden));
          layers::add_shared(e, x, as_const(View1<float>(m.more.data(), tokens)), m.y.view(tokens, hidden));
+         const auto dlogits = m.y.view(tokens, hidden);
+         const auto drows = m.drows.view(2 * tokens, hidden);
+         const auto sums = View2<float>(m.outputs.data(), 2, hidden);
+         layers::choose_experts_backward(e, x, true, as_const(choices), as_const(weights), as_const(weights), dlogits);
+         layers::dispatch_backward(e, as_const(drows), as_const(row_of), b);
+         layers::combine_backward(e, as_const(m.outputs.view(2 * tokens, hidden)), as_const(row_of), as_const(weights),
+                                  x, drows, weights);
+         layers::add_shared_backward(e, x, as_const(View1<float>(m.more.data(), tokens)), x, b,
+                                     View1<float>(m.more.data() + tokens, tokens));
+         layers::load_balancing_sums(e, x, as_const(choices), {}, m.backward_scratch.view(), sums);
+         layers::load_balancing_backward(e, x, {}, as_const(sums), 2, 1, dlogits);
        }},
       {"cross_entropy", [=, &m](const Exec& e) {
          const auto highest = View1<float>(m.more.data(), tokens);
@@ -152,6 +165,14 @@ std::vector<Call> calls(const Memory<T>& m) {
       {"attention", [=, &m](const Exec& e) { layers::attention(e, config, a, kv, merged, m.scratch.view(), b); }},
       {"attention", [=, &m](const Exec& e) { layers::attention_plain(e, config, a, kv, whole, m.scratch.view(), b); }},
       {"attention", [=, &m](const Exec& e) { layers::attention_plain(e, config, a, kv, merged, m.scratch.view(), b); }},
+      {"attention", [=, &m](const Exec& e) {
+         const auto run = [&](auto&& backward) {
+           backward(e, config, as_const(m.a.view(tokens, 2 * hidden)), a, as_const(m.y.view(4, tokens)), a,
+                    as_const(m.begin.view()), m.backward_scratch.view(), m.dqkv.view(tokens, 2 * hidden));
+         };
+         run(layers::attention_backward<T>);
+         run(layers::attention_backward_plain<T>);
+       }},
   };
 }
 
