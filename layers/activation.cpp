@@ -1,40 +1,41 @@
 #include <grist/layers/activation.hpp>
 
 #include <grist/core/errors.hpp>
-#include <grist/core/exponential.hpp>
+#include <grist/core/exp_negative.hpp>
 
 namespace grist::layers {
 namespace {
 
 using Team = Kokkos::TeamPolicy<Exec>;
 
-template <Activation Kind>
-KOKKOS_INLINE_FUNCTION float activated(float x) {
-  if constexpr (Kind == Activation::silu) return x / (1.0F + Kokkos::exp(-x));
-  if constexpr (Kind == Activation::gelu) return 0.5F * x * (1.0F + Kokkos::erf(x * 0.70710678F));
-  if constexpr (Kind == Activation::gelu_tanh)
-    return 0.5F * x * (1.0F + Kokkos::tanh(0.79788456F * (x + 0.044715F * x * x * x)));
-  if constexpr (Kind == Activation::relu) return x < 0.0F ? 0.0F : x;  // NaN stays NaN
-  if constexpr (Kind == Activation::quick_gelu) return x / (1.0F + Kokkos::exp(-1.702F * x));
-}
-
 /// f(x) and f'(x).
 struct ValueAndSlope {
   float value, slope;
 };
 
-/// 1 / (1 + e^-x)
-KOKKOS_INLINE_FUNCTION float sigmoid(float x) { return 1.0F / (1.0F + exponential(-x)); }
+/// 1 / (1 + e^-x), which is e^x / (1 + e^x).
+KOKKOS_INLINE_FUNCTION float sigmoid(float x) {
+  const float e = exp_negative(-Kokkos::fabs(x));
+  return (x < 0.0F ? e : 1.0F) / (1.0F + e);
+}
 
 template <Activation Kind>
-KOKKOS_INLINE_FUNCTION ValueAndSlope activated_with_slope(float x) {
+KOKKOS_INLINE_FUNCTION ValueAndSlope activated(float x) {
   if constexpr (Kind == Activation::silu || Kind == Activation::quick_gelu) {
     constexpr float steepness = Kind == Activation::silu ? 1.0F : 1.702F;
     const float s = sigmoid(steepness * x);
     return {x * s, s * (1.0F + steepness * x * (1.0F - s))};
   } else if constexpr (Kind == Activation::gelu) {
-    const float below = 0.5F * (1.0F + Kokkos::erf(x * 0.70710678F));
-    return {x * below, below + x * 0.39894228F * exponential(-0.5F * x * x)};
+    // (1 + erf(x / sqrt(2))) / 2, to 1e-7: Abramowitz and Stegun 7.1.26, which takes the e that the slope takes too.
+    const float e = exp_negative(-0.5F * x * x), t = 1.0F / (1.0F + 0.3275911F * 0.70710678F * Kokkos::fabs(x));
+    float tail = 1.061405429F;
+    tail = tail * t - 1.453152027F;
+    tail = tail * t + 1.421413741F;
+    tail = tail * t - 0.284496736F;
+    tail = tail * t + 0.254829592F;
+    tail = 0.5F * tail * t * e;
+    const float below = x < 0.0F ? tail : 1.0F - tail;
+    return {x * below, below + x * 0.39894228F * e};
   } else if constexpr (Kind == Activation::gelu_tanh) {  // (1 + tanh(u)) / 2 = sigmoid(2 u)
     const float s = sigmoid(2 * 0.79788456F * (x + 0.044715F * x * x * x));
     return {x * s, s + x * s * (1.0F - s) * 2 * 0.79788456F * (1.0F + 3 * 0.044715F * x * x)};
@@ -59,7 +60,7 @@ void run(const Exec& exec, const char* label, View2<const X> x, View2<X> y) {
         X* const to = &y(t, 0);
         Kokkos::parallel_for(Kokkos::TeamVectorRange(team, first, first + piece < width ? first + piece : width),
                              [&](Index c) {
-                               const float value = activated<Kind>(static_cast<float>(from[c]));
+                               const float value = activated<Kind>(static_cast<float>(from[c])).value;
                                to[c] = X(gated ? value * static_cast<float>(from[width + c]) : value);
                              });
       });
@@ -81,14 +82,14 @@ void run_backward(const Exec& exec, const char* label, View2<const X> x, View2<c
         X* const to = &dx(t, 0);
         if (gated) {
           Kokkos::parallel_for(Kokkos::TeamVectorRange(team, first, last), [&](Index c) {
-            const auto [value, slope] = activated_with_slope<Kind>(static_cast<float>(from[c]));
+            const auto [value, slope] = activated<Kind>(static_cast<float>(from[c]));
             const float gradient = static_cast<float>(from_y[c]), up = static_cast<float>(from[width + c]);
             to[c] = X(slope * up * gradient);
             to[width + c] = X(value * gradient);
           });
         } else {
           Kokkos::parallel_for(Kokkos::TeamVectorRange(team, first, last), [&](Index c) {
-            to[c] = X(activated_with_slope<Kind>(static_cast<float>(from[c])).slope * static_cast<float>(from_y[c]));
+            to[c] = X(activated<Kind>(static_cast<float>(from[c])).slope * static_cast<float>(from_y[c]));
           });
         }
       });

@@ -1,7 +1,7 @@
 #include <grist/layers/cross_entropy.hpp>
 
 #include <grist/core/errors.hpp>
-#include <grist/core/exponential.hpp>
+#include <grist/core/exp_negative.hpp>
 #include <grist/layers/sums.hpp>
 
 namespace grist::layers {
@@ -47,7 +47,7 @@ void cross_entropy_sums(const Exec& exec, View2<const float> logits, View1<const
         const float* const row = logits.data() + t * columns;
         const float most = highest(t);
         const bool masked = targets(t) < 0, first_rank = first_column == 0 && columns > 0;
-        const float sum = masked ? 0.0F : row_sum(team, columns, [&](int i) { return exponential(row[i] - most); });
+        const float sum = masked ? 0.0F : row_sum(team, columns, [&](int i) { return exp_negative(row[i] - most); });
         Kokkos::single(Kokkos::PerTeam(team), [&] {
           const Index column = targets(t) - first_column;
           // One rank alone makes a masked nll log(1) + highest - highest.
@@ -81,7 +81,7 @@ void cross_entropy_backward(const Exec& exec, View2<const float> logits, View1<c
         }
         const float most = highest(t), factor = 1.0F / sums(t), times = scale(t);
         Kokkos::parallel_for(Kokkos::TeamVectorRange(team, columns), [&](Index i) {
-          to[i] = X((exponential(from[i] - most) * factor - (i == target ? 1.0F : 0.0F)) * times);
+          to[i] = X((exp_negative(from[i] - most) * factor - (i == target ? 1.0F : 0.0F)) * times);
         });
       });
 }

@@ -7,11 +7,11 @@
 
 namespace grist {
 
-/// To 2 units in the last place. Below -87 it is 0, above 88 it is e^88; NaN stays NaN. Cephes' expf: 2^n times a
-/// polynomial of the rest.
-KOKKOS_INLINE_FUNCTION float exponential(float x) {
+/// e^x for x <= 0, to 2 units in the last place; below -87 it is e^-87; NaN stays NaN. Cephes' expf: 2^n times a
+/// polynomial of the rest. One selection and no branch: floating-point work under a branch is not made vector code.
+KOKKOS_INLINE_FUNCTION float exp_negative(float x) {
   constexpr float log2_e = 1.44269504F, ln2_high = 0.693359375F, ln2_low = -2.12194440e-4F;
-  const float inside = x < -87.0F ? -87.0F : x > 88.0F ? 88.0F : x;
+  const float inside = x < -87.0F ? -87.0F : x;
   const float shifted = inside * log2_e + 0x1.8p23F;  // its low bits are n, rounded
   const float n = shifted - 0x1.8p23F;
   const float r = (inside - n * ln2_high) - n * ln2_low;
@@ -23,8 +23,7 @@ KOKKOS_INLINE_FUNCTION float exponential(float x) {
   p = p * r + 5.0000001201e-1F;
   p = p * r * r + r + 1.0F;
   const std::uint32_t exponent = (Kokkos::bit_cast<std::uint32_t>(shifted) + 127U - 0x4B400000U) << 23;
-  const float result = p * Kokkos::bit_cast<float>(exponent);
-  return x < -87.0F ? 0.0F : result;
+  return p * Kokkos::bit_cast<float>(exponent);
 }
 
 }  // namespace grist
