@@ -7,11 +7,11 @@
 
 namespace grist {
 
-/// e^x for x <= 0, to 2 units in the last place; below -87 it is e^-87; NaN stays NaN. Cephes' expf: 2^n times a
-/// polynomial of the rest. One selection and no branch: floating-point work under a branch is not made vector code.
+/// e^x for x <= 0, to one unit in the last place; 0 below -87.7; NaN stays NaN. Cephes' expf: 2^n times a polynomial of
+/// the rest. One selection and no branch: floating-point work under a branch is not made vector code.
 KOKKOS_INLINE_FUNCTION float exp_negative(float x) {
   constexpr float log2_e = 1.44269504F, ln2_high = 0.693359375F, ln2_low = -2.12194440e-4F;
-  const float inside = x < -87.0F ? -87.0F : x;
+  const float inside = x < -88.0F ? -88.0F : x;       // n = -127, as an exponent, is that of 0
   const float shifted = inside * log2_e + 0x1.8p23F;  // its low bits are n, rounded
   const float n = shifted - 0x1.8p23F;
   const float r = (inside - n * ln2_high) - n * ln2_low;
