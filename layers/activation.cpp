@@ -166,10 +166,10 @@ void gated_activation_backward(const Exec& exec, Activation kind, View2<const X>
   });
 }
 
-#define GRIST_INSTANTIATE(X)                                                                                 \
-  template void activation(const Exec&, Activation, View2<const X>, View2<X>);                               \
-  template void gated_activation(const Exec&, Activation, View2<const X>, View2<X>);                         \
-  template void activation_backward(const Exec&, Activation, View2<const X>, View2<const X>, View2<X>);      \
+#define GRIST_INSTANTIATE(X)                                                                            \
+  template void activation(const Exec&, Activation, View2<const X>, View2<X>);                          \
+  template void gated_activation(const Exec&, Activation, View2<const X>, View2<X>);                    \
+  template void activation_backward(const Exec&, Activation, View2<const X>, View2<const X>, View2<X>); \
   template void gated_activation_backward(const Exec&, Activation, View2<const X>, View2<const X>, View2<X>);
 GRIST_INSTANTIATE(float)
 GRIST_INSTANTIATE(bf16)

@@ -52,9 +52,7 @@ void cross_entropy_sums(const Exec& exec, View2<const float> logits, View1<const
           const Index column = targets(t) - first_column;
           // One rank alone makes a masked nll log(1) + highest - highest.
           sums(t) = masked && first_rank ? 1.0F : sum;
-          target_logits(t) = masked                            ? (first_rank ? most : 0.0F)
-                             : column >= 0 && column < columns ? row[column]
-                                                               : 0.0F;
+          target_logits(t) = masked ? (first_rank ? most : 0.0F) : column >= 0 && column < columns ? row[column] : 0.0F;
         });
       });
 }

@@ -6,7 +6,8 @@
 //   forward : cross_entropy_highest reads logits, writes highest (max over tp);
 //             cross_entropy_sums reads logits, targets, highest, writes sums and target_logits (sum over tp);
 //             then nll = log(sums) + highest - target_logits
-//   backward: reads logits, targets, highest and sums (both as reduced over tp), scale; writes dlogits [tokens, columns]
+//   backward: reads logits, targets, highest and sums (both as reduced over tp), scale; writes dlogits [tokens,
+//             columns]
 //   parallel: each rank has dlogits of its columns: nothing to sum
 // Throws ShapeError. Enqueues on exec; no fence, no allocation. The sums are in a fixed order.
 #pragma once

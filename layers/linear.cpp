@@ -105,7 +105,7 @@ template void linear(const Exec&, Products&, View2<const float>, const Weight&, 
 template void linear(const Exec&, Products&, View2<const bf16>, const Weight&, View1<const float>, View2<bf16>);
 template void linear(const Exec&, Products&, View2<const bf16>, const Weight&, View1<const float>, View2<float>);
 
-#define GRIST_INSTANTIATE(X, D)                                                                                    \
+#define GRIST_INSTANTIATE(X, D)                                                                                  \
   template void linear_backward(const Exec&, Products&, View2<const X>, const Weight&, View2<const X>, View2<D>, \
                                 View2<float>);
 GRIST_INSTANTIATE(float, float)

@@ -202,9 +202,10 @@ void rms_norm_heads_backward(const Exec& exec, View2<const X> x, Index first_col
   const Index tokens = x.extent(0), chunks = chunks_of(tokens), last = first_column + Index{heads} * size;
   if (first_column < 0 || heads < 1 || last > static_cast<Index>(x.extent(1)) ||
       last > static_cast<Index>(dx.extent(1)) || dx.extent(0) != x.extent(0) || dw.extent(0) != w.extent(0))
-    throw ShapeError("rms_norm_heads_backward: {} heads of {} from column {} on in x [{}, {}] do not give dx [{}, {}], "
-                     "dw [{}]",
-                     heads, size, first_column, x.extent(0), x.extent(1), dx.extent(0), dx.extent(1), dw.extent(0));
+    throw ShapeError(
+        "rms_norm_heads_backward: {} heads of {} from column {} on in x [{}, {}] do not give dx [{}, {}], "
+        "dw [{}]",
+        heads, size, first_column, x.extent(0), x.extent(1), dx.extent(0), dx.extent(1), dw.extent(0));
   check_scratch("rms_norm_heads_backward", scratch, tokens, size);
   const View2<float> partial(scratch.data(), chunks, size);
   Kokkos::parallel_for(
@@ -277,13 +278,13 @@ template void rms_norm_heads(const Exec&, Index, int, View1<const float>, float,
 template void no_norm(const Exec&, View2<const float>, View2<float>);
 template void no_norm(const Exec&, View2<const float>, View2<bf16>);
 
-#define GRIST_INSTANTIATE(Y)                                                                                          \
-  template void rms_norm_backward(const Exec&, View2<const float>, View1<const float>, float, View2<const Y>,         \
-                                  View1<float>, View2<float>, View1<float>);                                          \
-  template void rms_norm_heads_backward(const Exec&, View2<const Y>, Index, int, View1<const float>, float,           \
-                                        View1<float>, View2<Y>, View1<float>);                                        \
-  template void layer_norm_backward(const Exec&, View2<const float>, View1<const float>, float, View2<const Y>,       \
-                                    View1<float>, View2<float>, View1<float>, View1<float>);                          \
+#define GRIST_INSTANTIATE(Y)                                                                                    \
+  template void rms_norm_backward(const Exec&, View2<const float>, View1<const float>, float, View2<const Y>,   \
+                                  View1<float>, View2<float>, View1<float>);                                    \
+  template void rms_norm_heads_backward(const Exec&, View2<const Y>, Index, int, View1<const float>, float,     \
+                                        View1<float>, View2<Y>, View1<float>);                                  \
+  template void layer_norm_backward(const Exec&, View2<const float>, View1<const float>, float, View2<const Y>, \
+                                    View1<float>, View2<float>, View1<float>, View1<float>);                    \
   template void no_norm_backward(const Exec&, View2<const Y>, View2<float>);
 GRIST_INSTANTIATE(float)
 GRIST_INSTANTIATE(bf16)

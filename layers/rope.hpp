@@ -38,7 +38,6 @@ template <class X>
 void rope(const Exec& exec, View2<const float> cos_sin, RopePairs pairs, int heads, int head_dim, View2<X> x);
 
 template <class X>
-void rope_backward(const Exec& exec, View2<const float> cos_sin, RopePairs pairs, int heads, int head_dim,
-                   View2<X> dx);
+void rope_backward(const Exec& exec, View2<const float> cos_sin, RopePairs pairs, int heads, int head_dim, View2<X> dx);
 
 }  // namespace grist::layers

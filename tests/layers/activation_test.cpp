@@ -113,7 +113,6 @@ TEST(ActivationShapes, ThatDisagreeAreNamed) {
   }
 }
 
-
 /// dx, or d_gate_up.
 template <class T>
 std::vector<float> backward(Activation kind, const std::vector<float>& x, const std::vector<float>& dy, Index tokens) {
@@ -134,9 +133,9 @@ TYPED_TEST(Activations, HaveTheGradientsOfPyTorch) {
     const auto kind = *layers::activation_of(c.at("kind").get<std::string>());
     const auto dy = floats_of(c, "dy");
     const Index tokens = c.at("tokens");
-    EXPECT_LE(worst_error(backward<TypeParam>(kind, floats_of(c, "x"), dy, tokens),
-                          gradient<TypeParam>(floats_of(c, "dx"))),
-              1);
+    EXPECT_LE(
+        worst_error(backward<TypeParam>(kind, floats_of(c, "x"), dy, tokens), gradient<TypeParam>(floats_of(c, "dx"))),
+        1);
     EXPECT_LE(worst_error(backward<TypeParam>(kind, floats_of(c, "gate_up"), dy, tokens),
                           gradient<TypeParam>(floats_of(c, "d_gate_up"))),
               1);

@@ -114,7 +114,6 @@ TEST(CrossEntropy, TheTargetIsTakenByItsOwnerAlone) {
   EXPECT_EQ(Shard(logits, 1, 2, 2).sums({4}, {2}).target_logits[0], 3);
 }
 
-
 /// dlogits of all columns, each shard's by itself.
 template <class T>
 std::vector<float> backward(const std::vector<float>& logits, const std::vector<int>& of_tokens,
@@ -168,7 +167,8 @@ TYPED_TEST(CrossEntropyBackward, IsWhatPyTorchGivesWithMaskedTargetsAndASoftCap)
       }
     }
     EXPECT_LE(worst_error(found, expected), 1);
-    EXPECT_LE(worst_error(nll(logits, c.at("targets"), {vocabulary - 3, 3}), gradient<float>(floats_of(c, "nll"), 8)), 1);
+    EXPECT_LE(worst_error(nll(logits, c.at("targets"), {vocabulary - 3, 3}), gradient<float>(floats_of(c, "nll"), 8)),
+              1);
   }
 }
 
@@ -230,10 +230,9 @@ TEST(CrossEntropyShapes, ThatDisagreeAreNamed) {
                                              logits.view(2, 3));
             }),
             "cross_entropy_backward: logits [2, 3] do not go with a vector of 3 tokens");
-  EXPECT_EQ(message([&] {
-              layers::cross_entropy_backward(Exec(), x, as_const(some.view()), 0, v, v, v, logits.view(3, 2));
-            }),
-            "cross_entropy_backward: logits [2, 3] do not give dlogits [3, 2]");
+  EXPECT_EQ(
+      message([&] { layers::cross_entropy_backward(Exec(), x, as_const(some.view()), 0, v, v, v, logits.view(3, 2)); }),
+      "cross_entropy_backward: logits [2, 3] do not give dlogits [3, 2]");
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ const std::vector<int> ids{0, 22, 5, 5, 11, 12, 1};
 
 template <class T>
 struct Embedding : testing::Test {
-  const std::vector<float> w = stored<T>(normals("w", vocabulary * hidden));
+  const std::vector<float> w = stored<T>(normals("w", vocabulary* hidden));
 
   /// With the rows [first, first + rows) of the vocabulary.
   std::vector<float> run(Index first, Index rows) const {
@@ -84,7 +84,6 @@ TEST(EmbeddingFormats, RowsAreDecodedExactlyFromEveryFormat) {
   }
 }
 
-
 /// The tokens sorted by id, those of one id in ascending order.
 std::vector<int> sorted_by(const std::vector<int>& of_tokens) {
   std::vector<int> order(of_tokens.size());
@@ -124,8 +123,8 @@ TEST(EmbeddingBackward, OfASliceIsTheSliceOfTheWhole) {
   const auto dx = normals("dx", static_cast<Index>(ids.size()) * hidden);
   const auto whole = backward(ids, dx, 0, vocabulary);
   for (const auto& [first, rows] : std::vector<std::pair<Index, Index>>{{0, 12}, {12, 11}, {11, 1}, {5, 1}}) {
-    const auto slice = std::span(whole).subspan(static_cast<std::size_t>(first * hidden),
-                                                static_cast<std::size_t>(rows * hidden));
+    const auto slice =
+        std::span(whole).subspan(static_cast<std::size_t>(first * hidden), static_cast<std::size_t>(rows * hidden));
     EXPECT_TRUE(std::ranges::equal(backward(ids, dx, first, rows), slice)) << first;
   }
 }

@@ -104,7 +104,6 @@ TEST(LinearShapes, ABiasThatIsNotTheWeightsIsRefused) {
   }
 }
 
-
 /// dx, and what is added into dw and db.
 struct Gradients {
   std::vector<float> dx, dw, db;

@@ -128,7 +128,6 @@ TEST(RopeShapes, ThatDisagreeAreNamed) {
   }
 }
 
-
 layers::RopePairs pairs_of(const nlohmann::json& c) {
   return c.at("pairs") == "half_split" ? layers::RopePairs::half_split : layers::RopePairs::interleaved;
 }
