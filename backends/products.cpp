@@ -235,7 +235,8 @@ void Products::run(const Exec& exec, ConstMatrix a, Op op_a, ConstMatrix b, Op o
   }
   if (c.rows == 0 || c.columns == 0 || c.batches == 0) return;
   const Product product{a, op_a, b, op_b, beta, c};
-  if (gemm_->run(exec, product) || portable_->run(exec, product)) return;
+  // Libraries leave C as it is where there is nothing to sum.
+  if ((product.inner() > 0 && gemm_->run(exec, product)) || portable_->run(exec, product)) return;
   throw ShapeError("product: no provider multiplies {} by {} to {}", name_of(a.type), name_of(b.type), name_of(c.type));
 }
 

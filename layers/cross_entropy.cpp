@@ -1,20 +1,36 @@
 #include <grist/layers/cross_entropy.hpp>
 
+#include <grist/core/errors.hpp>
+#include <grist/core/exp_negative.hpp>
+#include <grist/layers/sums.hpp>
+
 namespace grist::layers {
+namespace {
 
 using Team = Kokkos::TeamPolicy<Exec>;
 
+template <class... Vectors>
+void check(const char* layer, View2<const float> logits, const Vectors&... of_tokens) {
+  const auto expect = [&](std::size_t found) {
+    if (found != logits.extent(0))
+      throw ShapeError("{}: logits [{}, {}] do not go with a vector of {} tokens", layer, logits.extent(0),
+                       logits.extent(1), found);
+  };
+  (expect(of_tokens.extent(0)), ...);
+}
+
+}  // namespace
+
 void cross_entropy_highest(const Exec& exec, View2<const float> logits, View1<float> highest) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::cross_entropy::forward");
-  const Index columns = logits.extent(1);
+  check("cross_entropy_highest", logits, highest);
+  const auto columns = static_cast<int>(logits.extent(1));
   Kokkos::parallel_for(
       "grist::cross_entropy::highest", Team(exec, static_cast<int>(logits.extent(0)), Kokkos::AUTO),
       KOKKOS_LAMBDA(const Team::member_type& team) {
         const Index t = team.league_rank();
-        float most = 0;
-        Kokkos::parallel_reduce(
-            Kokkos::TeamVectorRange(team, columns), [&](Index i, float& m) { m = Kokkos::fmax(m, logits(t, i)); },
-            Kokkos::Max<float>(most));
+        const float* const row = logits.data() + t * columns;
+        const float most = row_max(team, columns, [&](int i) { return row[i]; });
         Kokkos::single(Kokkos::PerTeam(team), [&] { highest(t) = most; });
       });
 }
@@ -22,21 +38,55 @@ void cross_entropy_highest(const Exec& exec, View2<const float> logits, View1<fl
 void cross_entropy_sums(const Exec& exec, View2<const float> logits, View1<const int> targets, Index first_column,
                         View1<const float> highest, View1<float> sums, View1<float> target_logits) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::cross_entropy::forward");
-  const Index columns = logits.extent(1);
+  check("cross_entropy_sums", logits, targets, highest, sums, target_logits);
+  const auto columns = static_cast<int>(logits.extent(1));
   Kokkos::parallel_for(
       "grist::cross_entropy::sums", Team(exec, static_cast<int>(logits.extent(0)), Kokkos::AUTO),
       KOKKOS_LAMBDA(const Team::member_type& team) {
         const Index t = team.league_rank();
-        float sum = 0;
-        Kokkos::parallel_reduce(
-            Kokkos::TeamVectorRange(team, columns),
-            [&](Index i, float& s) { s += Kokkos::exp(logits(t, i) - highest(t)); }, sum);
+        const float* const row = logits.data() + t * columns;
+        const float most = highest(t);
+        const bool masked = targets(t) < 0, first_rank = first_column == 0 && columns > 0;
+        const float sum = masked ? 0.0F : row_sum(team, columns, [&](int i) { return exp_negative(row[i] - most); });
         Kokkos::single(Kokkos::PerTeam(team), [&] {
           const Index column = targets(t) - first_column;
-          sums(t) = sum;
-          target_logits(t) = column >= 0 && column < columns ? logits(t, column) : 0.0F;
+          // One rank alone makes a masked nll log(1) + highest - highest.
+          sums(t) = masked && first_rank ? 1.0F : sum;
+          target_logits(t) = masked ? (first_rank ? most : 0.0F) : column >= 0 && column < columns ? row[column] : 0.0F;
         });
       });
 }
+
+template <class X>
+void cross_entropy_backward(const Exec& exec, View2<const float> logits, View1<const int> targets, Index first_column,
+                            View1<const float> highest, View1<const float> sums, View1<const float> scale,
+                            View2<X> dlogits) {
+  const auto region = Kokkos::Profiling::ScopedRegion("grist::cross_entropy::backward");
+  check("cross_entropy_backward", logits, targets, highest, sums, scale);
+  if (dlogits.extent(0) != logits.extent(0) || dlogits.extent(1) != logits.extent(1))
+    throw ShapeError("cross_entropy_backward: logits [{}, {}] do not give dlogits [{}, {}]", logits.extent(0),
+                     logits.extent(1), dlogits.extent(0), dlogits.extent(1));
+  const Index columns = logits.extent(1);
+  Kokkos::parallel_for(
+      "grist::cross_entropy::backward", Team(exec, static_cast<int>(logits.extent(0)), Kokkos::AUTO),
+      KOKKOS_LAMBDA(const Team::member_type& team) {
+        const Index t = team.league_rank(), target = targets(t) - first_column;
+        const float* const from = logits.data() + t * columns;
+        X* const to = dlogits.data() + t * columns;
+        if (targets(t) < 0) {
+          Kokkos::parallel_for(Kokkos::TeamVectorRange(team, columns), [&](Index i) { to[i] = X(0.0F); });
+          return;
+        }
+        const float most = highest(t), factor = 1.0F / sums(t), times = scale(t);
+        Kokkos::parallel_for(Kokkos::TeamVectorRange(team, columns), [&](Index i) {
+          to[i] = X((exp_negative(from[i] - most) * factor - (i == target ? 1.0F : 0.0F)) * times);
+        });
+      });
+}
+
+template void cross_entropy_backward(const Exec&, View2<const float>, View1<const int>, Index, View1<const float>,
+                                     View1<const float>, View1<const float>, View2<float>);
+template void cross_entropy_backward(const Exec&, View2<const float>, View1<const int>, Index, View1<const float>,
+                                     View1<const float>, View1<const float>, View2<bf16>);
 
 }  // namespace grist::layers

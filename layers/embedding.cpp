@@ -37,4 +37,32 @@ void embedding(const Exec& exec, View1<const int> ids, const Weight& w, Index fi
   });
 }
 
+void embedding_backward(const Exec& exec, View1<const int> ids, View1<const int> order, View2<const float> dx,
+                        Index first_row, View2<float> dw) {
+  const auto region = Kokkos::Profiling::ScopedRegion("grist::embedding::backward");
+  if (dx.extent(0) != ids.extent(0) || order.extent(0) != ids.extent(0) || dx.extent(1) != dw.extent(1)) {
+    throw ShapeError("embedding_backward: ids [{}], order [{}], dx [{}, {}] do not give dw [{}, {}]", ids.extent(0),
+                     order.extent(0), dx.extent(0), dx.extent(1), dw.extent(0), dw.extent(1));
+  }
+  constexpr Index piece = 128;  // columns of a team: threads share the tokens of a frequent id
+  const Index tokens = ids.extent(0), hidden = dx.extent(1), rows = dw.extent(0);
+  if (tokens == 0) return;
+  using Team = Kokkos::TeamPolicy<Exec>;
+  Kokkos::parallel_for(
+      "grist::embedding::backward", Team(exec, static_cast<int>((hidden + piece - 1) / piece * tokens), Kokkos::AUTO),
+      KOKKOS_LAMBDA(const Team::member_type& team) {
+        const Index begin = team.league_rank() % tokens, first = team.league_rank() / tokens * piece;
+        const Index last = first + piece < hidden ? first + piece : hidden;
+        const int id = ids(order(begin));
+        const Index row = id - first_row;
+        const bool starts_run = begin == 0 || ids(order(begin - 1)) != id;
+        if (!starts_run || row < 0 || row >= rows) return;
+        float* const to = &dw(row, 0);
+        for (Index k = begin; k < tokens && ids(order(k)) == id; ++k) {
+          const float* const from = &dx(order(k), 0);
+          Kokkos::parallel_for(Kokkos::TeamVectorRange(team, first, last), [&](Index c) { to[c] += from[c]; });
+        }
+      });
+}
+
 }  // namespace grist::layers

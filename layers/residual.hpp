@@ -1,6 +1,7 @@
 // Residual: x += y.
 //   x, y [tokens, hidden]
 //   forward : reads y    adds into x
+//   backward: none: the gradient of y is that of x
 //   parallel: nothing to sum
 // Enqueues on exec; no fence, no allocation.
 #pragma once

@@ -5,7 +5,9 @@
 //   cos_sin [tokens, rotary_dim]: cosines, then sines, both times the attention factor of yarn and longrope (else 1)
 //   x [tokens, width]: its first `heads` heads of head_dim columns are rotated, the columns after them left alone
 //   forward : rope_cos_sin once per batch and table reads positions, writes cos_sin; rope reads cos_sin, rotates x in
-//   place parallel: heads may be split over tp: nothing to sum
+//             place
+//   backward: reads cos_sin, rotates dx back in place (by the transposed matrix, whose factor is the same)
+//   parallel: heads may be split over tp: nothing to sum
 // Throws ShapeError. Enqueues on exec; no fence, no allocation.
 #pragma once
 
@@ -34,5 +36,8 @@ enum class RopePairs { half_split, interleaved };
 
 template <class X>
 void rope(const Exec& exec, View2<const float> cos_sin, RopePairs pairs, int heads, int head_dim, View2<X> x);
+
+template <class X>
+void rope_backward(const Exec& exec, View2<const float> cos_sin, RopePairs pairs, int heads, int head_dim, View2<X> dx);
 
 }  // namespace grist::layers

@@ -9,6 +9,7 @@
 #include <grist/layers/linear.hpp>
 #include <grist/layers/residual.hpp>
 #include <grist/layers/rope.hpp>
+#include <grist/layers/scale.hpp>
 #include <grist/model/decoder_block.hpp>
 #include <grist/model/model_buffers.hpp>
 #include <grist/model/model_parts.hpp>
@@ -37,17 +38,6 @@ void pick_rows(const Exec& exec, View2<const float> x, View1<const int> rows, Vi
 void number_rows(const Exec& exec, View1<int> rows) {
   Kokkos::parallel_for("grist::model::number_rows", Indices<Exec>(exec, 0, rows.extent(0)),
                        KOKKOS_LAMBDA(Index i) { rows(i) = static_cast<int>(i); });
-}
-
-void scale(const Exec& exec, float factor, View2<float> x) {
-  Kokkos::parallel_for(
-      "grist::model::scale", Indices<Exec>(exec, 0, x.size()), KOKKOS_LAMBDA(Index i) { x.data()[i] *= factor; });
-}
-
-/// cap tanh(x / cap), which stays within the cap (Gemma 2).
-void soft_cap(const Exec& exec, float cap, View2<float> x) {
-  Kokkos::parallel_for("grist::model::soft_cap", Indices<Exec>(exec, 0, x.size()),
-                       KOKKOS_LAMBDA(Index i) { x.data()[i] = cap * Kokkos::tanh(x.data()[i] / cap); });
 }
 
 /// A slope per head, as BLOOM has them for any number of heads (Press et al. 2022): powers of 2^(-8 / n) for the
@@ -203,7 +193,7 @@ private:
       layers::embedding(exec, batch_.ids(), weights().embedding, shard().vocabulary.begin, pass_.x);
       grid_.tp().all_reduce(exec, flat(pass_.x));
       // Rounded to the type of activations, as the reference does.
-      if (spec_.embedding_scale != 1) scale(exec, static_cast<float>(X(spec_.embedding_scale)), pass_.x);
+      if (spec_.embedding_scale != 1) layers::scale(exec, static_cast<float>(X(spec_.embedding_scale)), pass_.x);
     }
     if (spec_.learned_positions > 0) {
       layers::embedding(exec, batch_.positions(), weights().positions, 0, pass_.positions);
@@ -220,8 +210,8 @@ private:
     pick_rows(exec, as_const(pass_.x), rows, b.picked);
     norm(exec, spec_.final_norm, as_const(b.picked), weights().final_norm, weights().final_norm_bias, b.normed);
     layers::linear(exec, products_, as_const(b.normed), weights().head, vector_of(weights().head_bias), b.logits);
-    if (spec_.logit_scale != 1) scale(exec, spec_.logit_scale, b.logits);
-    if (spec_.logit_softcap != 0) soft_cap(exec, spec_.logit_softcap, b.logits);
+    if (spec_.logit_scale != 1) layers::scale(exec, spec_.logit_scale, b.logits);
+    if (spec_.logit_softcap != 0) layers::soft_cap(exec, spec_.logit_softcap, b.logits);
     return b;
   }
 

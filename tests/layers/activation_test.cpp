@@ -1,7 +1,9 @@
-// The activations, gated or not, against their formulas in double precision.
+// The activations, gated or not, against their formulas in double precision; their slopes against PyTorch and against
+// differences.
 #include <grist/core/errors.hpp>
 #include <grist/layers/activation.hpp>
 
+#include <layers/gradients.hpp>
 #include <support/views.hpp>
 
 #include <numbers>
@@ -108,6 +110,75 @@ TEST(ActivationShapes, ThatDisagreeAreNamed) {
     FAIL() << "no error";
   } catch (const ShapeError& error) {
     EXPECT_STREQ(error.what(), "gated_activation: gate_up [2, 3] does not give y [2, 3]: it holds gate and up");
+  }
+}
+
+/// dx, or d_gate_up.
+template <class T>
+std::vector<float> backward(Activation kind, const std::vector<float>& x, const std::vector<float>& dy, Index tokens) {
+  const Index width = static_cast<Index>(dy.size()) / tokens, wide = static_cast<Index>(x.size()) / tokens;
+  const auto device_x = on_device<T>(x), device_dy = on_device<T>(dy);
+  const Buffer<T> dx("dx", tokens * wide);
+  const auto from = as_const(device_x.view(tokens, wide)), from_y = as_const(device_dy.view(tokens, width));
+  if (wide == width)
+    layers::activation_backward(Exec(), kind, from, from_y, dx.view(tokens, wide));
+  else
+    layers::gated_activation_backward(Exec(), kind, from, from_y, dx.view(tokens, wide));
+  return on_host(dx);
+}
+
+TYPED_TEST(Activations, HaveTheGradientsOfPyTorch) {
+  for (const auto& c : gradient_cases("activation")) {
+    SCOPED_TRACE(c.at("kind").get<std::string>());
+    const auto kind = *layers::activation_of(c.at("kind").get<std::string>());
+    const auto dy = floats_of(c, "dy");
+    const Index tokens = c.at("tokens");
+    EXPECT_LE(
+        worst_error(backward<TypeParam>(kind, floats_of(c, "x"), dy, tokens), gradient<TypeParam>(floats_of(c, "dx"))),
+        1);
+    EXPECT_LE(worst_error(backward<TypeParam>(kind, floats_of(c, "gate_up"), dy, tokens),
+                          gradient<TypeParam>(floats_of(c, "d_gate_up"))),
+              1);
+  }
+}
+
+TEST(ActivationSlopes, AreTheDifferencesOfTheForward) {
+  const Index tokens = 3, width = 29;
+  const auto dy = normals("dy", tokens * width);
+  for (const auto kind : kinds) {
+    for (const bool gated : {false, true}) {
+      auto x = normals("x", tokens * width * (gated ? 2 : 1));
+      for (float& value : x) value += std::abs(value) < 0.05F ? 0.1F : 0;  // relu has no slope at 0
+      const auto loss = [&](const std::vector<float>& of_x) {
+        return inner_product(Activations<float>::run(kind, gated, of_x, tokens, width), dy);
+      };
+      // An error of 3e-6 in the loss over 2 h, and h^2 / 6 times a third derivative of about 5.
+      std::vector<Expected> expected;
+      for (const float d : central_differences(x, 0.01F, loss)) expected.push_back({d, 1e-3});
+      EXPECT_LE(worst_error(backward<float>(kind, x, dy, tokens), expected), 1) << static_cast<int>(kind);
+    }
+  }
+}
+
+TYPED_TEST(Activations, SlopesFarOutAreThoseOfTheLimitAndNaNStays) {
+  for (const auto kind : kinds) {
+    const auto found = backward<TypeParam>(kind, {-1e6F, 1e6F, std::nanf("")}, {3, 3, 3}, 1);
+    EXPECT_EQ(std::abs(found[0]), 0) << static_cast<int>(kind);
+    EXPECT_EQ(found[1], 3) << static_cast<int>(kind);
+    EXPECT_TRUE(kind == Activation::relu || std::isnan(found[2])) << static_cast<int>(kind);
+    EXPECT_TRUE(std::isnan(Activations<TypeParam>::run(kind, false, {std::nanf("")}, 1, 1)[0]));
+  }
+}
+
+TEST(ActivationBackwardShapes, ThatDisagreeAreNamed) {
+  const Buffer<float> x("x", 12);
+  const auto v = as_const(x.view(2, 3));
+  EXPECT_THROW(layers::activation_backward(Exec(), Activation::silu, v, v, x.view(3, 2)), ShapeError);
+  try {
+    layers::gated_activation_backward(Exec(), Activation::silu, as_const(x.view(2, 6)), v, x.view(2, 3));
+    FAIL() << "no error";
+  } catch (const ShapeError& error) {
+    EXPECT_STREQ(error.what(), "gated_activation_backward: gate_up [2, 6], dy [2, 3] do not give d_gate_up [2, 3]");
   }
 }
 

@@ -10,6 +10,7 @@
 #include <grist/layers/residual.hpp>
 #include <grist/layers/rope.hpp>
 #include <grist/layers/sample.hpp>
+#include <grist/layers/scale.hpp>
 
 #include <support/files.hpp>
 #include <support/tools_recorder.hpp>
@@ -45,10 +46,10 @@ Buffer<T> filled(const T& value, Index size) {
 /// Memory for one call of every layer.
 template <class T>
 struct Memory {
-  Buffer<float> x = on_device<float>(normals("x", tokens * hidden));
-  Buffer<float> y = on_device<float>(normals("y", tokens * hidden));
-  Buffer<T> a = on_device<T>(normals("a", tokens * 2 * hidden)), b = on_device<T>(normals("b", tokens * hidden));
-  Buffer<T> w = on_device<T>(normals("w", hidden * hidden));
+  Buffer<float> x = on_device<float>(normals("x", tokens* hidden));
+  Buffer<float> y = on_device<float>(normals("y", tokens* hidden));
+  Buffer<T> a = on_device<T>(normals("a", tokens * 2 * hidden)), b = on_device<T>(normals("b", tokens*hidden));
+  Buffer<T> w = on_device<T>(normals("w", hidden* hidden));
   Buffer<float> vector = on_device<float>(normals("vector", hidden)), more = on_device<float>(normals("more", hidden));
   Buffer<int> ids = on_device<int>(std::vector<int>{0, 1, 2, 3, 4, 5});
   Buffer<int> begin = on_device<int>(std::vector<int>{0, 6}), length = on_device<int>(std::vector<int>{6});
@@ -64,6 +65,7 @@ struct Memory {
   Buffer<float> outputs = on_device<float>(normals("outputs", 2 * tokens * hidden));
   Buffer<float> scratch, backward_scratch;
   Buffer<T> dqkv = Buffer<T>("dqkv", tokens * 2 * hidden), drows = Buffer<T>("drows", 2 * tokens * hidden);
+  Buffer<float> sums{"sums", layers::norm_backward_scratch(tokens, hidden)}, dw{"dw", hidden * hidden};
   Buffer<AttentionItem> items = Buffer<AttentionItem>("items", 2);
 
   Memory() {
@@ -89,6 +91,9 @@ std::vector<Call> calls(const Memory<T>& m) {
   const auto w = as_const(m.w.view(hidden, hidden));
   const auto bias = as_const(m.vector.view());
   const auto ids = as_const(m.ids.view());
+  const auto dx = m.y.view(tokens, hidden);
+  const auto dw = m.dw.view(hidden, hidden);
+  const View1<float> d_norm(m.dw.data(), hidden), d_head(m.dw.data(), 8);
   // A whole tile, and one that is merged from the partial results of two chunks.
   const AttentionConfig config{.heads = 4, .kv_heads = 2, .head_dim = 8};
   const KvPages kv = layers::packed_kv(config, as_const(m.a.view(tokens, 2 * hidden)), as_const(m.begin.view()));
@@ -102,29 +107,57 @@ std::vector<Call> calls(const Memory<T>& m) {
     };
   };
   return {
-      {"norm", [=, &m](const Exec& e) {
+      {"norm",
+       [=, &m](const Exec& e) {
          layers::rms_norm(e, x, as_const(m.vector.view()), 1e-5F, b);
          layers::layer_norm(e, x, as_const(m.vector.view()), as_const(m.more.view()), 1e-5F, b);
          layers::rms_norm_heads(e, 0, 4, as_const(View1<float>(m.vector.data(), 8)), 1e-5F, b);
          layers::residual_rms_norm(e, x, m.y.view(tokens, hidden), as_const(m.vector.view()), 1e-5F, b);
          layers::no_norm(e, x, b);
        }},
+      {"norm",
+       [=, &m](const Exec& e) {
+         layers::rms_norm_backward(e, x, bias, 1e-5F, a, m.sums.view(), dx, d_norm);
+         layers::layer_norm_backward(e, x, bias, 1e-5F, a, m.sums.view(), dx, d_norm, d_norm);
+         layers::rms_norm_heads_backward(e, a, 0, 4, as_const(View1<float>(m.vector.data(), 8)), 1e-5F, m.sums.view(),
+                                         b, d_head);
+         layers::no_norm_backward(e, a, dx);
+       }},
       {"embedding", [=, &m](const Exec& e) { layers::embedding(e, ids, w, 0, m.y.view(tokens, hidden)); }},
       {"embedding",
        [=, &m](const Exec& e) { layers::embedding(e, ids, m.stored.weight(), 0, m.y.view(tokens, hidden)); }},
+      {"embedding", [=](const Exec& e) { layers::embedding_backward(e, ids, ids, x, 0, dw); }},
       {"linear", linear(tokens, w)},
       {"linear", linear(2, w)},
       {"linear", linear(2, m.stored.weight())},
-      {"rope", [=, &m](const Exec& e) {
+      {"linear",
+       [=, &m](const Exec& e) {
+         layers::linear_backward(e, *m.products, a, w, a, b, dw);
+         layers::bias_backward(e, a, m.sums.view(), d_norm);
+       }},
+      {"rope",
+       [=, &m](const Exec& e) {
          layers::rope_cos_sin(e, ids, ids, {as_const(View1<float>(m.vector.data(), 4))}, m.y.view(tokens, 8));
          layers::rope(e, as_const(m.y.view(tokens, 8)), layers::RopePairs::half_split, 4, 8, b);
+         layers::rope_backward(e, as_const(m.y.view(tokens, 8)), layers::RopePairs::half_split, 4, 8, b);
        }},
-      {"activation", [=, &m](const Exec& e) {
+      {"activation",
+       [=, &m](const Exec& e) {
          layers::gated_activation(e, layers::Activation::silu, as_const(m.a.view(tokens, 2 * hidden)), b);
          layers::activation(e, layers::Activation::gelu, a, b);
+         layers::activation_backward(e, layers::Activation::gelu, a, a, b);
+         layers::gated_activation_backward(e, layers::Activation::silu, as_const(m.a.view(tokens, 2 * hidden)), a,
+                                           m.rows.view(tokens, 2 * hidden));
        }},
       {"residual", [=, &m](const Exec& e) { layers::residual(e, x, m.y.view(tokens, hidden)); }},
-      {"sample", [=, &m](const Exec& e) {
+      {"scale",
+       [=](const Exec& e) {
+         layers::scale(e, 1.0F, b);
+         layers::soft_cap(e, 3.0F, dx);
+         layers::soft_cap_backward(e, 3.0F, x, b);
+       }},
+      {"sample",
+       [=, &m](const Exec& e) {
          const auto logits = m.y.view(tokens, hidden);
          layers::sample_penalize(e, as_const(m.penalties.view()), logits);
          layers::sample_highest(e, as_const(logits), 0, m.highest.view());
@@ -134,7 +167,8 @@ std::vector<Call> calls(const Memory<T>& m) {
          layers::sample_draw(e, as_const(logits), 0, as_const(m.highest.view()), as_const(m.draws.view()),
                              m.chosen.view());
        }},
-      {"experts", [=, &m](const Exec& e) {
+      {"experts",
+       [=, &m](const Exec& e) {
          const auto choices = m.choices.view(tokens, 2), row_of = m.row_of.view(tokens, 2);
          const auto weights = View2<float>(m.more.data(), tokens, 2);
          layers::choose_experts(e, x, true, choices, weights);
@@ -155,11 +189,13 @@ std::vector<Call> calls(const Memory<T>& m) {
          layers::load_balancing_sums(e, x, as_const(choices), {}, m.backward_scratch.view(), sums);
          layers::load_balancing_backward(e, x, {}, as_const(sums), 2, 1, dlogits);
        }},
-      {"cross_entropy", [=, &m](const Exec& e) {
+      {"cross_entropy",
+       [=, &m](const Exec& e) {
          const auto highest = View1<float>(m.more.data(), tokens);
          layers::cross_entropy_highest(e, x, highest);
          layers::cross_entropy_sums(e, x, ids, 0, as_const(highest), View1<float>(m.more.data() + tokens, tokens),
                                     View1<float>(m.more.data() + 2 * tokens, tokens));
+         layers::cross_entropy_backward(e, x, ids, 0, as_const(highest), as_const(highest), as_const(highest), b);
        }},
       {"attention", [=, &m](const Exec& e) { layers::attention(e, config, a, kv, whole, m.scratch.view(), b); }},
       {"attention", [=, &m](const Exec& e) { layers::attention(e, config, a, kv, merged, m.scratch.view(), b); }},

@@ -1,6 +1,7 @@
 // Cross entropy over a split vocabulary, put together as its contract says, against the formula in double precision.
 #include <grist/layers/cross_entropy.hpp>
 
+#include <layers/gradients.hpp>
 #include <support/views.hpp>
 
 namespace {
@@ -111,6 +112,127 @@ TEST(CrossEntropy, TheTargetIsTakenByItsOwnerAlone) {
   const std::vector<float> logits{1, 2, 3, 4};
   EXPECT_EQ(Shard(logits, 1, 0, 2).sums({4}, {2}).target_logits[0], 0);
   EXPECT_EQ(Shard(logits, 1, 2, 2).sums({4}, {2}).target_logits[0], 3);
+}
+
+/// dlogits of all columns, each shard's by itself.
+template <class T>
+std::vector<float> backward(const std::vector<float>& logits, const std::vector<int>& of_tokens,
+                            const std::vector<float>& scale, const std::vector<Index>& split) {
+  const Index tokens = static_cast<Index>(of_tokens.size()), vocabulary = static_cast<Index>(logits.size()) / tokens;
+  const Shard whole(logits, tokens, 0, vocabulary);
+  const auto parts = whole.sums(whole.highest(), of_tokens);
+  const auto highest = on_device<float>(parts.highest), sums = on_device<float>(parts.sums);
+  const auto device_scale = on_device<float>(scale);
+  const auto device_targets = on_device<int>(of_tokens);
+  std::vector<float> all(logits.size());
+  Index first = 0;
+  for (const Index columns : split) {
+    const Shard shard(logits, tokens, first, columns);
+    const Buffer<T> dlogits("dlogits", tokens * columns);
+    layers::cross_entropy_backward(Exec(), as_const(shard.logits.view(tokens, columns)),
+                                   as_const(device_targets.view()), first, as_const(highest.view()),
+                                   as_const(sums.view()), as_const(device_scale.view()), dlogits.view(tokens, columns));
+    const auto mine = on_host(dlogits);
+    for (Index i = 0; i < tokens * columns; ++i)
+      all[static_cast<std::size_t>(i / columns * vocabulary + first + i % columns)] = mine[static_cast<std::size_t>(i)];
+    first += columns;
+  }
+  return all;
+}
+
+std::vector<float> soft_capped(std::vector<float> logits, float cap) {
+  for (float& x : logits) x = cap * std::tanh(x / cap);
+  return logits;
+}
+
+template <class T>
+struct CrossEntropyBackward : testing::Test {};
+using Storage = testing::Types<float, bf16>;
+TYPED_TEST_SUITE(CrossEntropyBackward, Storage);
+
+TYPED_TEST(CrossEntropyBackward, IsWhatPyTorchGivesWithMaskedTargetsAndASoftCap) {
+  for (const auto& c : gradient_cases("cross_entropy")) {
+    const float cap = c.at("soft_cap");
+    SCOPED_TRACE(testing::Message() << c.at("vocabulary") << " " << cap);
+    auto logits = floats_of(c, "logits");
+    if (cap != 0) logits = soft_capped(logits, cap);
+    const Index vocabulary = c.at("vocabulary");
+    const auto found = backward<TypeParam>(logits, c.at("targets"), floats_of(c, "scale"), {vocabulary - 3, 3});
+    auto expected = gradient<TypeParam>(floats_of(c, "dlogits"));
+    if (cap != 0) {  // the layer's part is before the cap's slope
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        const double slope = 1 - std::pow(logits[i] / double{cap}, 2);
+        expected[i].value /= slope;
+        expected[i].bound /= slope;
+      }
+    }
+    EXPECT_LE(worst_error(found, expected), 1);
+    EXPECT_LE(worst_error(nll(logits, c.at("targets"), {vocabulary - 3, 3}), gradient<float>(floats_of(c, "nll"), 8)),
+              1);
+  }
+}
+
+TEST(CrossEntropyDifferences, AgreeWithTheForward) {
+  const auto logits = normals("logits", 5 * 100), scale = normals("scale", 5);
+  const std::vector<int> some{3, -1, 12, 99, -1};
+  const auto loss = [&](const std::vector<float>& x) { return inner_product(nll(x, some, {13, 87}), scale); };
+  // An error of 1e-6 in the loss over 2 h, and h^2 / 6 times a third derivative below 1.
+  std::vector<Expected> expected;
+  for (const float d : central_differences(logits, 0.03F, loss)) expected.push_back({d, 3e-4});
+  EXPECT_LE(worst_error(backward<float>(logits, some, scale, {13, 87}), expected), 1);
+}
+
+TYPED_TEST(CrossEntropyBackward, HasTheSameBitsHoweverTheVocabularyIsSplit) {
+  const auto logits = normals("logits", 5 * 100), scale = normals("scale", 5);
+  const auto whole = backward<TypeParam>(logits, targets, scale, {100});
+  for (const auto& split : std::vector<std::vector<Index>>{{13, 87}, {1, 98, 1}, {25, 25, 25, 25}})
+    EXPECT_EQ(backward<TypeParam>(logits, targets, scale, split), whole);
+}
+
+TEST(CrossEntropy, OfAMaskedTargetIsExactlyNothing) {
+  const auto logits = normals("logits", 2 * 10, 20), scale = normals("scale", 2);
+  for (const auto& split : std::vector<std::vector<Index>>{{10}, {3, 7}, {0, 10}}) {
+    EXPECT_EQ(nll(logits, {-1, -1}, split), std::vector<float>(2));
+    EXPECT_EQ(backward<float>(logits, {-1, -1}, scale, split), std::vector<float>(20));
+  }
+}
+
+TEST(CrossEntropyBackwardInPlace, GivesTheSame) {
+  const auto logits = normals("logits", 5 * 100);
+  const Shard whole(logits, 5, 0, 100);
+  const auto parts = whole.sums(whole.highest(), targets);
+  const auto highest = on_device<float>(parts.highest), sums = on_device<float>(parts.sums),
+             scale = on_device<float>(std::vector<float>(5, 0.25F));
+  const auto device_targets = on_device<int>(targets);
+  const auto x = whole.logits.view(5, 100);
+  layers::cross_entropy_backward(Exec(), as_const(x), as_const(device_targets.view()), 0, as_const(highest.view()),
+                                 as_const(sums.view()), as_const(scale.view()), x);
+  EXPECT_EQ(on_host(whole.logits), backward<float>(logits, targets, std::vector<float>(5, 0.25F), {100}));
+}
+
+TEST(CrossEntropyShapes, ThatDisagreeAreNamed) {
+  const Buffer<float> logits("logits", 6), two("two", 2), three("three", 3);
+  const auto some = on_device<int>(std::vector<int>(2));
+  const auto x = as_const(logits.view(2, 3));
+  const auto v = as_const(two.view());
+  const auto message = [&](auto&& call) -> std::string {
+    try {
+      call();
+      return "no error";
+    } catch (const ShapeError& error) {
+      return error.what();
+    }
+  };
+  EXPECT_EQ(message([&] { layers::cross_entropy_highest(Exec(), x, three.view()); }),
+            "cross_entropy_highest: logits [2, 3] do not go with a vector of 3 tokens");
+  EXPECT_EQ(message([&] {
+              layers::cross_entropy_backward(Exec(), x, as_const(some.view()), 0, v, v, as_const(three.view()),
+                                             logits.view(2, 3));
+            }),
+            "cross_entropy_backward: logits [2, 3] do not go with a vector of 3 tokens");
+  EXPECT_EQ(
+      message([&] { layers::cross_entropy_backward(Exec(), x, as_const(some.view()), 0, v, v, v, logits.view(3, 2)); }),
+      "cross_entropy_backward: logits [2, 3] do not give dlogits [3, 2]");
 }
 
 }  // namespace

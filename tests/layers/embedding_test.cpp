@@ -1,8 +1,12 @@
 // The embedding copies rows, exactly; a slice of the vocabulary gives zeros for the other rows, so that slices add up.
+// The backward adds rows, in the tokens' order.
 #include <grist/core/errors.hpp>
 #include <grist/layers/embedding.hpp>
 
+#include <layers/gradients.hpp>
 #include <support/weights.hpp>
+
+#include <numeric>
 
 namespace {
 
@@ -14,7 +18,7 @@ const std::vector<int> ids{0, 22, 5, 5, 11, 12, 1};
 
 template <class T>
 struct Embedding : testing::Test {
-  const std::vector<float> w = stored<T>(normals("w", vocabulary * hidden));
+  const std::vector<float> w = stored<T>(normals("w", vocabulary* hidden));
 
   /// With the rows [first, first + rows) of the vocabulary.
   std::vector<float> run(Index first, Index rows) const {
@@ -77,6 +81,63 @@ TEST(EmbeddingFormats, RowsAreDecodedExactlyFromEveryFormat) {
       const auto row = std::span(w.numbers).subspan(static_cast<std::size_t>(ids[t]) * 512, 512);
       EXPECT_TRUE(std::ranges::equal(row, std::span(rows).subspan(t * 512, 512))) << name_of(format) << ", token " << t;
     }
+  }
+}
+
+/// The tokens sorted by id, those of one id in ascending order.
+std::vector<int> sorted_by(const std::vector<int>& of_tokens) {
+  std::vector<int> order(of_tokens.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, {}, [&](int t) { return of_tokens[static_cast<std::size_t>(t)]; });
+  return order;
+}
+
+/// What is added into the rows first ... first + rows of dw.
+std::vector<float> backward(const std::vector<int>& of_tokens, const std::vector<float>& dx, Index first, Index rows) {
+  const Index tokens = static_cast<Index>(of_tokens.size()), width = static_cast<Index>(dx.size()) / tokens;
+  const auto device_ids = on_device<int>(of_tokens), order = on_device<int>(sorted_by(of_tokens));
+  const auto device_dx = on_device<float>(dx), dw = held(static_cast<std::size_t>(rows * width));
+  layers::embedding_backward(Exec(), as_const(device_ids.view()), as_const(order.view()),
+                             as_const(device_dx.view(tokens, width)), first, dw.view(rows, width));
+  return on_host(dw);
+}
+
+TEST(EmbeddingBackward, AddsWhatPyTorchGives) {
+  for (const auto& c : gradient_cases("embedding")) {
+    const auto found = backward(c.at("ids"), floats_of(c, "dx"), 0, c.at("vocabulary"));
+    EXPECT_LE(worst_error(found, gradient<float>(plus_held(floats_of(c, "dw")))), 1);
+  }
+}
+
+TEST(EmbeddingBackward, AddsTheTokensOfARowInTheirOrderInWideRowsToo) {
+  const std::vector<int> repeated{4, 1, 4, 4, 0, 1, 4};
+  constexpr std::size_t width = 300;
+  const auto dx = normals("dx", static_cast<Index>(repeated.size() * width));
+  std::vector<float> expected(5 * width, held_before);
+  for (std::size_t i = 0; i < dx.size(); ++i)
+    expected[static_cast<std::size_t>(repeated[i / width]) * width + i % width] += dx[i];
+  EXPECT_EQ(backward(repeated, dx, 0, 5), expected);
+}
+
+TEST(EmbeddingBackward, OfASliceIsTheSliceOfTheWhole) {
+  const auto dx = normals("dx", static_cast<Index>(ids.size()) * hidden);
+  const auto whole = backward(ids, dx, 0, vocabulary);
+  for (const auto& [first, rows] : std::vector<std::pair<Index, Index>>{{0, 12}, {12, 11}, {11, 1}, {5, 1}}) {
+    const auto slice =
+        std::span(whole).subspan(static_cast<std::size_t>(first * hidden), static_cast<std::size_t>(rows * hidden));
+    EXPECT_TRUE(std::ranges::equal(backward(ids, dx, first, rows), slice)) << first;
+  }
+}
+
+TEST(EmbeddingShapes, ThatDisagreeAreNamedInTheBackwardToo) {
+  const Buffer<float> dw("dw", 6), dx("dx", 6);
+  const auto two = on_device<int>(std::vector<int>(2)), three = on_device<int>(std::vector<int>(3));
+  try {
+    layers::embedding_backward(Exec(), as_const(two.view()), as_const(three.view()), as_const(dx.view(2, 3)), 0,
+                               dw.view(2, 3));
+    FAIL() << "no error";
+  } catch (const ShapeError& error) {
+    EXPECT_STREQ(error.what(), "embedding_backward: ids [2], order [3], dx [2, 3] do not give dw [2, 3]");
   }
 }
 

@@ -3,6 +3,7 @@
 #include <grist/layers/linear.hpp>
 
 #include <backends/product.hpp>
+#include <layers/gradients.hpp>
 #include <support/weights.hpp>
 
 namespace {
@@ -101,6 +102,143 @@ TEST(LinearShapes, ABiasThatIsNotTheWeightsIsRefused) {
   } catch (const ShapeError& error) {
     EXPECT_STREQ(error.what(), "linear: w [4, 3] wants b [4] or none, it is [3]");
   }
+}
+
+/// dx, and what is added into dw and db.
+struct Gradients {
+  std::vector<float> dx, dw, db;
+};
+
+template <class T, class D>
+Gradients backward(Products& products, const std::vector<float>& x, const Weight& w, const std::vector<float>& dy) {
+  const Index tokens = static_cast<Index>(x.size()) / w.columns;
+  const auto device_x = on_device<T>(x), device_dy = on_device<T>(dy);
+  const Buffer<D> dx("dx", tokens * w.columns);
+  const Buffer<float> scratch("scratch", layers::bias_backward_scratch(tokens, w.rows));
+  const auto dw = held(static_cast<std::size_t>(w.rows * w.columns)), db = held(static_cast<std::size_t>(w.rows));
+  const auto from_y = as_const(device_dy.view(tokens, w.rows));
+  layers::linear_backward(Exec(), products, as_const(device_x.view(tokens, w.columns)), w, from_y,
+                          dx.view(tokens, w.columns), dw.view(w.rows, w.columns));
+  layers::bias_backward(Exec(), from_y, scratch.view(), db.view());
+  return {on_host(dx), on_host(dw), on_host(db)};
+}
+
+TYPED_TEST(Linear, HasTheGradientsOfPyTorchByEveryProvider) {
+  using T = TypeParam::T;
+  for (const auto& c : gradient_cases("linear")) {
+    const auto w = on_device<T>(floats_of(c, "w"));
+    const View2<const T> weight(w.data(), c.at("rows"), c.at("columns"));
+    for (const auto name : gemm_providers()) {
+      SCOPED_TRACE(std::string(name) + " " + c.at("columns").dump());
+      Products products(name);
+      const auto found = backward<T, typename TypeParam::Y>(products, floats_of(c, "x"), weight, floats_of(c, "dy"));
+      EXPECT_LE(worst_error(found.dx, gradient<typename TypeParam::Y>(floats_of(c, "dx"), 16)), 1);
+      EXPECT_LE(worst_error(found.dw, gradient<float>(plus_held(floats_of(c, "dw")), 16)), 1);
+      EXPECT_LE(worst_error(found.db, gradient<float>(plus_held(floats_of(c, "db")), 16)), 1);
+    }
+  }
+}
+
+TYPED_TEST(Linear, HasOneGradientOfInputWhetherItsPanelsLieTogetherOrApart) {
+  using T = TypeParam::T;
+  const Factors<T> factors(9, 33, 24);
+  const auto dy = stored<T>(normals("dy", 9 * 24));
+  const auto together = on_device<T>(factors.w);
+  const std::vector<float> first(factors.w.begin(), factors.w.begin() + 7 * 33);
+  const auto alone = on_device<T>(first);
+  const Format format = format_of(dtype_of<T>);
+  Weight one(33, 1), apart(33, 1);
+  one.add({format, 7, together.data()});
+  one.add({format, 0, together.data() + 7 * 33});
+  one.add({format, 17, together.data() + 7 * 33});
+  apart.add({format, 7, alone.data()});
+  apart.add({format, 17, together.data() + 7 * 33});
+  Products products;
+  const auto whole = backward<T, typename TypeParam::Y>(products, factors.x, as_const(together.view(24, 33)), dy);
+  const auto joined = backward<T, typename TypeParam::Y>(products, factors.x, one, dy);
+  EXPECT_EQ(joined.dx, whole.dx);
+  EXPECT_EQ(joined.dw, whole.dw);
+  // Apart, a sum of 16-bit storage is rounded once more.
+  std::vector<Expected> expected = gradient<typename TypeParam::Y>(whole.dx, 16);
+  for (auto& [value, bound] : expected) bound += 16 * rounding<typename TypeParam::Y>;
+  EXPECT_LE(worst_error(backward<T, typename TypeParam::Y>(products, factors.x, apart, dy).dx, expected), 1);
+}
+
+TYPED_TEST(Linear, GradientsHaveTheSameBitsEveryTime) {
+  using T = TypeParam::T;
+  const Factors<T> factors(67, 96, 80);
+  const auto dy = stored<T>(normals("dy", 67 * 80));
+  const auto w = on_device<T>(factors.w);
+  Products products;
+  const auto once = backward<T, typename TypeParam::Y>(products, factors.x, as_const(w.view(80, 96)), dy);
+  const auto again = backward<T, typename TypeParam::Y>(products, factors.x, as_const(w.view(80, 96)), dy);
+  EXPECT_EQ(once.dx, again.dx);
+  EXPECT_EQ(once.dw, again.dw);
+  EXPECT_EQ(once.db, again.db);
+}
+
+TYPED_TEST(Linear, OfNoTokensAddsNothingAndOfNoRowsGivesZeros) {
+  using T = TypeParam::T;
+  Products products;
+  const auto w = on_device<T>(normals("w", 4 * 8));
+  const auto nothing = backward<T, typename TypeParam::Y>(products, {}, as_const(w.view(4, 8)), {});
+  EXPECT_EQ(nothing.dw, plus_held(std::vector<float>(32)));
+  EXPECT_EQ(nothing.db, plus_held(std::vector<float>(4)));
+  const auto no_rows = backward<T, typename TypeParam::Y>(products, normals("x", 5 * 8), as_const(w.view(0, 8)), {});
+  EXPECT_EQ(no_rows.dx, std::vector<float>(40));
+}
+
+TEST(LinearDifferences, AgreeWithTheForward) {
+  using Float = Linear<Types<float, float>>;
+  const Factors<float> factors(5, 11, 7);
+  const auto b = normals("b", 7), dy = normals("dy", 5 * 7);
+  Products products;
+  const auto loss = [&](const std::vector<float>& x, const std::vector<float>& w, const std::vector<float>& bias) {
+    const auto device_w = on_device<float>(w);
+    return inner_product(Float::run(products, x, as_const(device_w.view(7, 11)), bias), dy);
+  };
+  const auto w = on_device<float>(factors.w);
+  const auto found = backward<float, float>(products, factors.x, as_const(w.view(7, 11)), dy);
+  // The loss is linear, so h may be large; its error is 1e-5 at most.
+  const auto near = [](const std::vector<float>& differences) {
+    std::vector<Expected> expected;
+    for (const float value : differences) expected.push_back({value, 1e-5});
+    return expected;
+  };
+  const auto of = [&](const std::vector<float>& values, auto&& f) { return central_differences(values, 1, f); };
+  EXPECT_LE(worst_error(found.dx, near(of(factors.x, [&](const auto& v) { return loss(v, factors.w, b); }))), 1);
+  EXPECT_LE(worst_error(found.dw, near(plus_held(of(factors.w, [&](const auto& v) { return loss(factors.x, v, b); })))),
+            1);
+  EXPECT_LE(worst_error(found.db, near(plus_held(of(b, [&](const auto& v) { return loss(factors.x, factors.w, v); })))),
+            1);
+}
+
+TEST(LinearShapes, OfGradientsThatCannotBeAreRefused) {
+  Products products;
+  const Buffer<float> x("x", 64), scratch("scratch", 1), b("b", 3);
+  const auto message = [&](auto&& call) -> std::string {
+    try {
+      call();
+      return "no error";
+    } catch (const ShapeError& error) {
+      return error.what();
+    }
+  };
+  const auto v = as_const(x.view(2, 32));
+  const StoredRows blocks(Format::q8_0, 2, 32);
+  EXPECT_EQ(message([&] {
+              layers::linear_backward(Exec(), products, v, blocks.weight(), as_const(x.view(2, 2)), x.view(2, 32),
+                                      x.view(2, 32));
+            }),
+            "linear_backward: a weight stored as q8_0 has no gradient with activations of f32: expected f32");
+  EXPECT_EQ(message([&] {
+              layers::linear_backward(Exec(), products, v, v, as_const(x.view(2, 2)), x.view(2, 32), x.view(1, 32));
+            }),
+            "linear_backward: x [2, 32], w [1, 2, 32], dy [2, 2] do not give dx [2, 32], dw [1, 32]");
+  EXPECT_EQ(message([&] { layers::bias_backward(Exec(), v, scratch.view(), b.view()); }),
+            "bias_backward: dy [2, 32] does not give db [3]");
+  EXPECT_EQ(message([&] { layers::bias_backward(Exec(), as_const(x.view(2, 3)), scratch.view(), b.view()); }),
+            "bias_backward: scratch has 1 floats, expected 3 or more");
 }
 
 }  // namespace

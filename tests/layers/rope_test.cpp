@@ -3,6 +3,7 @@
 #include <grist/core/errors.hpp>
 #include <grist/layers/rope.hpp>
 
+#include <layers/gradients.hpp>
 #include <support/views.hpp>
 
 namespace {
@@ -124,6 +125,44 @@ TEST(RopeShapes, ThatDisagreeAreNamed) {
   } catch (const ShapeError& error) {
     EXPECT_STREQ(error.what(),
                  "rope_cos_sin: positions [2], lengths [2], inverse_frequencies [2] do not give cos_sin [4, 2]");
+  }
+}
+
+layers::RopePairs pairs_of(const nlohmann::json& c) {
+  return c.at("pairs") == "half_split" ? layers::RopePairs::half_split : layers::RopePairs::interleaved;
+}
+
+TYPED_TEST(Rope, HasTheGradientsOfPyTorch) {
+  for (const auto& c : gradient_cases("rope")) {
+    SCOPED_TRACE(c.at("pairs").dump() + " " + c.at("head_dim").dump());
+    const auto cos_sin = on_device<float>(floats_of(c, "cos_sin"));
+    const auto dx = on_device<TypeParam>(floats_of(c, "dy"));
+    const Index tokens = c.at("tokens"), rotary_dim = c.at("rotary_dim");
+    layers::rope_backward(Exec(), as_const(cos_sin.view(tokens, rotary_dim)), pairs_of(c), c.at("heads"),
+                          c.at("head_dim"), dx.view(tokens, dx.size() / tokens));
+    EXPECT_LE(worst_error(on_host(dx), gradient<TypeParam>(floats_of(c, "dx"))), 1);
+  }
+}
+
+TEST(RopeBackward, IsTheTransposeOfTheForward) {
+  const Index tokens = static_cast<Index>(positions.size()), width = 3 * 10 + 5;
+  const auto x = normals("x", tokens * width), dy = normals("dy", tokens * width);
+  for (const auto pairs : {layers::RopePairs::half_split, layers::RopePairs::interleaved}) {
+    const auto cos_sin = cos_sin_for(6, 1.25F);
+    const auto y = on_device<float>(x), dx = on_device<float>(dy);
+    layers::rope(Exec(), as_const(cos_sin.view(tokens, 6)), pairs, 3, 10, y.view(tokens, width));
+    layers::rope_backward(Exec(), as_const(cos_sin.view(tokens, 6)), pairs, 3, 10, dx.view(tokens, width));
+    EXPECT_NEAR(inner_product(on_host(y), dy), inner_product(x, on_host(dx)), 1e-5);  // of 175 terms of size 1
+  }
+}
+
+TEST(RopeShapes, ThatDisagreeAreNamedInTheBackwardToo) {
+  const Buffer<float> cos_sin("cos_sin", 8), dx("dx", 14);
+  try {
+    layers::rope_backward(Exec(), as_const(cos_sin.view(2, 4)), layers::RopePairs::half_split, 2, 4, dx.view(2, 7));
+    FAIL() << "no error";
+  } catch (const ShapeError& error) {
+    EXPECT_STREQ(error.what(), "rope_backward: 2 heads of 4 in x [2, 7] do not go with cos_sin [2, 4]");
   }
 }
 
