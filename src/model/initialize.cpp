@@ -1,33 +1,28 @@
 #include <grist/model/initialize.hpp>
 
-#include <grist/core/philox.hpp>
 #include <grist/io/safetensors.hpp>
 #include <grist/model/tensor_table.hpp>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <numeric>
 
 namespace grist {
 namespace {
 
-/// Elements first ... first + count of a tensor; first is a multiple of 4, four numbers come of one Philox block.
+/// Elements first ... first + count of a tensor.
 template <class T>
-void draw(const FileTensor& tensor, std::uint64_t seed, float deviation, Index first, std::vector<T>& out) {
-  const PhiloxStream stream{seed, hash_name(tensor.name)};
-  const Index count = static_cast<Index>(out.size());
-  T* values = out.data();
-  const Initial initial = tensor.initial;
-  Kokkos::parallel_for(
-      "grist::initialize", Indices<HostExec>(0, (count + 3) / 4), [=](Index block) {
-        const PhiloxBlock bits = stream.at(static_cast<std::uint64_t>(first / 4 + block));
-        const NormalPair a = normal_pair(bits.word[0], bits.word[1]), b = normal_pair(bits.word[2], bits.word[3]);
-        const float drawn[4] = {a.first, a.second, b.first, b.second};
-        for (Index i = 0; i < 4 && block * 4 + i < count; ++i) {
-          const float value = initial == Initial::ones ? 1.0F : initial == Initial::zeros ? 0.0F : deviation * drawn[i];
-          values[block * 4 + i] = T(value);
-        }
-      });
+void draw(const InitialValues& values, Index first, std::vector<T>& out) {
+  constexpr Index piece = 1024;
+  const Index count = std::ssize(out);
+  Kokkos::parallel_for("grist::initialize", Indices<HostExec>(0, (count + piece - 1) / piece), [&](Index p) {
+    std::array<float, piece> drawn;
+    const Index begin = p * piece, size = std::min(piece, count - begin);
+    values.fill(first + begin, 1, size, drawn.data());
+    for (Index i = 0; i < size; ++i)
+      out[static_cast<std::size_t>(begin + i)] = T(drawn[static_cast<std::size_t>(i)]);
+  });
   HostExec().fence("grist::initialize: before writing");
 }
 
@@ -49,9 +44,10 @@ void write_all(const ModelFiles& files, std::uint64_t seed, const std::filesyste
   for (const auto& tensor : tensors) {
     constexpr Index most = Index{1} << 24;
     const Index size = size_of_tensor(tensor);
+    const InitialValues values(tensor.name, tensor.initial, files.spec.initializer_range, seed);
     for (Index first = 0; first < size; first += most) {
       piece.resize(static_cast<std::size_t>(std::min(most, size - first)));
-      draw(tensor, seed, files.spec.initializer_range, first, piece);
+      draw(values, first, piece);
       writer.write(piece.data(), piece.size() * sizeof(T));
       done += piece.size() * sizeof(T);
       if (progress) progress(done, total);
@@ -61,6 +57,25 @@ void write_all(const ModelFiles& files, std::uint64_t seed, const std::filesyste
 }
 
 }  // namespace
+
+InitialValues::InitialValues(std::string_view tensor, Initial initial, float deviation, std::uint64_t seed)
+    : stream_{seed, hash_name(tensor)}, initial_(initial), deviation_(deviation) {}
+
+void InitialValues::fill(Index first, Index stride, Index count, float* out) const {
+  if (initial_ != Initial::normal) return (void)std::fill_n(out, count, initial_ == Initial::ones ? 1.0F : 0.0F);
+  Index held = -1;  // four numbers come of one Philox block
+  float drawn[4] = {};
+  for (Index i = 0; i < count; ++i) {
+    const Index element = first + i * stride;
+    if (element / 4 != held) {
+      held = element / 4;
+      const PhiloxBlock bits = stream_.at(static_cast<std::uint64_t>(held));
+      const NormalPair a = normal_pair(bits.word[0], bits.word[1]), b = normal_pair(bits.word[2], bits.word[3]);
+      drawn[0] = a.first, drawn[1] = a.second, drawn[2] = b.first, drawn[3] = b.second;
+    }
+    out[i] = deviation_ * drawn[element % 4];
+  }
+}
 
 void write_initial_weights(const ModelFiles& files, std::uint64_t seed, const std::filesystem::path& folder,
                            const Progress& progress) {

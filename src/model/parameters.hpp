@@ -14,11 +14,6 @@
 
 namespace grist {
 
-/// Where a source lies in the files; null where they have neither its name nor its name without `base`. `expert` is the
-/// number of one with a tensor of its own.
-const io::TensorInfo* find_source(const io::Weights& weights, const Source& source, const std::string& base,
-                                  Index expert = 0);
-
 /// Every tensor that the table needs is there with its shape, and every tensor that is there has a use or is in
 /// `unused`. Throws InputError naming file, tensor, expected and found; missing ones and unknown ones are listed
 /// together.

@@ -222,6 +222,13 @@ Index Source::file_row(Index row) const {
   return base + (group > 0 ? row / group * stride + row % group : row);
 }
 
+Index Source::element(Index expert, Index row, Index column) const {
+  const Index from = file_row(row);
+  if (shape.size() == 1) return from;
+  if (transposed) return column * shape[1] + from;
+  return (expert * expert_rows + from) * shape.back() + column;
+}
+
 Index TensorRow::rows() const {
   Index sum = 0;
   for (const auto& part : parts) sum += part.rows;
@@ -285,6 +292,10 @@ std::vector<int> replicas_of(const TensorRow& row, const TensorPart& part, const
   return ranks;
 }
 
+Initial initial_of(const TensorRow& row, const Source& source) {
+  return row.initial == Initial::ones && source.plus_one ? Initial::zeros : row.initial;
+}
+
 std::vector<FileTensor> file_tensors(const TensorTable& table) {
   std::vector<FileTensor> tensors;
   std::set<std::string> seen;
@@ -296,8 +307,7 @@ std::vector<FileTensor> file_tensors(const TensorTable& table) {
       for (Index expert = 0; expert < (each ? row.experts : 1); ++expert) {
         const auto name = with_number(source.tensor, expert);
         if (!seen.insert(name).second) continue;
-        tensors.push_back(
-            {name, source.shape, row.initial == Initial::ones && source.plus_one ? Initial::zeros : row.initial});
+        tensors.push_back({name, source.shape, initial_of(row, source)});
       }
     }
   };

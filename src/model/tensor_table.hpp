@@ -25,6 +25,8 @@ struct Source {
   bool plus_one = false;
 
   [[nodiscard]] Index file_row(Index row) const;
+  /// The place of an element of the part among all elements of the tensor, as the file orders them.
+  [[nodiscard]] Index element(Index expert, Index row, Index column) const;
   [[nodiscard]] bool one_per_expert() const { return tensor.find("{}") != std::string::npos; }
 };
 
@@ -101,5 +103,7 @@ struct FileTensor {
 };
 /// All tensors that a complete set of files holds, each once, in the order of computation.
 std::vector<FileTensor> file_tensors(const TensorTable& table);
+/// What the tensor of a source begins as: a norm that the file holds less one begins as zeros there.
+Initial initial_of(const TensorRow& row, const Source& source);
 
 }  // namespace grist

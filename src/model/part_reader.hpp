@@ -1,0 +1,58 @@
+// What a rank holds of a tensor's part, read from the files of a model.
+#pragma once
+
+#include <grist/io/weights.hpp>
+#include <grist/model/tensor_table.hpp>
+
+#include <string>
+#include <vector>
+
+namespace grist {
+
+/// Where a source lies in the files; null where they have neither its name nor its name without `base`. `expert` is the
+/// number of one with a tensor of its own.
+const io::TensorInfo* find_source(const io::Weights& weights, const Source& source, const std::string& base,
+                                  Index expert = 0);
+
+/// The first source of a part that the files hold; null where they hold none.
+const Source* held_source(const io::Weights& weights, const TensorPart& part, const std::string& base);
+
+/// A rank's rectangle of a part of a matrix, of each expert that it holds.
+class PartReader {
+public:
+  /// The files hold the part. Throws InputError where its experts are stored in different formats, or in blocks that lie
+  /// transposed.
+  PartReader(const io::Weights& files, const std::string& base, const TensorRow& row, const TensorPart& part,
+             const Shard& shard, const LayerShard* layer);
+
+  [[nodiscard]] const io::Slice& slice() const { return slice_; }
+
+  /// Writes row `row` of the rectangle of a held expert: slice().columns numbers as `wanted`, which is the stored format
+  /// or f32, bf16 or f16.
+  void read(Index expert, Index row, Format wanted, std::byte* to) const;
+
+  /// Whether rows that follow each other here do so in the file.
+  [[nodiscard]] bool in_order() const;
+  /// Gives the pages of some rows of a held expert back, which lie in order.
+  void release(Index expert, Index row, Index rows) const;
+  /// Gives the pages of the whole tensors back.
+  void release() const;
+
+private:
+  [[nodiscard]] Index file_row(Index expert, Index row) const;
+  void read_transposed(const std::byte* tensor, Index column, Format wanted, std::byte* to) const;
+
+  const io::Weights& files_;
+  const Source& source_;
+  std::vector<const io::TensorInfo*> tensors_;  // of each expert held; one and the same where one tensor holds all
+  std::vector<const std::byte*> data_;
+  Format stored_;
+  io::Slice slice_;
+  Index first_expert_;
+};
+
+/// A rank's rows of a part of a norm or bias; zeros where the files lack it.
+std::vector<float> read_vector(const io::Weights& files, const std::string& base, const TensorPart& part,
+                               const io::Slice& slice);
+
+}  // namespace grist
