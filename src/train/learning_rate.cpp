@@ -11,7 +11,7 @@ double LearningRate::at(Index step) const {
   const Index from = schedule == Schedule::wsd ? std::max(warmup, steps - decay) : warmup;
   const double length = static_cast<double>(std::max<Index>(1, steps - from));
   const double progress = std::clamp(static_cast<double>(step - from) / length, 0.0, 1.0);
-  const auto between = [&](double share) { return least + (peak - least) * share; };
+  const auto between = [&](double share) { return std::lerp(least, peak, share); };
   switch (schedule) {
     case Schedule::constant:
       break;
