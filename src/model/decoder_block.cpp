@@ -14,11 +14,10 @@ namespace grist {
 
 template <class X>
 AttentionBuffers<X>::AttentionBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden,
-                                      Index tokens, Index partials_, int tp_rank)
+                                      Index tokens, int tp_rank)
     : normed(workspace.take<X>(exec, "normed", tokens, hidden)),
       qkv(workspace.take<X>(exec, "qkv", tokens,
                             block.attention.head_dim * (block.attention.heads + 2 * block.attention.kv_heads))),
-      partials(workspace.take<float>(exec, "attention's partial results", partials_)),
       attended(workspace.take<X>(exec, "attended", tokens, Index{block.attention.heads} * block.attention.head_dim)),
       o(exec, workspace, block.o, tp_rank, tokens) {}
 
@@ -59,6 +58,12 @@ void norm(const Exec& exec, const NormSpec& spec, View2<const float> x, const We
 
 namespace {
 
+/// Buffers are given back at the end of a scope, unless a backward pass will read them.
+std::optional<Workspace::Scope> scope_of(Workspace& workspace, bool keep) {
+  if (keep) return std::nullopt;
+  return std::optional<Workspace::Scope>(std::in_place, workspace);
+}
+
 /// What a half of the block reads: norm(x), or x where no norm stands before it.
 template <class X>
 void pre_norm(const Exec& exec, const LayerSpec& spec, View2<const float> x, const Weight& w, const Weight& b,
@@ -69,15 +74,30 @@ void pre_norm(const Exec& exec, const LayerSpec& spec, View2<const float> x, con
     layers::no_norm(exec, x, y);
 }
 
+/// A copy in the workspace.
+template <class T>
+View2<T> copy_of(const BlockContext& c, std::string_view name, View2<T> x) {
+  const auto copy = c.workspace.take<T>(c.exec, name, x.extent(0), x.extent(1));
+  Kokkos::deep_copy(c.exec, copy, x);
+  return copy;
+}
+
 /// delta = attention of this block's heads.
 template <class X>
-void attention_half(const BlockContext& c, const Block& block, View2<const float> x, View2<float> delta) {
+void attention_half(const BlockContext& c, const Block& block, View2<const float> x, View2<float> delta,
+                    SavedBlock<X>* saved) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::attention_half");
-  const Workspace::Scope scope(c.workspace);
+  const auto scope = scope_of(c.workspace, saved != nullptr);
   const auto& [exec, w, spec, heads] = std::tie(c.exec, block.weights, block.spec.attention, block.attention);
-  const AttentionBuffers<X> b(exec, c.workspace, block, x.extent(1), x.extent(0), c.partials, c.tp.rank());
+  const AttentionBuffers<X> b(exec, c.workspace, block, x.extent(1), x.extent(0), c.tp.rank());
+  View2<float> lse;
+  if (saved != nullptr) {
+    saved->attention.emplace(b);
+    saved->lse = lse = c.workspace.take<float>(exec, "log-sum-exp", heads.heads, x.extent(0));
+  }
   pre_norm(exec, block.spec, x, w.attention_norm, w.attention_norm_bias, b.normed);
   layers::linear(exec, c.products, as_const(b.normed), w.qkv, vector_of(w.qkv_bias), b.qkv);
+  if (saved != nullptr && spec.qk_norm != QkNorm::none) saved->raw_qkv = copy_of(c, "raw qkv", b.qkv);
   if (spec.qk_norm != QkNorm::none) {
     const bool all = spec.qk_norm == QkNorm::all;
     const Index q_width = Index{heads.heads} * heads.head_dim;
@@ -94,10 +114,15 @@ void attention_half(const BlockContext& c, const Block& block, View2<const float
   } else {
     kv = layers::packed_kv(heads, as_const(b.qkv), c.batch.query_begin());
   }
-  layers::attention(exec, heads, as_const(b.qkv), kv, c.batch.packed(block.pool), b.partials, b.attended);
+  {
+    const Workspace::Scope scratch(c.workspace);
+    const auto partials = c.workspace.take<float>(exec, "attention's partial results", c.partials);
+    layers::attention(exec, heads, as_const(b.qkv), kv, c.batch.packed(block.pool), partials, b.attended, lse);
+  }
   row_parallel(exec, c.tp, block.o, b.o, as_const(b.attended),
                [&](View2<const X> in, View2<float> out) { layers::linear(exec, c.products, in, w.o, {}, out); }, delta);
   if (!w.o_bias.empty()) layers::add_bias(exec, vector_of(w.o_bias), delta);
+  if (saved != nullptr && block.spec.post_norm) saved->attention_output = copy_of(c, "attention's output", delta);
   if (block.spec.post_norm)
     norm(exec, block.spec.norm, as_const(delta), w.attention_post_norm, w.attention_post_norm_bias, delta);
 }
@@ -125,10 +150,11 @@ void dense_mlp(const BlockContext& c, const Block& block, const MlpBuffers<X>& b
 /// delta = the chosen experts' outputs, weighted. Experts are split over tp whole, or each inside (LayerShard).
 template <class X>
 void expert_mlp(const BlockContext& c, const Block& block, const MlpBuffers<X>& b, View2<const X> normed,
-                View2<float> delta) {
+                View2<float> delta, SavedBlock<X>* saved) {
   const auto& [exec, w, shard, mlp] = std::tie(c.exec, block.weights, block.shard, block.spec.mlp);
-  const Workspace::Scope scope(c.workspace);
+  const auto scope = scope_of(c.workspace, saved != nullptr);
   const ExpertBuffers e(exec, c.workspace, mlp, normed.extent(1), normed.extent(0));
+  if (saved != nullptr) saved->experts.emplace(e);
   layers::linear(exec, c.products, normed, w.router, {}, e.logits);
   layers::choose_experts(exec, as_const(e.logits), mlp.renormalize, e.choices, e.weights);
   layers::sort_by_expert(exec, as_const(e.choices), e.offsets, e.token_of, e.row_of);
@@ -151,10 +177,12 @@ void expert_mlp(const BlockContext& c, const Block& block, const MlpBuffers<X>& 
 
 /// delta += the expert that every token takes.
 template <class X>
-void shared_expert(const BlockContext& c, const Block& block, View2<const X> normed, View2<float> delta) {
+void shared_expert(const BlockContext& c, const Block& block, View2<const X> normed, View2<float> delta,
+                   SavedBlock<X>* saved) {
   const auto& [exec, w, mlp] = std::tie(c.exec, block.weights, block.spec.mlp);
-  const Workspace::Scope scope(c.workspace);
+  const auto scope = scope_of(c.workspace, saved != nullptr);
   const SharedExpertBuffers<X> b(exec, c.workspace, block, delta.extent(1), delta.extent(0), c.tp.rank());
+  if (saved != nullptr) saved->shared.emplace(b);
   layers::linear(exec, c.products, normed, w.shared_gate_up, {}, b.gate_up);
   layers::gated_activation(exec, mlp.activation, as_const(b.gate_up), b.activated);
   row_parallel(
@@ -167,42 +195,48 @@ void shared_expert(const BlockContext& c, const Block& block, View2<const X> nor
 
 /// delta = mlp(norm(x)).
 template <class X>
-void mlp_half(const BlockContext& c, const Block& block, View2<const float> x, View2<float> delta) {
+void mlp_half(const BlockContext& c, const Block& block, View2<const float> x, View2<float> delta,
+              SavedBlock<X>* saved) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::mlp_half");
-  const Workspace::Scope scope(c.workspace);
+  const auto scope = scope_of(c.workspace, saved != nullptr);
   const auto& [exec, w, spec] = std::tie(c.exec, block.weights, block.spec);
   const Weight& weight = spec.shared_norm ? w.attention_norm : w.mlp_norm;
   const Weight& bias = spec.shared_norm ? w.attention_norm_bias : w.mlp_norm_bias;
   const Index tokens = x.extent(0), hidden = x.extent(1);
   if (spec.mlp.experts == 0) {
     const MlpBuffers<X> b(exec, c.workspace, block, hidden, tokens, c.tp.rank());
+    if (saved != nullptr) saved->mlp.emplace(b);
     pre_norm(exec, spec, x, weight, bias, b.normed);
     dense_mlp(c, block, b, delta);
   } else {
     const auto normed = c.workspace.take<X>(exec, "normed", tokens, hidden);
     const MlpBuffers<X> b(exec, c.workspace, block, hidden, tokens * spec.mlp.experts_per_token, c.tp.rank());
+    if (saved != nullptr) saved->mlp_normed = normed, saved->mlp.emplace(b);
     pre_norm(exec, spec, x, weight, bias, normed);
-    expert_mlp(c, block, b, as_const(normed), delta);
-    if (spec.mlp.shared_intermediate > 0) shared_expert(c, block, as_const(normed), delta);
+    expert_mlp(c, block, b, as_const(normed), delta, saved);
+    if (spec.mlp.shared_intermediate > 0) shared_expert(c, block, as_const(normed), delta, saved);
   }
+  if (saved != nullptr && spec.post_norm) saved->mlp_output = copy_of(c, "the MLP's output", delta);
   if (spec.post_norm) norm(exec, spec.norm, as_const(delta), w.mlp_post_norm, w.mlp_post_norm_bias, delta);
 }
 
 }  // namespace
 
 template <class X>
-void decoder_block(const BlockContext& c, const Block& block, View2<float> x) {
-  const Workspace::Scope scope(c.workspace);
+void decoder_block(const BlockContext& c, const Block& block, View2<float> x, SavedBlock<X>* saved) {
+  const auto scope = scope_of(c.workspace, saved != nullptr);
+  if (saved != nullptr) saved->x = saved->mlp_x = copy_of(c, "block's input", x);
   const auto attended = c.workspace.take<float>(c.exec, "attention's output", x.extent(0), x.extent(1));
-  attention_half<X>(c, block, as_const(x), attended);
+  attention_half<X>(c, block, as_const(x), attended, saved);
   if (!block.spec.parallel) {
     layers::residual(c.exec, as_const(attended), x);
-    mlp_half<X>(c, block, as_const(x), attended);
+    if (saved != nullptr) saved->mlp_x = copy_of(c, "the MLP's input", x);
+    mlp_half<X>(c, block, as_const(x), attended, saved);
     layers::residual(c.exec, as_const(attended), x);
     return;
   }
   const auto activated = c.workspace.take<float>(c.exec, "the MLP's output", x.extent(0), x.extent(1));
-  mlp_half<X>(c, block, as_const(x), activated);
+  mlp_half<X>(c, block, as_const(x), activated, saved);
   layers::residual(c.exec, as_const(attended), x);
   layers::residual(c.exec, as_const(activated), x);
 }
@@ -213,7 +247,8 @@ std::size_t block_bytes(const Exec& exec, const Block& block, Index hidden, Inde
   for (int i = 0; i < (block.spec.parallel ? 2 : 1); ++i) workspace.take<float>(exec, "output", tokens, hidden);
   {
     const Workspace::Scope scope(workspace);
-    AttentionBuffers<X>(exec, workspace, block, hidden, tokens, partials, tp_rank);
+    AttentionBuffers<X>(exec, workspace, block, hidden, tokens, tp_rank);
+    workspace.take<float>(exec, "attention's partial results", partials);
   }
   const Workspace::Scope scope(workspace);
   const MlpSpec& mlp = block.spec.mlp;
@@ -229,7 +264,7 @@ std::size_t block_bytes(const Exec& exec, const Block& block, Index hidden, Inde
 
 #define GRIST_INSTANTIATE(X)                                                                          \
   template void norm(const Exec&, const NormSpec&, View2<const float>, const Weight&, const Weight&, View2<X>); \
-  template void decoder_block<X>(const BlockContext&, const Block&, View2<float>);                     \
+  template void decoder_block<X>(const BlockContext&, const Block&, View2<float>, SavedBlock<X>*);     \
   template std::size_t block_bytes<X>(const Exec&, const Block&, Index, Index, Index, int);
 GRIST_INSTANTIATE(float)
 GRIST_INSTANTIATE(bf16)

@@ -1,4 +1,5 @@
-// One decoder block: norm, attention, residual, norm, MLP, residual, and their variants (LayerSpec).
+// One decoder block: norm, attention, residual, norm, MLP, residual, and their variants (LayerSpec); forward, and
+// backward from what a forward pass kept.
 #pragma once
 
 #include <grist/backends/products.hpp>
@@ -8,6 +9,7 @@
 #include <grist/model/tensor_parallel.hpp>
 #include <grist/model/tensors.hpp>
 
+#include <optional>
 #include <span>
 
 namespace grist {
@@ -28,12 +30,10 @@ template <class X>
 struct AttentionBuffers {
   View2<X> normed;       // [hidden]
   View2<X> qkv;          // [(heads + 2 kv_heads) head_dim]
-  View1<float> partials;  // of attention's chunks
   View2<X> attended;     // [heads head_dim]
   RowParallelBuffers<X> o;
 
-  AttentionBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index tokens,
-                   Index partials, int tp_rank);
+  AttentionBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index tokens, int tp_rank);
 };
 
 template <class X>
@@ -71,6 +71,22 @@ struct SharedExpertBuffers {
                       int tp_rank);
 };
 
+/// What a backward pass reads of a forward one: its buffers, kept, and what it would have written over.
+template <class X>
+struct SavedBlock {
+  View2<float> x;              // the block's input [tokens, hidden]
+  std::optional<AttentionBuffers<X>> attention;
+  View2<X> raw_qkv;            // before the norms of q and k; empty without them
+  View2<float> lse;            // [heads, tokens]
+  View2<float> attention_output;  // before its norm; empty without one
+  View2<float> mlp_x;          // the MLP's input; the block's where both are in parallel
+  View2<X> mlp_normed;         // of a layer of experts
+  std::optional<MlpBuffers<X>> mlp;
+  std::optional<ExpertBuffers> experts;
+  std::optional<SharedExpertBuffers<X>> shared;
+  View2<float> mlp_output;     // before its norm; empty without one
+};
+
 /// Bytes of scratch that a block takes for so many tokens.
 template <class X>
 std::size_t block_bytes(const Exec& exec, const Block& block, Index hidden, Index tokens, Index partials, int tp_rank);
@@ -88,12 +104,29 @@ struct BlockContext {
 };
 
 /// x [tokens, hidden] += attention(norm(x)); x += mlp(norm(x)). Keys and values go to the block's layer of the cache.
+/// With `saved` the buffers stay taken from the workspace, for the backward pass; there is no cache then.
 template <class X>
-void decoder_block(const BlockContext& context, const Block& block, View2<float> x);
+void decoder_block(const BlockContext& context, const Block& block, View2<float> x, SavedBlock<X>* saved = nullptr);
+
+/// dx [tokens, hidden], the gradient of the block's output, becomes that of its input; gradients of the weights are
+/// added into. Weights are stored as X, those of a layer in one panel each; row-parallel products reduce. Gradients of
+/// tensors that all ranks of tp hold are whole on each, but for norms of q and k and KV heads that ranks share: these
+/// are parts, to be summed over the ranks that hold them.
+template <class X>
+void decoder_block_backward(const BlockContext& context, const Block& block, const SavedBlock<X>& saved,
+                            const LayerTensors<View3<float>>& gradients, View2<float> dx);
 
 /// y = norm(x), of the kind that the spec says. (X, Y) as in layers/norm.hpp.
 template <class Y>
 void norm(const Exec& exec, const NormSpec& spec, View2<const float> x, const Weight& w, const Weight& b, View2<Y> y);
+
+/// dx += the gradient of norm(x); dw and db are added into. (x, dy) float.
+void norm_backward(const Exec& exec, Workspace& workspace, const NormSpec& spec, View2<const float> x, const Weight& w,
+                   View2<const float> dy, View2<float> dx, View3<float> dw, View3<float> db);
+
+/// A gradient as a vector, and as the matrix [experts rows, columns] that products take.
+View1<float> vector_of(View3<float> gradient);
+View2<float> matrix_of(View3<float> gradient);
 
 /// A norm's or a bias' elements; empty for one that a model lacks.
 inline View1<const float> vector_of(const Weight& weight) {
