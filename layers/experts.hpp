@@ -6,13 +6,13 @@
 //   token_of [tokens * k]: the token of a row    row_of [tokens, k]: the row of a token's slot
 //   dispatch reads x [tokens, hidden]           writes rows [tokens * k, hidden]
 //   combine  reads rows, row_of, weights        writes y [tokens, hidden]
-//   shared expert, which every token takes (Dai et al. 2024): y += sigmoid(gate_t) shared_t; without a gate y += shared_t
+//   shared expert, which every token takes (Dai et al. 2024): y += sigmoid(gate_t) shared_t, or shared_t without a gate
 //   add_shared reads shared [tokens, hidden], gate [tokens] or empty    adds into y
 //   backward, choices being fixed:
 //   choose_experts: dlogits_j = p_j (dw_j - sum over slots of w dw), dw = 0 of what is not chosen; renormalized: of the
 //             chosen alone, weights in the place of p    reads logits, choices, weights, dweights    writes dlogits
 //   dispatch: dx_t = the sum over its slots, in order, of drows    reads drows, row_of    writes dx
-//   combine : drows = weights dy_t,  dweights = dy_t . rows    reads rows, row_of, weights, dy    writes drows, dweights
+//   combine : drows = weights dy_t,  dweights = dy_t . rows    reads rows, row_of, weights, dy   writes drows, dweights
 //   add_shared: dshared = sigmoid(gate) dy,  dgate = sigmoid'(gate) dy . shared    writes dshared, dgate
 //   load-balancing loss (Fedus et al. 2021, as transformers' load_balancing_loss_func): experts sum over e of f_e P_e;
 //   of N tokens that count, f_e = choices of e / N, P_e = the mean of p_e. Both are sums over all layers, micro-batches
@@ -62,8 +62,8 @@ void add_shared_backward(const Exec& exec, View2<const float> shared, View1<cons
 /// Floats of scratch that load_balancing_sums takes.
 Index load_balancing_scratch(Index tokens, Index experts);
 
-/// sums [2, experts] += the choices of each expert, and the sum of its p, of the tokens that count: those whose entry of
-/// counted [tokens] is not 0, or all where it is empty. The order depends on the tokens alone.
+/// sums [2, experts] += the choices of each expert, and the sum of its p, of the tokens that count: those whose entry
+/// of counted [tokens] is not 0, or all where it is empty. The order depends on the tokens alone.
 void load_balancing_sums(const Exec& exec, View2<const float> logits, View2<const int> choices,
                          View1<const int> counted, View1<float> scratch, View2<float> sums);
 

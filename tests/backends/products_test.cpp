@@ -148,7 +148,8 @@ TYPED_TEST(ProductsOf, ExpertsMultiplyManyRowsByTheProviderWithTheBitsOfEachAlon
   Weight w(columns, experts);
   w.add({gate.format, 33, gate.memory.data()});
   w.add({up.format, 5, up.memory.data()});
-  const std::vector<int> offsets{0, 6, 7, 8, 20}, token_of{0, 2, 3, 7, 8, 9, 1, 5, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+  const std::vector<int> offsets{0, 6, 7, 8, 20};
+  const std::vector<int> token_of{0, 2, 3, 7, 8, 9, 1, 5, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
   const auto x = stored<T>(normals("x", 20 * columns));
   for (const auto name : gemm_providers()) {
     Products products(name);
@@ -167,7 +168,8 @@ TYPED_TEST(ProductsOf, ExpertsMultiplyManyRowsByTheProviderWithTheBitsOfEachAlon
         const std::span<const float> together(y.data() + row * 38, 38);
         EXPECT_TRUE(std::ranges::equal(alone, together)) << name << ", row " << row << " of expert " << e;
         if (token_of[row] < 3) {
-          EXPECT_TRUE(std::ranges::equal(together, std::span(by_kernel).subspan(row * 38, 38))) << name << ", row " << row;
+          EXPECT_TRUE(std::ranges::equal(together, std::span(by_kernel).subspan(row * 38, 38)))
+              << name << ", row " << row;
         }
       }
     }
@@ -183,9 +185,11 @@ TEST(ProductsGrouped, GiveTheProviderTheRowsOfManyAlone) {
   Weight w(8, 2);
   w.add({Format::f32, 4, stored.memory.data()});
   const auto x = on_device<float>(normals("x", 6 * 8));
-  const auto offsets = on_device<int>(std::vector<int>{0, 4, 6}), token_of = on_device<int>(std::vector<int>{0, 1, 3, 4, 0, 9});
+  const auto offsets = on_device<int>(std::vector<int>{0, 4, 6});
+  const auto token_of = on_device<int>(std::vector<int>{0, 1, 3, 4, 0, 9});
   const Buffer<float> y("y", 6 * 4);
-  products.grouped(Exec(), as_const(x.view(6, 8)), as_const(offsets.view()), w, y.view(6, 4), as_const(token_of.view()));
+  products.grouped(Exec(), as_const(x.view(6, 8)), as_const(offsets.view()), w, y.view(6, 4),
+                   as_const(token_of.view()));
   EXPECT_EQ(rows, (std::vector<Index>{2, 2})) << "two rows, and one twice";
 }
 

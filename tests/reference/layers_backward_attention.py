@@ -53,7 +53,8 @@ def main():
     for name, case in CASES.items():
         heads, kv_heads, head_dim = case["heads"], case["kv_heads"], case["head_dim"]
         tokens = sum(case["sequences"])
-        sixteenths = lambda columns: (torch.randn(tokens, columns, dtype=torch.float64) * 20).round().clamp(-127, 127) / 16
+        normals = lambda columns: torch.randn(tokens, columns, dtype=torch.float64)
+        sixteenths = lambda columns: (normals(columns) * 20).round().clamp(-127, 127) / 16
         qkv = sixteenths((heads + 2 * kv_heads) * head_dim).requires_grad_()
         dout = sixteenths(heads * head_dim)
         attention(qkv, **case).backward(dout)
