@@ -22,6 +22,8 @@ struct TokenOrigin {
   std::uint64_t vocab_size = 0;
   std::uint64_t fingerprint = 0;  // of the tokenizer (text::fingerprint)
   std::uint64_t sources = 0;      // a hash of the inputs and options that the documents come from
+
+  bool operator==(const TokenOrigin&) const = default;
 };
 
 /// The header's constants, for reader and writer.
