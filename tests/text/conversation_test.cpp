@@ -72,9 +72,10 @@ TEST(Conversation, IsRefusedWhereTheTemplateRewritesWhatWasSaid) {
     return [&] { encode_conversation(*tokenizer, talk); };
   };
   // As templates do that leave out the thoughts of earlier answers.
-  EXPECT_THAT(with("{% for m in messages %}<{{ m.content if loop.last else m.content[0] }}>{% endfor %}"
-                   "{% if add_generation_prompt %}<{% endif %}"),
-              Refuses({"messages[1]", "writes it otherwise where messages follow"}));
+  EXPECT_THAT(
+      with("{% for m in messages %}<{{ m.content if loop.last or m.role == 'user' else m.content[0] }}>{% endfor %}"
+           "{% if add_generation_prompt %}<{% endif %}"),
+      Refuses({"messages[1]", "writes it otherwise where messages follow"}));
   EXPECT_THAT(with("{% for m in messages %}<{{ m.content }}>{% endfor %}{% if add_generation_prompt %}?{% endif %}"),
               Refuses({"messages[1]", "does not begin the answered conversation with its prompt"}));
   EXPECT_THAT(with(""), Refuses({"no chat template"}));
