@@ -15,14 +15,19 @@ void on_interrupt(int signal) {
 
 }  // namespace
 
-Interrupt::Interrupt() {
-  struct sigaction action{};
+Interrupt::Interrupt(std::initializer_list<int> signals) {
+  struct sigaction action {};
   action.sa_handler = on_interrupt;  // without SA_RESTART
   sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, &before_);
+  for (const int signal : signals) {
+    before_.emplace_back(signal, action);
+    sigaction(signal, &action, &before_.back().second);
+  }
 }
 
-Interrupt::~Interrupt() { sigaction(SIGINT, &before_, nullptr); }
+Interrupt::~Interrupt() {
+  for (const auto& [signal, action] : before_) sigaction(signal, &action, nullptr);
+}
 
 bool Interrupt::came() { return interrupted != 0; }
 

@@ -1,15 +1,23 @@
-// Ctrl-C as a question of the user's, not as the end of the program.
+// Signals as a question, not as the end of the program.
 #pragma once
 
+#include <grist/core/errors.hpp>
+
 #include <csignal>
+#include <initializer_list>
+#include <utility>
+#include <vector>
 
 namespace grist::cli {
 
-/// While it lives, the first SIGINT is kept in mind and a second one, before clear(), ends the program as usual. Calls
-/// that wait for input return when it comes.
+/// Exit code of what a signal stopped with its work kept: the same command continues it (EX_TEMPFAIL of sysexits.h).
+constexpr ExitCode ended_by_signal{75};
+
+/// While it lives, the first of these signals is kept in mind and a second one, before clear(), ends the program as
+/// usual. Calls that wait for input return when it comes.
 class Interrupt {
 public:
-  Interrupt();
+  explicit Interrupt(std::initializer_list<int> signals = {SIGINT});
   ~Interrupt();
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;
@@ -18,7 +26,7 @@ public:
   static void clear();
 
 private:
-  struct sigaction before_{};
+  std::vector<std::pair<int, struct sigaction>> before_{};
 };
 
 }  // namespace grist::cli

@@ -1,6 +1,7 @@
 #include <grist/text/tokenizer.hpp>
 
 #include <grist/core/errors.hpp>
+#include <grist/core/philox.hpp>
 #include <grist/text/companions.hpp>
 #include <grist/text/gguf_tokenizer.hpp>
 #include <grist/text/sentencepiece_tokenizer.hpp>
@@ -221,6 +222,15 @@ std::vector<int> Tokenizer::end_tokens() const {
     if (std::ranges::find(all, id) == all.end()) all.push_back(id);
   }
   return all;
+}
+
+std::uint64_t fingerprint(const Tokenizer& tokenizer) {
+  std::uint64_t hash = hash_name("");
+  const auto add = [&hash](std::string_view text) { hash = hash * 0x100000001b3ULL ^ hash_name(text); };
+  for (int id = 0; id < tokenizer.vocab_size(); ++id) add(tokenizer.decode(std::span(&id, 1), false));
+  for (const int id : tokenizer.encode("The  1234 quick brown foxes\n\tdidn't jump over Zo\u00eb's \u2603.", true))
+    add(std::to_string(id));
+  return hash;
 }
 
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special)

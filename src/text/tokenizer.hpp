@@ -4,6 +4,7 @@
 #include <grist/text/chat_template.hpp>
 #include <grist/text/decode_state.hpp>
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -53,6 +54,10 @@ public:
 /// tokenizer_config.json, added_tokens.json and chat templates beside them) or of a GGUF file. Null where there is
 /// none. Throws InputError.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model);
+
+/// A hash of what the ids mean: of the text of each, and of the ids of a sentence. It is the same for a tokenizer.json
+/// and a GGUF file of one model that have the same vocabulary.
+std::uint64_t fingerprint(const Tokenizer& tokenizer);
 
 /// Decodes a growing sequence piece by piece: the pieces that put() and finish() return, joined, are exactly
 /// decode(all ids); a piece never ends inside a UTF-8 character.

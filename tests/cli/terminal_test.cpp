@@ -156,4 +156,15 @@ TEST(Progress, OfPromptsIsShownOnATerminalAlone) {
   EXPECT_EQ(run_command({"bash", "-c", command}).err, "");
 }
 
+TEST(Progress, OfTokenizingIsShownOnATerminal) {
+  const TemporaryFolder folder;
+  const std::string file = folder.write("a.jsonl", "{\"text\":\"one\"}\n{\"text\":\"two\"}\n");
+  Terminal terminal({GRIST_PROGRAM, "tokenize", "--model", data_file("tiny/llama2"), "--file", file, "--output",
+                     folder / "a.tokens"});
+  EXPECT_TRUE(terminal.shows("tokenizing ["));
+  EXPECT_TRUE(terminal.shows("100 %"));
+  EXPECT_TRUE(terminal.shows("a.tokens: 2 documents"));
+  EXPECT_EQ(terminal.ends(), 0);
+}
+
 }  // namespace

@@ -1,0 +1,146 @@
+#include "documents.hpp"
+
+#include "runtime.hpp"
+#include "texts.hpp"
+
+#include <grist/core/errors.hpp>
+#include <grist/core/philox.hpp>
+#include <grist/text/conversation.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <format>
+#include <fstream>
+
+namespace grist::cli {
+namespace {
+
+using nlohmann::json;
+
+const std::string& text_of(const json& value, std::string_view what) {
+  if (!value.is_string()) throw InputError("{} is a JSON {}, expected a string", what, value.type_name());
+  return value.get_ref<const std::string&>();
+}
+
+text::Message message_of(const json& value, std::size_t number) {
+  const std::string name = std::format("messages[{}]", number);
+  if (!value.is_object()) throw InputError("{} is a JSON {}, expected an object", name, value.type_name());
+  for (const auto& [key, of_key] : value.items()) {
+    if (key != "role" && key != "content" && !of_key.is_null())
+      throw InputError("{} has the key '{}', which is not understood: role and content are", name, key);
+  }
+  const auto entry = [&](const char* key) {
+    const auto found = value.find(key);
+    if (found == value.end()) throw InputError("{} has no '{}'", name, key);
+    return text_of(*found, std::format("{}: {}", name, key));
+  };
+  return {entry("role"), entry("content")};
+}
+
+std::vector<text::Message> messages_of(const json& list) {
+  if (!list.is_array()) throw InputError("messages is a JSON {}, expected an array", list.type_name());
+  std::vector<text::Message> messages;
+  for (const json& value : list) messages.push_back(message_of(value, messages.size()));
+  return messages;
+}
+
+}  // namespace
+
+Documents::Documents(const std::vector<std::string>& inputs, const text::Tokenizer& tokenizer, bool add_special)
+    : tokenizer_(tokenizer), add_special_(add_special) {
+  for (const std::string& input : inputs) {
+    if (input == "-")
+      files_.push_back({.path = input});
+    else if (std::filesystem::is_directory(input))
+      add_folder(input);
+    else
+      add_file(input);
+  }
+  for (const File& file : files_) bytes_ += file.bytes;
+}
+
+void Documents::add_file(const std::filesystem::path& path) {
+  std::error_code error;
+  const auto bytes = std::filesystem::file_size(path, error);
+  const auto changed = error ? std::filesystem::file_time_type() : std::filesystem::last_write_time(path, error);
+  if (error) throw InputError("{}: cannot be read: {}", path.string(), error.message());
+  files_.push_back({path.string(), bytes, changed.time_since_epoch().count()});
+}
+
+void Documents::add_folder(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> found;
+  try {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+      if (entry.is_regular_file()) found.push_back(entry.path());
+  } catch (const std::filesystem::filesystem_error& error) {
+    throw InputError("{}: cannot be read: {}", error.path1().string(), error.code().message());
+  }
+  if (found.empty()) throw InputError("{}: holds no files", folder.string());
+  std::ranges::sort(found);
+  for (const auto& path : found) add_file(path);
+}
+
+std::uint64_t Documents::sources() const {
+  std::string all = std::format("{}\n{}\n", add_special_, tokenizer_.chat_template);
+  for (const auto& [path, bytes, changed] : files_) all += std::format("{}\n{} {}\n", path, bytes, changed);
+  return hash_name(all);
+}
+
+bool Documents::each(std::uint64_t first, const std::function<bool(const DocumentTokens&)>& take) {
+  std::uint64_t number = 0, done = 0;
+  for (const auto& [path, bytes, changed] : files_) {
+    if (!path.ends_with(".jsonl")) {
+      if (number++ >= first && !take({tokenizer_.encode(read_text(path), add_special_), {}, done + bytes}))
+        return false;
+      done += bytes;
+      continue;
+    }
+    std::ifstream in(path, std::ios::binary);
+    if (!in) throw InputError("{}: cannot be opened: {}", path, std::strerror(errno));
+    std::uint64_t read = 0, lines = 0;
+    for (std::string line; std::getline(in, line);) {
+      ++lines;
+      read = std::min(read + line.size() + 1, bytes);
+      if (lines == 1 && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
+      if (line.find_first_not_of(" \t\r") == std::string::npos || number++ < first) continue;
+      DocumentTokens document;
+      try {
+        document = of_line(path, line);
+      } catch (const Error& error) {
+        throw InputError("{}, line {}: {}", path, lines, error.what());
+      }
+      document.bytes_done = done + read;
+      if (!take(document)) return false;
+    }
+    if (in.bad()) throw InputError("{}: cannot be read", path);
+    done += bytes;
+  }
+  return true;
+}
+
+DocumentTokens Documents::of_line(const std::string& file, std::string_view line) {
+  json object;
+  try {
+    object = json::parse(line);
+  } catch (const json::exception& error) {
+    throw InputError("not valid JSON: {}", std::string_view(error.what()).substr(0, 200));
+  }
+  if (!object.is_object()) throw InputError("is a JSON {}, expected an object", object.type_name());
+  const bool text = object.contains("text"), messages = object.contains("messages");
+  if (text == messages)
+    throw InputError("has {}, expected one of them", text ? "text and messages" : "neither text nor messages");
+  for (const auto& [key, value] : object.items()) {
+    if ((key == "tools" || key == "functions" || key == "documents") && !value.empty())
+      throw InputError("has {}, which are not understood", key);
+    if (key != "text" && key != "messages" && left_out_.insert(key).second)
+      note(std::format("{}: the key '{}' is left out", file, key));
+  }
+  if (text) return {.ids = tokenizer_.encode(text_of(object["text"], "text"), add_special_)};
+  auto [ids, trained] = text::encode_conversation(tokenizer_, messages_of(object["messages"]));
+  return {.ids = std::move(ids), .trained = std::move(trained)};
+}
+
+}  // namespace grist::cli
