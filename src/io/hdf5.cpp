@@ -110,6 +110,12 @@ const std::string root = "/";
 
 }  // namespace
 
+int Hdf5Id::close() {
+  if (id_ < 0) return 0;
+  const Quiet quiet;
+  return close_(std::exchange(id_, -1));
+}
+
 Hdf5File Hdf5File::create(const std::filesystem::path& path, CommHandle comm, const std::string& hints) {
   const Quiet quiet;
   const std::string name = path.string();
@@ -146,9 +152,9 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path) {
 }
 
 std::uint64_t Hdf5File::bytes() const {
-  const Quiet quiet;
-  hsize_t size = 0;
-  Place{path_, root}.check(H5Fget_filesize(file_.get(), &size), "has no size");
+  std::error_code error;
+  const auto size = std::filesystem::file_size(path_, error);
+  if (error) throw InputError("{}: has no size: {}", path_, error.message());
   return size;
 }
 

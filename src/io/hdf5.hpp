@@ -29,7 +29,7 @@ public:
 
   [[nodiscard]] std::int64_t get() const { return id_; }
   /// Negative where it failed; the identifier is gone either way.
-  int close() { return id_ < 0 ? 0 : close_(std::exchange(id_, -1)); }
+  int close();
 
 private:
   std::int64_t id_ = -1;
@@ -59,7 +59,7 @@ public:
   static Hdf5File open(const std::filesystem::path& path);
 
   [[nodiscard]] const std::string& path() const { return path_; }
-  [[nodiscard]] std::uint64_t bytes() const;
+  [[nodiscard]] std::uint64_t bytes() const;  // of the file as it lies there: after flush() all that was made
 
   /// Also those that the name has above it.
   void make_group(const std::string& name);

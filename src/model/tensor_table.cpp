@@ -307,7 +307,7 @@ std::vector<FileTensor> file_tensors(const TensorTable& table) {
       for (Index expert = 0; expert < (each ? row.experts : 1); ++expert) {
         const auto name = with_number(source.tensor, expert);
         if (!seen.insert(name).second) continue;
-        tensors.push_back({name, source.shape, initial_of(row, source)});
+        tensors.push_back({name, source.shape, initial_of(row, source), source.plus_one});
       }
     }
   };

@@ -100,6 +100,7 @@ struct FileTensor {
   std::string name;
   std::vector<Index> shape;
   Initial initial = Initial::normal;
+  bool plus_one = false;  // the model computes with 1 + the file's value
 };
 /// All tensors that a complete set of files holds, each once, in the order of computation.
 std::vector<FileTensor> file_tensors(const TensorTable& table);

@@ -1,13 +1,11 @@
 // HDF5 files that all ranks write at once.
+#include "support/file_limit.hpp"
 #include "support/refuses.hpp"
 #include "support/shared_folder.hpp"
 
 #include <grist/comm/communicator.hpp>
 #include <grist/io/hdf5.hpp>
 
-#include <sys/resource.h>
-
-#include <csignal>
 #include <numeric>
 
 namespace {
@@ -135,23 +133,6 @@ TEST(Hdf5, WhatIsNoCompleteFileIsRefused) {
   EXPECT_THAT([&] { Hdf5File::create(folder / "no/x.h5", world.handle()); }, Refuses({"no/x.h5"}));
 }
 
-/// While there is one, files of this process end at so many bytes, as on a full disk.
-class FileLimit {
-public:
-  explicit FileLimit(rlim_t bytes) {
-    std::signal(SIGXFSZ, SIG_IGN);
-    getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limit{bytes, before_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileLimit() { setrlimit(RLIMIT_FSIZE, &before_); }
-  FileLimit(const FileLimit&) = delete;
-  FileLimit& operator=(const FileLimit&) = delete;
-
-private:
-  rlimit before_{};
-};
-
 TEST(Hdf5, AFullDiskIsSaidAndTheProgramGoesOn) {
   const Communicator world(test::world());
   const test::SharedFolder folder;
@@ -160,7 +141,7 @@ TEST(Hdf5, AFullDiskIsSaidAndTheProgramGoesOn) {
   file.flush();
   int failed = 0;
   {
-    const FileLimit limit(1 << 20);
+    const test::FileLimit limit(1 << 20);
     const auto attempt = [&](auto&& f) {
       try {
         f();
