@@ -197,6 +197,15 @@ TEST(Pipelines, Of1F1BHoldNoMoreMicroBatchesThanStagesAreBehind) {
   EXPECT_EQ(live_micro_batches(gpipe(3, 4, 64)), 64);
 }
 
+TEST(Pipelines, InterleavedOnesHoldWhatMegatronsWarmUpLets) {
+  for (const int stages : {2, 4, 8})
+    for (const int chunks : {2, 3})
+      for (const int m : {stages, 4 * stages})
+        for (int stage = 0; stage < stages; ++stage)
+          EXPECT_EQ(live_micro_batches(interleaved(stage, stages, chunks, m)),
+                    std::min(m * chunks, 2 * (stages - stage - 1) + (chunks - 1) * stages + 1));
+}
+
 double bubble(Pipeline pipeline, const Shape& shape, double backward) {
   const Actions actions = of(pipeline, shape.stages, shape.chunks, shape.micro_batches);
   Ranks ranks{actions, shape.chunks, false, 1, backward};
