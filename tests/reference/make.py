@@ -30,6 +30,7 @@ script("chat_templates.py")
 script("chat_constructs.py")
 script("tokenizer_parts.py")
 script("gguf_pre.py")
+script("optimizers.py")
 if options.smollm2:
     script("smollm2.py", options.smollm2)
     script("real_tokenizers.py", options.smollm2, *([options.llama2] if options.llama2 else []))

@@ -48,7 +48,7 @@ struct Ranks {
   std::vector<std::size_t> at = std::vector<std::size_t>(actions.size());
   std::vector<double> clock = std::vector<double>(actions.size());
   std::map<std::pair<int, int>, std::deque<std::pair<Message, double>>> on_the_way;  // from, to
-  std::map<std::tuple<bool, int, int>, int> passes;                                  // forward, micro-batch, virtual stage
+  std::map<std::tuple<bool, int, int>, int> passes;  // forward, micro-batch, virtual stage
   std::set<Message> there;
 
   [[nodiscard]] int stages() const { return static_cast<int>(actions.size()); }
