@@ -54,8 +54,10 @@ void add_option(CLI::App& app, const std::string& group, const char* name, T& me
       option->check([rule](const std::string& text) { return number_fault(text, rule); });
       if (!is_optional<T>) option->capture_default_str();
     } else if (!rule.choices.empty()) {
-      option->check(CLI::IsMember(rule.choices))->capture_default_str();
+      option->check(CLI::IsMember(rule.choices));
     }
+    if constexpr (std::is_same_v<T, std::string>)
+      if (!member.empty()) option->capture_default_str();
   }
   option->group(group);
 }
@@ -205,12 +207,11 @@ std::string TrainOptions::to_toml() const {
   std::string text = "# grist train --options FILE\n", title;
   each_train_option(
       *this, [&](const char* group) { title = group; },
-      [&](const char* name, const auto& member, const char*, const OptionRule&) {
-        const std::string value = toml_value(member);
-        if (value.empty()) return;
+      [&](const char* name, const auto& member, const char*, const OptionRule& rule) {
         if (!title.empty()) text += std::format("\n# {}\n", title);
         title.clear();
-        text += std::format("{} = {}\n", name, value);
+        const std::string value = toml_value(member);
+        text += value.empty() ? std::format("# {} = {}\n", name, rule.type) : std::format("{} = {}\n", name, value);
       });
   return text;
 }

@@ -45,8 +45,8 @@ void each_train_option(Options& o, Group&& group, Visit&& visit) {
         Rule{"WORD", {"adamw", "lamb", "sgd"}});
   visit("lr", o.lr, "Learning rate at its peak", Rule{"X", {}, 0, 1e3, true});
   visit("schedule", o.schedule,
-        "Of the learning rate after its warm-up: as it is; down along a line or a cosine to --min-lr; or down in the "
-        "last --decay steps alone",
+        "What the learning rate does after its warm-up: stay; go down to --min-lr along a cosine or a line; stay, and "
+        "go down in the last --decay steps (wsd)",
         Rule{"WORD", {"constant", "linear", "cosine", "wsd"}});
   visit("min-lr", o.min_lr, "Learning rate of the last step; without it a tenth of --lr", Rule{"X", {}, 0, 1e3});
   visit("warmup", o.warmup, "Steps in which the learning rate rises to its peak; without it a tenth, 100 at most",

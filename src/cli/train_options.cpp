@@ -54,6 +54,7 @@ void check_parallel(const TrainOptions& o) {
 
 void TrainOptions::complete(CLI::App& app) {
   if (!options_file.empty()) read_options_file(*this, app);
+  if (print_config) return;
   if (!max_walltime.empty()) parse_walltime(max_walltime);
   check_files(*this);
   check_learning_rate(*this);

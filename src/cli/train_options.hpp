@@ -52,14 +52,15 @@ struct TrainOptions {
 
   /// Adds all options to the verb.
   void add_to(CLI::App& app);
-  /// To be called once `app` has parsed the command line: reads --options, whose values give way to those of the command
-  /// line, and checks what needs no file and no rank. Throws InputError naming file, line and key, or UsageError.
+  /// To be called once `app` has parsed the command line: reads --options, whose values give way to those of the
+  /// command line, and checks what needs no other file and no rank, unless they are only to be printed. Throws
+  /// InputError naming file, line and key, or UsageError.
   void complete(CLI::App& app);
-  /// TOML that --options reads back to the same options.
+  /// TOML that --options reads back to the same options; those that were not given are comments.
   [[nodiscard]] std::string to_toml() const;
 
-  /// dp as given, or what pp and tp leave of the ranks. Throws UsageError where the layout is not that of so many ranks,
-  /// or the batch cannot be shared by it.
+  /// dp as given, or what pp and tp leave of the ranks. Throws UsageError where the layout is not that of so many
+  /// ranks, or the batch cannot be shared by it.
   [[nodiscard]] Layout layout(int ranks) const;
   /// Sequences of a micro-batch: as given; else all that a rank has of a step, with a pipeline one.
   [[nodiscard]] std::int64_t micro_batch_of(const Layout& layout) const;

@@ -56,8 +56,8 @@ private:
 /// Floating-point operations of training on one token of a sequence of so many, forward and backward:
 ///   6 x the parameters that a token is multiplied with + sum over layers of 12 x heads x head_dim x keys
 /// (Kaplan et al. 2020; Chowdhery et al. 2022, appendix B). Of experts the chosen ones count alone, a table that is
-/// only looked up does not, the matrix of the logits does. `keys` is how many a query sees on average: (sequence + 1) / 2
-/// under the causal mask, less in a window; PaLM counted `sequence`. What recomputing adds does not count.
+/// only looked up does not, the matrix of the logits does. `keys` is how many a query sees on average: half of
+/// (sequence + 1) under the causal mask, less in a window; PaLM counted `sequence`. Recomputing does not count.
 double model_flops(const ModelSpec& spec, Index sequence);
 
 }  // namespace grist::train

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 namespace grist::train {
 namespace {
@@ -69,12 +70,87 @@ struct Moments {
   }
 };
 
-float decay_of(const OptimizerConfig& config, const Update& update) {
-  return update.decay ? static_cast<float>(config.weight_decay) : 0.0F;
-}
 /// What is left of a weight.
 float kept_of(const OptimizerConfig& config, const Update& update) {
   return update.decay ? static_cast<float>(1 - update.learning_rate * config.weight_decay) : 1.0F;
+}
+
+// The update of one element, and which arrays it has to do with.
+struct AdamwElement {
+  static constexpr bool has_m = true, has_v = true, writes_g = false, writes_w = true;
+  Moments moments;
+  float rate, kept;
+  KOKKOS_INLINE_FUNCTION void operator()(float& w, float& g, float& m, float& v) const {
+    w = kept * w - rate * moments.direction(g, m, v);
+  }
+};
+
+struct SgdElement {
+  static constexpr bool has_m = true, has_v = false, writes_g = false, writes_w = true;
+  float scale, momentum, rate, kept;
+  KOKKOS_INLINE_FUNCTION void operator()(float& w, float& g, float& m, float&) const {
+    m = momentum * m + scale * g;
+    w = kept * w - rate * m;
+  }
+};
+
+struct LambDirection {
+  static constexpr bool has_m = true, has_v = true, writes_g = true, writes_w = false;
+  Moments moments;
+  float decay;
+  KOKKOS_INLINE_FUNCTION void operator()(float& w, float& g, float& m, float& v) const {
+    g = moments.direction(g, m, v) + decay * w;
+  }
+};
+
+struct LambApply {
+  static constexpr bool has_m = false, has_v = false, writes_g = false, writes_w = true;
+  View1<const double> norms;
+  double rate;
+  KOKKOS_INLINE_FUNCTION void operator()(float& w, float& u, float&, float&) const {
+    const bool trusted = norms(0) > 0 && norms(1) > 0;
+    w -= static_cast<float>(trusted ? rate * Kokkos::sqrt(norms(0) / norms(1)) : rate) * u;
+  }
+};
+
+/// `count` elements from `i` on. All are read before one is written, so that a compiler makes vectors of them.
+template <int count, class Element>
+KOKKOS_INLINE_FUNCTION void update_some(const Element& element, const OptimizerRange& range, Index i) {
+  float w[count], g[count], m[count] = {}, v[count] = {};
+  for (int k = 0; k < count; ++k) w[k] = range.w(i + k);
+  for (int k = 0; k < count; ++k) g[k] = range.g(i + k);
+  if constexpr (Element::has_m)
+    for (int k = 0; k < count; ++k) m[k] = range.m(i + k);
+  if constexpr (Element::has_v)
+    for (int k = 0; k < count; ++k) v[k] = range.v(i + k);
+  for (int k = 0; k < count; ++k) element(w[k], g[k], m[k], v[k]);
+  if constexpr (Element::has_m)
+    for (int k = 0; k < count; ++k) range.m(i + k) = m[k];
+  if constexpr (Element::has_v)
+    for (int k = 0; k < count; ++k) range.v(i + k) = v[k];
+  if constexpr (Element::writes_g)
+    for (int k = 0; k < count; ++k) range.g(i + k) = g[k];
+  if constexpr (Element::writes_w) {
+    for (int k = 0; k < count; ++k) range.w(i + k) = w[k];
+    if (range.copy.extent(0) != 0)
+      for (int k = 0; k < count; ++k) range.copy(i + k) = bf16(w[k]);
+  }
+}
+
+template <class Element>
+void update_all(const Exec& exec, const char* label, const Element& element, const OptimizerRange& range) {
+  // Of one thread: a vector on hosts; on devices the threads are the lanes of a vector.
+  constexpr int lanes = std::is_same_v<Memory, Kokkos::HostSpace> ? 16 : 1;
+  const auto size = static_cast<Index>(range.w.extent(0));
+  Kokkos::parallel_for(
+      label, Indices<Exec>(exec, 0, (size + lanes - 1) / lanes), KOKKOS_LAMBDA(Index block) {
+        const Index begin = block * lanes;
+        if (begin + lanes <= size) {
+          update_some<lanes>(element, range, begin);
+        } else {
+          for (Index i = begin; i < size; ++i) update_some<1>(element, range, i);
+        }
+      });
 }
 
 }  // namespace
@@ -82,38 +158,17 @@ float kept_of(const OptimizerConfig& config, const Update& update) {
 void adamw(const Exec& exec, const OptimizerConfig& config, const Update& update, const OptimizerRange& range) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::adamw::step");
   check("adamw", range, true);
-  const Moments moments(config, update);
-  const auto rate = static_cast<float>(update.learning_rate);
-  const float kept = kept_of(config, update);
-  const View1<float> w = range.w, g = range.g, m = range.m, v = range.v;
-  const View1<bf16> copy = range.copy;
-  const bool copies = copy.extent(0) != 0;
-  Kokkos::parallel_for(
-      "grist::adamw::step", Indices<Exec>(exec, 0, w.extent(0)),
-      KOKKOS_LAMBDA(Index i) {
-        const float updated = kept * w(i) - rate * moments.direction(g(i), m(i), v(i));
-        w(i) = updated;
-        if (copies) copy(i) = bf16(updated);
-      });
+  const AdamwElement element{Moments(config, update), static_cast<float>(update.learning_rate),
+                             kept_of(config, update)};
+  update_all(exec, "grist::adamw::step", element, range);
 }
 
 void sgd(const Exec& exec, const OptimizerConfig& config, const Update& update, const OptimizerRange& range) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::sgd::step");
   check("sgd", range, false);
-  const auto rate = static_cast<float>(update.learning_rate), momentum = static_cast<float>(config.beta1),
-             scale = static_cast<float>(update.gradient_scale);
-  const float kept = kept_of(config, update);
-  const View1<float> w = range.w, g = range.g, m = range.m;
-  const View1<bf16> copy = range.copy;
-  const bool copies = copy.extent(0) != 0;
-  Kokkos::parallel_for(
-      "grist::sgd::step", Indices<Exec>(exec, 0, w.extent(0)), KOKKOS_LAMBDA(Index i) {
-        const float moved = momentum * m(i) + scale * g(i);
-        const float updated = kept * w(i) - rate * moved;
-        m(i) = moved;
-        w(i) = updated;
-        if (copies) copy(i) = bf16(updated);
-      });
+  const SgdElement element{static_cast<float>(update.gradient_scale), static_cast<float>(config.beta1),
+                           static_cast<float>(update.learning_rate), kept_of(config, update)};
+  update_all(exec, "grist::sgd::step", element, range);
 }
 
 void lamb_direction(const Exec& exec, const OptimizerConfig& config, const Update& update, const OptimizerRange& range,
@@ -121,32 +176,17 @@ void lamb_direction(const Exec& exec, const OptimizerConfig& config, const Updat
   const auto region = Kokkos::Profiling::ScopedRegion("grist::lamb::direction");
   check("lamb", range, true);
   if (norms.extent(0) != 2) throw ShapeError("lamb: norms [{}], expected [2]", norms.extent(0));
-  const Moments moments(config, update);
-  const float decay = decay_of(config, update);
-  const View1<float> w = range.w, g = range.g, m = range.m, v = range.v;
-  Kokkos::parallel_for(
-      "grist::lamb::direction", Indices<Exec>(exec, 0, w.extent(0)),
-      KOKKOS_LAMBDA(Index i) { g(i) = moments.direction(g(i), m(i), v(i)) + decay * w(i); });
-  squared_norm(exec, as_const(w), scratch, View1<double>(norms.data(), 1));
-  squared_norm(exec, as_const(g), scratch, View1<double>(norms.data() + 1, 1));
+  const float decay = update.decay ? static_cast<float>(config.weight_decay) : 0.0F;
+  update_all(exec, "grist::lamb::direction", LambDirection{Moments(config, update), decay}, range);
+  squared_norm(exec, as_const(range.w), scratch, View1<double>(norms.data(), 1));
+  squared_norm(exec, as_const(range.g), scratch, View1<double>(norms.data() + 1, 1));
 }
 
 void lamb_apply(const Exec& exec, const Update& update, const OptimizerRange& range, View1<const double> norms) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::lamb::apply");
   check("lamb", range, true);
   if (norms.extent(0) != 2) throw ShapeError("lamb: norms [{}], expected [2]", norms.extent(0));
-  const double rate = update.learning_rate;
-  const View1<float> w = range.w, u = range.g;
-  const View1<bf16> copy = range.copy;
-  const bool copies = copy.extent(0) != 0;
-  Kokkos::parallel_for(
-      "grist::lamb::apply", Indices<Exec>(exec, 0, w.extent(0)), KOKKOS_LAMBDA(Index i) {
-        const bool trusted = norms(0) > 0 && norms(1) > 0;
-        const auto factor = static_cast<float>(trusted ? rate * Kokkos::sqrt(norms(0) / norms(1)) : rate);
-        const float updated = w(i) - factor * u(i);
-        w(i) = updated;
-        if (copies) copy(i) = bf16(updated);
-      });
+  update_all(exec, "grist::lamb::apply", LambApply{norms, update.learning_rate}, range);
 }
 
 void squared_norm(const Exec& exec, View1<const float> x, View1<double> scratch, View1<double> result) {

@@ -46,9 +46,9 @@ void lamb_direction(const Exec& exec, const OptimizerConfig& config, const Updat
 /// copy.
 void lamb_apply(const Exec& exec, const Update& update, const OptimizerRange& range, View1<const double> norms);
 
-/// result [1] = the sum of squares of x, in double and in an order that depends on the size alone: the same bits for any
-/// number of threads. Finite exactly where all of x is: a square of a float is far inside double, so that this is the
-/// check for inf and NaN too.
+/// result [1] = the sum of squares of x, in double and in an order that depends on the size alone: the same bits for
+/// any number of threads. Finite exactly where all of x is, since the square of a float is far inside double: the check
+/// for inf and NaN too.
 ///   scratch [norm_scratch(size)]
 void squared_norm(const Exec& exec, View1<const float> x, View1<double> scratch, View1<double> result);
 Index norm_scratch(Index size);

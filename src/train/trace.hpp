@@ -15,7 +15,7 @@ class Trace {
 public:
   using Clock = std::chrono::steady_clock;
 
-  /// Times count from now: make it on all ranks behind one barrier. `title` names the rank, as "rank 3: dp 0, pp 1, tp 1".
+  /// Times count from now: make it on all ranks behind one barrier. `title` names the rank, as "rank 3: dp 0, pp 1".
   Trace(int rank, const std::string& title);
 
   /// `detail` is shown when the event is chosen, as "micro-batch 3, chunk 0".

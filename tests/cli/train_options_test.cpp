@@ -16,7 +16,6 @@ using cli::TrainOptions;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::Not;
 using Words = std::vector<std::string>;
 
 /// `grist train WORDS` as the verb reads it.
@@ -198,11 +197,13 @@ TEST_F(OptionsFile, ThatIsWrongIsNamedWithLineAndKey) {
 }
 
 TEST_F(OptionsFile, ThatWasPrintedReadsBackTheSame) {
-  const TrainOptions given = parse_more({"--data", "it's a \"name\"\\", "--lr", "1.2345678901234567e-5", "--min-lr", "0",
-                                         "--sequence-parallel", "--warmup", "0", "--max-walltime", "1:00:00",
+  const TrainOptions given = parse_more({"--data", "it's a \"name\"\\", "--lr", "1.2345678901234567e-5",
+                                         "--min-lr", "0", "--sequence-parallel", "--warmup", "0", "--max-walltime",
+                                         "1:00:00",
                                          "--seed", "8999999999999999999", "--clip", "0"});
   const std::string text = given.to_toml();
-  EXPECT_THAT(text, AllOf(HasSubstr("\n# Optimizer\n"), HasSubstr("\nmin-lr = 0\n"), Not(HasSubstr("tokenizer"))));
+  EXPECT_THAT(text, AllOf(HasSubstr("\n# Optimizer\n"), HasSubstr("\nmin-lr = 0\n"),
+                          HasSubstr("\n# tokenizer = DIR\n")));
   const TrainOptions back = read(text);
   EXPECT_EQ(back.to_toml(), text);
   EXPECT_EQ(back.lr, given.lr);
@@ -210,6 +211,13 @@ TEST_F(OptionsFile, ThatWasPrintedReadsBackTheSame) {
   EXPECT_EQ(back.warmup, 0);
   EXPECT_EQ(back.min_lr, 0);
   EXPECT_FALSE(back.decay);
+}
+
+TEST_F(OptionsFile, ForABeginningIsPrintedWithoutAnyOption) {
+  const std::string text = parse({"--print-config"}).to_toml();
+  EXPECT_THAT(text, AllOf(HasSubstr("\n# model = DIR\n"), HasSubstr("\nsteps = 1000\n"),
+                          HasSubstr("\n# min-lr = X\n")));
+  EXPECT_EQ(read(text, enough).to_toml(), parse(enough).to_toml());
 }
 
 }  // namespace

@@ -48,7 +48,7 @@ struct Ranks {
   std::vector<std::size_t> at = std::vector<std::size_t>(actions.size());
   std::vector<double> clock = std::vector<double>(actions.size());
   std::map<std::pair<int, int>, std::deque<std::pair<Message, double>>> on_the_way;  // from, to
-  std::map<std::tuple<bool, int, int>, int> passes;                                  // forward, micro-batch, virtual stage
+  std::map<std::tuple<bool, int, int>, int> passes;  // forward, micro-batch, virtual stage
   std::set<Message> there;
 
   [[nodiscard]] int stages() const { return static_cast<int>(actions.size()); }
@@ -195,6 +195,15 @@ TEST(Pipelines, Of1F1BHoldNoMoreMicroBatchesThanStagesAreBehind) {
       for (int stage = 0; stage < stages; ++stage)
         EXPECT_EQ(live_micro_batches(one_f_one_b(stage, stages, m)), std::min(m, stages - stage));
   EXPECT_EQ(live_micro_batches(gpipe(3, 4, 64)), 64);
+}
+
+TEST(Pipelines, InterleavedOnesHoldWhatMegatronsWarmUpLets) {
+  for (const int stages : {2, 4, 8})
+    for (const int chunks : {2, 3})
+      for (const int m : {stages, 4 * stages})
+        for (int stage = 0; stage < stages; ++stage)
+          EXPECT_EQ(live_micro_batches(interleaved(stage, stages, chunks, m)),
+                    std::min(m * chunks, 2 * (stages - stage - 1) + (chunks - 1) * stages + 1));
 }
 
 double bubble(Pipeline pipeline, const Shape& shape, double backward) {
