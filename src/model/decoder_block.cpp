@@ -115,8 +115,8 @@ void attention_half(const BlockContext& c, const Block& block, View2<const float
     kv = layers::packed_kv(heads, as_const(b.qkv), c.batch.query_begin());
   }
   {
-    const Workspace::Scope scratch(c.workspace);
-    const auto partials = c.workspace.take<float>(exec, "attention's partial results", c.partials);
+    const Workspace::Scope scratch(c.scratch);
+    const auto partials = c.scratch.take<float>(exec, "attention's partial results", c.partials);
     layers::attention(exec, heads, as_const(b.qkv), kv, c.batch.packed(block.pool), partials, b.attended, lse);
   }
   row_parallel(exec, c.tp, block.o, b.o, as_const(b.attended),
@@ -224,9 +224,9 @@ void mlp_half(const BlockContext& c, const Block& block, View2<const float> x, V
 
 template <class X>
 void decoder_block(const BlockContext& c, const Block& block, View2<float> x, SavedBlock<X>* saved) {
-  const auto scope = scope_of(c.workspace, saved != nullptr);
+  const Workspace::Scope scope(c.scratch);
   if (saved != nullptr) saved->x = saved->mlp_x = copy_of(c, "block's input", x);
-  const auto attended = c.workspace.take<float>(c.exec, "attention's output", x.extent(0), x.extent(1));
+  const auto attended = c.scratch.take<float>(c.exec, "attention's output", x.extent(0), x.extent(1));
   attention_half<X>(c, block, as_const(x), attended, saved);
   if (!block.spec.parallel) {
     layers::residual(c.exec, as_const(attended), x);
@@ -235,7 +235,7 @@ void decoder_block(const BlockContext& c, const Block& block, View2<float> x, Sa
     layers::residual(c.exec, as_const(attended), x);
     return;
   }
-  const auto activated = c.workspace.take<float>(c.exec, "the MLP's output", x.extent(0), x.extent(1));
+  const auto activated = c.scratch.take<float>(c.exec, "the MLP's output", x.extent(0), x.extent(1));
   mlp_half<X>(c, block, as_const(x), activated, saved);
   layers::residual(c.exec, as_const(attended), x);
   layers::residual(c.exec, as_const(activated), x);
@@ -262,9 +262,29 @@ std::size_t block_bytes(const Exec& exec, const Block& block, Index hidden, Inde
   return workspace.peak();
 }
 
+template <class X>
+std::size_t saved_bytes(const Exec& exec, const Block& block, Index hidden, Index tokens, int tp_rank) {
+  Workspace workspace = Workspace::counting();
+  const auto stream = [&] { workspace.take<float>(exec, "stream", tokens, hidden); };
+  const MlpSpec& mlp = block.spec.mlp;
+  stream();
+  const AttentionBuffers<X> attention(exec, workspace, block, hidden, tokens, tp_rank);
+  workspace.take<float>(exec, "log-sum-exp", block.attention.heads, tokens);
+  if (block.spec.attention.qk_norm != QkNorm::none)
+    workspace.take<X>(exec, "raw qkv", tokens, static_cast<Index>(attention.qkv.extent(1)));
+  if (block.spec.post_norm) stream(), stream();
+  if (!block.spec.parallel) stream();
+  if (mlp.experts > 0) workspace.take<X>(exec, "normed", tokens, hidden);
+  MlpBuffers<X>(exec, workspace, block, hidden, tokens * std::max(1, mlp.experts_per_token), tp_rank);
+  if (mlp.experts > 0) ExpertBuffers(exec, workspace, mlp, hidden, tokens);
+  if (mlp.shared_intermediate > 0) SharedExpertBuffers<X>(exec, workspace, block, hidden, tokens, tp_rank);
+  return workspace.peak();
+}
+
 #define GRIST_INSTANTIATE(X)                                                                          \
   template void norm(const Exec&, const NormSpec&, View2<const float>, const Weight&, const Weight&, View2<X>); \
   template void decoder_block<X>(const BlockContext&, const Block&, View2<float>, SavedBlock<X>*);     \
+  template std::size_t saved_bytes<X>(const Exec&, const Block&, Index, Index, int);                   \
   template std::size_t block_bytes<X>(const Exec&, const Block&, Index, Index, Index, int);
 GRIST_INSTANTIATE(float)
 GRIST_INSTANTIATE(bf16)

@@ -74,7 +74,7 @@ struct SharedExpertBuffers {
 /// What a backward pass reads of a forward one: its buffers, kept, and what it would have written over.
 template <class X>
 struct SavedBlock {
-  View2<float> x;              // the block's input [tokens, hidden]
+  View2<float> x;  // the block's input [tokens, hidden]
   std::optional<AttentionBuffers<X>> attention;
   View2<X> raw_qkv;            // before the norms of q and k; empty without them
   View2<float> lse;            // [heads, tokens]
@@ -96,12 +96,19 @@ struct BlockContext {
   const Exec& exec;
   const Communicator& tp;
   Products& products;
-  Workspace& workspace;
+  Workspace& workspace;  // of buffers, which stay where a backward pass will read them
+  Workspace& scratch;    // of what is given back; may be the same
   const Batch& batch;
   const PagedKv* kv;                            // null: without a cache
   std::span<const View2<const float>> cos_sin;  // of each rope table, [tokens, rotary_dim]
   Index partials;                               // floats of scratch for attention
 };
+
+/// Bytes that a forward pass with `saved` keeps, and that a backward pass takes of scratch.
+template <class X>
+std::size_t saved_bytes(const Exec& exec, const Block& block, Index hidden, Index tokens, int tp_rank);
+template <class X>
+std::size_t backward_bytes(const Exec& exec, const Block& block, Index hidden, Index tokens, int sequences);
 
 /// x [tokens, hidden] += attention(norm(x)); x += mlp(norm(x)). Keys and values go to the block's layer of the cache.
 /// With `saved` the buffers stay taken from the workspace, for the backward pass; there is no cache then.

@@ -35,8 +35,8 @@ namespace {
 template <class Y>
 void bias_backward(const BlockContext& c, View2<const Y> dy, View3<float> db) {
   if (db.size() == 0) return;
-  const Workspace::Scope scope(c.workspace);
-  const auto sums = c.workspace.take<float>(
+  const Workspace::Scope scope(c.scratch);
+  const auto sums = c.scratch.take<float>(
       c.exec, "sums of a bias",
       layers::bias_backward_scratch(static_cast<Index>(dy.extent(0)), static_cast<Index>(dy.extent(1))));
   layers::bias_backward(c.exec, dy, sums, vector_of(db));
@@ -46,9 +46,9 @@ void bias_backward(const BlockContext& c, View2<const Y> dy, View3<float> db) {
 View2<const float> post_norm_backward(const BlockContext& c, const LayerSpec& spec, View2<const float> output,
                                       const Weight& w, View2<const float> dy, View3<float> dw, View3<float> db) {
   if (!spec.post_norm) return dy;
-  const auto dx = c.workspace.take<float>(c.exec, "gradient before a norm", dy.extent(0), dy.extent(1));
+  const auto dx = c.scratch.take<float>(c.exec, "gradient before a norm", dy.extent(0), dy.extent(1));
   Kokkos::deep_copy(c.exec, flat(dx), 0.0F);
-  norm_backward(c.exec, c.workspace, spec.norm, output, w, dy, dx, dw, db);
+  norm_backward(c.exec, c.scratch, spec.norm, output, w, dy, dx, dw, db);
   return as_const(dx);
 }
 
@@ -56,7 +56,7 @@ View2<const float> post_norm_backward(const BlockContext& c, const LayerSpec& sp
 void pre_norm_backward(const BlockContext& c, const LayerSpec& spec, View2<const float> x, const Weight& w,
                        View2<const float> dy, View2<float> dx, View3<float> dw, View3<float> db) {
   if (spec.pre_norm)
-    norm_backward(c.exec, c.workspace, spec.norm, x, w, dy, dx, dw, db);
+    norm_backward(c.exec, c.scratch, spec.norm, x, w, dy, dx, dw, db);
   else
     layers::residual(c.exec, dy, dx);
 }
@@ -64,7 +64,7 @@ void pre_norm_backward(const BlockContext& c, const LayerSpec& spec, View2<const
 /// As the products take it.
 template <class X>
 View2<const X> rounded(const BlockContext& c, View2<const float> dy) {
-  const auto y = c.workspace.take<X>(c.exec, "rounded gradient", dy.extent(0), dy.extent(1));
+  const auto y = c.scratch.take<X>(c.exec, "rounded gradient", dy.extent(0), dy.extent(1));
   layers::no_norm(c.exec, dy, y);
   return as_const(y);
 }
@@ -76,11 +76,11 @@ void qk_norm_backward(const BlockContext& c, const Block& block, View2<const X> 
   const auto& [spec, heads, w] = std::tie(block.spec.attention, block.attention, block.weights);
   if (spec.qk_norm == QkNorm::none) return;
   const bool all = spec.qk_norm == QkNorm::all;
-  const Workspace::Scope scope(c.workspace);
+  const Workspace::Scope scope(c.scratch);
   const Index tokens = raw.extent(0), q_width = Index{heads.heads} * heads.head_dim;
   const int q_heads = all ? 1 : heads.heads, k_heads = all ? 1 : heads.kv_heads;
   const auto scratch = [&](int count, const Weight& norm) {
-    return c.workspace.take<float>(c.exec, "sums of a norm", layers::norm_backward_scratch(tokens * count, norm.rows));
+    return c.scratch.take<float>(c.exec, "sums of a norm", layers::norm_backward_scratch(tokens * count, norm.rows));
   };
   layers::rms_norm_heads_backward(c.exec, raw, 0, q_heads, vector_of(w.q_norm), block.spec.norm.eps,
                                   scratch(q_heads, w.q_norm), dqkv, vector_of(g.q_norm));
@@ -93,19 +93,19 @@ template <class X>
 void attention_half_backward(const BlockContext& c, const Block& block, const SavedBlock<X>& saved,
                              const LayerTensors<View3<float>>& g, View2<const float> ddelta, View2<float> dx) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::attention_half::backward");
-  const Workspace::Scope scope(c.workspace);
+  const Workspace::Scope scope(c.scratch);
   const auto& [exec, w, spec, heads] = std::tie(c.exec, block.weights, block.spec.attention, block.attention);
   const AttentionBuffers<X>& b = *saved.attention;
   const Index tokens = dx.extent(0), hidden = dx.extent(1);
   const auto dy = post_norm_backward(c, block.spec, as_const(saved.attention_output), w.attention_post_norm, ddelta,
                                      g.attention_post_norm, g.attention_post_norm_bias);
   bias_backward(c, dy, g.o_bias);
-  const auto dattended = c.workspace.take<X>(exec, "gradient of attended", tokens, b.attended.extent(1));
+  const auto dattended = c.scratch.take<X>(exec, "gradient of attended", tokens, b.attended.extent(1));
   layers::linear_backward(exec, c.products, as_const(b.attended), w.o, rounded<X>(c, dy), dattended, matrix_of(g.o));
-  const auto dqkv = c.workspace.take<X>(exec, "gradient of qkv", tokens, b.qkv.extent(1));
+  const auto dqkv = c.scratch.take<X>(exec, "gradient of qkv", tokens, b.qkv.extent(1));
   {
-    const Workspace::Scope scratch(c.workspace);
-    const auto partials = c.workspace.take<float>(
+    const Workspace::Scope scratch(c.scratch);
+    const auto partials = c.scratch.take<float>(
         exec, "attention's gradients", attention_backward_scratch(heads, {tokens, c.batch.sequences(), tokens}));
     layers::attention_backward(exec, heads, as_const(b.qkv), as_const(b.attended), as_const(saved.lse),
                                as_const(dattended), c.batch.query_begin(), partials, dqkv);
@@ -115,7 +115,7 @@ void attention_half_backward(const BlockContext& c, const Block& block, const Sa
                           heads.heads + heads.kv_heads, heads.head_dim, dqkv);
   qk_norm_backward(c, block, as_const(saved.raw_qkv), g, dqkv);
   bias_backward(c, as_const(dqkv), g.qkv_bias);
-  const auto dnormed = c.workspace.take<float>(exec, "gradient of normed", tokens, hidden);
+  const auto dnormed = c.scratch.take<float>(exec, "gradient of normed", tokens, hidden);
   layers::linear_backward(exec, c.products, as_const(b.normed), w.qkv, as_const(dqkv), dnormed, matrix_of(g.qkv));
   c.tp.all_reduce(exec, flat(dnormed));
   pre_norm_backward(c, block.spec, as_const(saved.x), w.attention_norm, as_const(dnormed), dx, g.attention_norm,
@@ -136,13 +136,13 @@ template <class X>
 void dense_mlp_backward(const BlockContext& c, const Block& block, const MlpBuffers<X>& b,
                         const LayerTensors<View3<float>>& g, View2<const float> dy, View2<float> dnormed) {
   const auto& [exec, w] = std::tie(c.exec, block.weights);
-  const Workspace::Scope scope(c.workspace);
+  const Workspace::Scope scope(c.scratch);
   const Index tokens = dy.extent(0);
   bias_backward(c, dy, g.down_bias);
-  const auto dactivated = c.workspace.take<X>(exec, "gradient of activated", tokens, b.activated.extent(1));
+  const auto dactivated = c.scratch.take<X>(exec, "gradient of activated", tokens, b.activated.extent(1));
   layers::linear_backward(exec, c.products, as_const(b.activated), w.down, rounded<X>(c, dy), dactivated,
                           matrix_of(g.down));
-  const auto d_gate_up = c.workspace.take<X>(exec, "gradient of gate_up", tokens, b.gate_up.extent(1));
+  const auto d_gate_up = c.scratch.take<X>(exec, "gradient of gate_up", tokens, b.gate_up.extent(1));
   activation_backward(exec, block.spec.mlp, as_const(b.gate_up), as_const(dactivated), d_gate_up);
   bias_backward(c, as_const(d_gate_up), g.gate_up_bias);
   layers::linear_backward(exec, c.products, as_const(b.normed), w.gate_up, as_const(d_gate_up), dnormed,
@@ -155,25 +155,25 @@ void expert_mlp_backward(const BlockContext& c, const Block& block, const SavedB
                          const LayerTensors<View3<float>>& g, View2<const float> dy, View2<float> dnormed,
                          View2<float> dwhole) {
   const auto& [exec, w, shard, mlp] = std::tie(c.exec, block.weights, block.shard, block.spec.mlp);
-  const Workspace::Scope scope(c.workspace);
+  const Workspace::Scope scope(c.scratch);
   const MlpBuffers<X>& b = *saved.mlp;
   const ExpertBuffers& e = *saved.experts;
   const Index tokens = dy.extent(0), hidden = dy.extent(1), rows = b.normed.extent(0), slots = e.choices.extent(1);
   const View1<const int> offsets(e.offsets.data() + shard.experts.begin, shard.experts.size() + 1);
-  const auto drows = c.workspace.take<X>(exec, "gradient of experts' outputs", rows, hidden);
-  const auto dweights = c.workspace.take<float>(exec, "gradient of experts' weights", tokens, slots);
+  const auto drows = c.scratch.take<X>(exec, "gradient of experts' outputs", rows, hidden);
+  const auto dweights = c.scratch.take<float>(exec, "gradient of experts' weights", tokens, slots);
   layers::combine_backward(exec, as_const(e.rows), as_const(e.row_of), as_const(e.weights), dy, drows, dweights);
-  const auto dactivated = c.workspace.take<X>(exec, "gradient of activated", rows, b.activated.extent(1));
+  const auto dactivated = c.scratch.take<X>(exec, "gradient of activated", rows, b.activated.extent(1));
   c.products.grouped_backward(exec, as_const(drows), offsets, w.down, dactivated);
   c.products.grouped_weights_backward(exec, as_const(drows), as_const(b.activated), offsets, g.down);
-  const auto d_gate_up = c.workspace.take<X>(exec, "gradient of gate_up", rows, b.gate_up.extent(1));
+  const auto d_gate_up = c.scratch.take<X>(exec, "gradient of gate_up", rows, b.gate_up.extent(1));
   activation_backward(exec, mlp, as_const(b.gate_up), as_const(dactivated), d_gate_up);
-  const auto dinputs = c.workspace.take<X>(exec, "gradient of experts' inputs", rows, hidden);
+  const auto dinputs = c.scratch.take<X>(exec, "gradient of experts' inputs", rows, hidden);
   Kokkos::deep_copy(exec, flat(dinputs), X(0.0F));  // rows of experts that other ranks have
   c.products.grouped_backward(exec, as_const(d_gate_up), offsets, w.gate_up, dinputs);
   c.products.grouped_weights_backward(exec, as_const(d_gate_up), as_const(b.normed), offsets, g.gate_up);
   layers::dispatch_backward(exec, as_const(dinputs), as_const(e.row_of), dnormed);
-  const auto dlogits = c.workspace.take<float>(exec, "gradient of the router's logits", tokens, mlp.experts);
+  const auto dlogits = c.scratch.take<float>(exec, "gradient of the router's logits", tokens, mlp.experts);
   layers::choose_experts_backward(exec, as_const(e.logits), mlp.renormalize, as_const(e.choices), as_const(e.weights),
                                   as_const(dweights), dlogits);
   layers::linear_backward(exec, c.products, as_const(saved.mlp_normed), w.router, rounded<X>(c, as_const(dlogits)),
@@ -186,18 +186,18 @@ void shared_expert_backward(const BlockContext& c, const Block& block, const Sav
                             const LayerTensors<View3<float>>& g, View2<const float> dy, View2<float> dnormed,
                             View2<float> dwhole) {
   const auto& [exec, w, mlp] = std::tie(c.exec, block.weights, block.spec.mlp);
-  const Workspace::Scope scope(c.workspace);
+  const Workspace::Scope scope(c.scratch);
   const SharedExpertBuffers<X>& b = *saved.shared;
   const Index tokens = dy.extent(0), hidden = dy.extent(1);
-  const auto doutput = c.workspace.take<X>(exec, "gradient of the shared expert", tokens, hidden);
-  const auto dgate = c.workspace.take<float>(exec, "gradient of its gate", tokens, b.gate.extent(1));
+  const auto doutput = c.scratch.take<X>(exec, "gradient of the shared expert", tokens, hidden);
+  const auto dgate = c.scratch.take<float>(exec, "gradient of its gate", tokens, b.gate.extent(1));
   layers::add_shared_backward(exec, as_const(b.output), as_const(flat(b.gate)), dy, doutput, flat(dgate));
-  const auto dactivated = c.workspace.take<X>(exec, "gradient of activated", tokens, b.activated.extent(1));
+  const auto dactivated = c.scratch.take<X>(exec, "gradient of activated", tokens, b.activated.extent(1));
   layers::linear_backward(exec, c.products, as_const(b.activated), w.shared_down, as_const(doutput), dactivated,
                           matrix_of(g.shared_down));
-  const auto d_gate_up = c.workspace.take<X>(exec, "gradient of gate_up", tokens, b.gate_up.extent(1));
+  const auto d_gate_up = c.scratch.take<X>(exec, "gradient of gate_up", tokens, b.gate_up.extent(1));
   layers::gated_activation_backward(exec, mlp.activation, as_const(b.gate_up), as_const(dactivated), d_gate_up);
-  const auto part = c.workspace.take<float>(exec, "part of a gradient", tokens, hidden);
+  const auto part = c.scratch.take<float>(exec, "part of a gradient", tokens, hidden);
   layers::linear_backward(exec, c.products, as_const(saved.mlp_normed), w.shared_gate_up, as_const(d_gate_up), part,
                           matrix_of(g.shared_gate_up));
   layers::residual(exec, as_const(part), dnormed);
@@ -212,17 +212,17 @@ template <class X>
 void mlp_half_backward(const BlockContext& c, const Block& block, const SavedBlock<X>& saved,
                        const LayerTensors<View3<float>>& g, View2<const float> ddelta, View2<float> dx) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::mlp_half::backward");
-  const Workspace::Scope scope(c.workspace);
+  const Workspace::Scope scope(c.scratch);
   const auto& [exec, w, spec] = std::tie(c.exec, block.weights, block.spec);
   const Index tokens = dx.extent(0), hidden = dx.extent(1);
   const auto dy = post_norm_backward(c, spec, as_const(saved.mlp_output), w.mlp_post_norm, ddelta, g.mlp_post_norm,
                                      g.mlp_post_norm_bias);
-  const auto dnormed = c.workspace.take<float>(exec, "gradient of normed", tokens, hidden);
+  const auto dnormed = c.scratch.take<float>(exec, "gradient of normed", tokens, hidden);
   if (spec.mlp.experts == 0) {
     dense_mlp_backward(c, block, *saved.mlp, g, dy, dnormed);
     c.tp.all_reduce(exec, flat(dnormed));
   } else {
-    const auto dwhole = c.workspace.take<float>(exec, "gradient that is whole", tokens, hidden);
+    const auto dwhole = c.scratch.take<float>(exec, "gradient that is whole", tokens, hidden);
     expert_mlp_backward(c, block, saved, g, dy, dnormed, dwhole);
     if (spec.mlp.shared_intermediate > 0) shared_expert_backward(c, block, saved, g, dy, dnormed, dwhole);
     c.tp.all_reduce(exec, flat(dnormed));
@@ -238,16 +238,72 @@ void mlp_half_backward(const BlockContext& c, const Block& block, const SavedBlo
 template <class X>
 void decoder_block_backward(const BlockContext& c, const Block& block, const SavedBlock<X>& saved,
                             const LayerTensors<View3<float>>& gradients, View2<float> dx) {
-  const Workspace::Scope scope(c.workspace);
+  const Workspace::Scope scope(c.scratch);
   // Of halves in turn, a half's output has the gradient of the stream behind it, which each half then adds to.
-  const auto ddelta = c.workspace.take<float>(c.exec, "gradient of an output", dx.extent(0), dx.extent(1));
+  const auto ddelta = c.scratch.take<float>(c.exec, "gradient of an output", dx.extent(0), dx.extent(1));
   Kokkos::deep_copy(c.exec, ddelta, dx);
   mlp_half_backward(c, block, saved, gradients, as_const(ddelta), dx);
   if (!block.spec.parallel) Kokkos::deep_copy(c.exec, ddelta, dx);
   attention_half_backward(c, block, saved, gradients, as_const(ddelta), dx);
 }
 
+template <class X>
+std::size_t backward_bytes(const Exec& exec, const Block& block, Index hidden, Index tokens, int sequences) {
+  const auto& [spec, mlp, heads] = std::tie(block.spec, block.spec.mlp, block.attention);
+  Workspace w = Workspace::counting();
+  const auto stream = [&](int count) { w.take<float>(exec, "stream", tokens * count, hidden); };
+  const auto norm = [&](Index rows, Index size) {
+    const Workspace::Scope scope(w);
+    w.take<float>(exec, "sums", std::max(layers::norm_backward_scratch(rows, size),
+                                         layers::bias_backward_scratch(rows, size)));
+  };
+  stream(1);
+  {
+    const Workspace::Scope half(w);
+    const Index width = Index{heads.head_dim} * (heads.heads + 2 * heads.kv_heads);
+    stream(spec.post_norm ? 1 : 0);
+    w.take<X>(exec, "gradients", tokens, Index{heads.head_dim} * heads.heads);
+    w.take<X>(exec, "rounded", tokens, hidden);
+    w.take<X>(exec, "gradient of qkv", tokens, width);
+    {
+      const Workspace::Scope scratch(w);
+      w.take<float>(exec, "attention's gradients", attention_backward_scratch(heads, {tokens, sequences, tokens}));
+    }
+    norm(tokens * heads.heads, heads.head_dim);
+    stream(1);
+    norm(tokens, std::max(hidden, width));
+  }
+  const Index rows = tokens * std::max(1, mlp.experts_per_token), columns = block.shard.intermediate.size(),
+              shared = block.shard.shared_intermediate.size(), wide = mlp.gated ? 2 : 1;
+  stream((spec.post_norm ? 1 : 0) + 1 + (mlp.experts > 0 ? 1 : 0));
+  {
+    const Workspace::Scope scope(w);
+    w.take<X>(exec, "rounded", rows, hidden);
+    w.take<X>(exec, "gradient of activated", rows, columns);
+    w.take<X>(exec, "gradient of gate_up", rows, wide * columns);
+    if (mlp.experts > 0) {
+      w.take<float>(exec, "gradient of weights", tokens, mlp.experts_per_token);
+      w.take<X>(exec, "gradient of inputs", rows, hidden);
+      w.take<float>(exec, "gradient of logits", tokens, mlp.experts);
+      w.take<X>(exec, "rounded", tokens, mlp.experts);
+    }
+    norm(tokens, std::max(hidden, wide * columns));
+  }
+  if (shared > 0) {
+    const Workspace::Scope scope(w);
+    stream(1);
+    w.take<X>(exec, "gradient of the output", tokens, hidden);
+    w.take<float>(exec, "gradient of the gate", tokens, 1);
+    w.take<X>(exec, "gradient of activated", tokens, shared);
+    w.take<X>(exec, "gradient of gate_up", tokens, 2 * shared);
+    w.take<X>(exec, "rounded", tokens, 1);
+  }
+  norm(tokens, hidden);
+  return w.peak();
+}
+
 #define GRIST_INSTANTIATE(X)                                                                       \
+  template std::size_t backward_bytes<X>(const Exec&, const Block&, Index, Index, int);            \
   template void decoder_block_backward(const BlockContext&, const Block&, const SavedBlock<X>&,    \
                                        const LayerTensors<View3<float>>&, View2<float>);
 GRIST_INSTANTIATE(float)

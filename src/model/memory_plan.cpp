@@ -31,11 +31,15 @@ bool blocks_stay_whole(const ModelFiles& files, const std::vector<Shard>& shards
   return whole;
 }
 
+}  // namespace
+
 std::vector<Shard> shards_of(const ModelSpec& spec, int tp, RowParallel row_parallel) {
   std::vector<Shard> shards;
   for (int rank = 0; rank < tp; ++rank) shards.push_back(shard_of(spec, tp, rank, row_parallel));
   return shards;
 }
+
+namespace {
 
 /// ranges of each rank, times `unit`.
 template <class F>
@@ -91,11 +95,14 @@ std::size_t bytes_of_buffers(const ModelSpec& spec, const ModelParts& parts, int
 ModelParts parts_of(const ModelFiles& files, const Layout& layout, int pp_rank, int tp_rank,
                     const ModelNumbers& numbers) {
   const ModelSpec& spec = files.spec;
-  ModelParts parts;
-  parts.layers = stages_of(spec, layout.pp)[static_cast<std::size_t>(pp_rank)];
-  parts.shards = shards_of(spec, layout.tp, RowParallel::reduce);
-  if (layout.tp > 1 && (numbers.type == DType::f32 || !blocks_stay_whole(files, parts.shards, numbers.weights)))
-    parts.shards = shards_of(spec, layout.tp, RowParallel::gather);
+  auto shards = shards_of(spec, layout.tp, RowParallel::reduce);
+  if (layout.tp > 1 && (numbers.type == DType::f32 || !blocks_stay_whole(files, shards, numbers.weights)))
+    shards = shards_of(spec, layout.tp, RowParallel::gather);
+  return parts_of(spec, std::move(shards), stages_of(spec, layout.pp)[static_cast<std::size_t>(pp_rank)], tp_rank);
+}
+
+ModelParts parts_of(const ModelSpec& spec, std::vector<Shard> shards, Range layers, int tp_rank) {
+  ModelParts parts{.layers = layers, .shards = std::move(shards)};
   for (std::size_t i = 0; i < spec.layers.size(); ++i) {
     const AttentionSpec& attention = spec.layers[i].attention;
     parts.kv.push_back({static_cast<int>(parts.shards[static_cast<std::size_t>(tp_rank)].layers[i].kv_heads.size()),

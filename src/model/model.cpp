@@ -5,18 +5,16 @@
 #include <grist/core/errors.hpp>
 #include <grist/core/staging.hpp>
 #include <grist/layers/cross_entropy.hpp>
-#include <grist/layers/embedding.hpp>
 #include <grist/layers/linear.hpp>
-#include <grist/layers/residual.hpp>
-#include <grist/layers/rope.hpp>
 #include <grist/layers/scale.hpp>
 #include <grist/model/decoder_block.hpp>
+#include <grist/model/embed.hpp>
 #include <grist/model/model_buffers.hpp>
 #include <grist/model/model_parts.hpp>
 #include <grist/model/parameters.hpp>
+#include <grist/model/position_tables.hpp>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <optional>
 
@@ -40,23 +38,6 @@ void number_rows(const Exec& exec, View1<int> rows) {
                        KOKKOS_LAMBDA(Index i) { rows(i) = static_cast<int>(i); });
 }
 
-/// A slope per head, as BLOOM has them for any number of heads (Press et al. 2022): powers of 2^(-8 / n) for the
-/// largest power of two n that the heads fill, then every other one for 2n.
-std::vector<float> alibi_slopes(int heads) {
-  const int n = static_cast<int>(std::bit_floor(static_cast<unsigned>(heads)));
-  std::vector<float> slopes;
-  for (int i = 1; i <= n; ++i) slopes.push_back(static_cast<float>(std::pow(2.0, -8.0 * i / n)));
-  for (int i = 0; n + i < heads; ++i) slopes.push_back(static_cast<float>(std::pow(2.0, -4.0 * (2 * i + 1) / n)));
-  return slopes;
-}
-
-Buffer<float> on_device(const std::string& label, std::span<const float> values) {
-  Buffer<float> buffer(label, std::ssize(values));
-  Kokkos::deep_copy(buffer.view(), Kokkos::View<const float*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(
-                                       values.data(), values.size()));
-  return buffer;
-}
-
 template <class X>
 class Decoder final : public Model {
 public:
@@ -72,16 +53,9 @@ public:
         workspace_(workspace_bytes(spec_, parts_, grid.tp().rank(), dtype_of<X>, options.limits)),
         batch_({options.limits.batch_tokens, options.limits.batch_sequences,
                 options.limits.kv_tokens + options.limits.batch_tokens},
-               spec_.vocab_size, parts_.pools) {
-    for (const auto& rope : spec_.ropes) ropes_.emplace_back(rope);
-    for (Block& block : parts_.blocks) {
-      block.weights = weights().layers[static_cast<std::size_t>(block.number)];
-      const AttentionSpec& attention = block.spec.attention;
-      if (attention.position != Position::alibi) continue;
-      if (slopes_.size() == 0) slopes_ = on_device("alibi slopes", alibi_slopes(attention.heads));
-      block.attention.alibi_slopes =
-          View1<const float>(slopes_.data() + block.shard.heads.begin, block.shard.heads.size());
-    }
+               spec_.vocab_size, parts_.pools),
+        positions_(spec_, parts_.blocks) {
+    for (Block& block : parts_.blocks) block.weights = weights().layers[static_cast<std::size_t>(block.number)];
   }
 
   [[nodiscard]] bool first_stage() const override { return parts_.layers.begin == 0; }
@@ -158,27 +132,11 @@ private:
   [[nodiscard]] const Shard& shard() const { return parts_.shards[static_cast<std::size_t>(grid_.tp().rank())]; }
   [[nodiscard]] const ModelTensors<Weight>& weights() const { return parameters_.tensors(); }
 
-  /// A rope table in device memory.
-  struct Rope {
-    explicit Rope(const RopeTable& table)
-        : frequencies(on_device("inverse frequencies", table.inverse_frequencies)),
-          long_frequencies(on_device("long frequencies", table.long_frequencies)) {}
-    Buffer<float> frequencies, long_frequencies;
-  };
-
   /// Embeds, or takes what the stage before sent, and runs this stage's blocks.
   void run_stage(const Exec& exec, PagedKv* kv, const Inputs& inputs) {
     if (first_stage()) embed(exec, inputs);
-    std::vector<View2<const float>> cos_sin;
-    for (std::size_t i = 0; i < ropes_.size(); ++i) {
-      const RopeTable& table = spec_.ropes[i];
-      layers::rope_cos_sin(exec, batch_.positions(), batch_.lengths(),
-                           {as_const(ropes_[i].frequencies.view()), as_const(ropes_[i].long_frequencies.view()),
-                            table.scale, table.long_after, table.theta, table.factor},
-                           pass_.cos_sin[i]);
-      cos_sin.push_back(as_const(pass_.cos_sin[i]));
-    }
-    const BlockContext context{exec, grid_.tp(), products_, workspace_, batch_, kv, cos_sin, partials_};
+    const auto cos_sin = positions_.cos_sin(exec, batch_, pass_);
+    const BlockContext context{exec, grid_.tp(), products_, workspace_, workspace_, batch_, kv, cos_sin, partials_};
     for (const Block& block : parts_.blocks) {
       decoder_block<X>(context, block, pass_.x);
       for (const auto& hidden : inputs.hidden)
@@ -187,20 +145,10 @@ private:
   }
 
   void embed(const Exec& exec, const Inputs& inputs) {
-    if (inputs.embeddings.size() != 0) {
-      Kokkos::deep_copy(exec, pass_.x, inputs.embeddings);
-    } else {
-      layers::embedding(exec, batch_.ids(), weights().embedding, shard().vocabulary.begin, pass_.x);
-      grid_.tp().all_reduce(exec, flat(pass_.x));
-      // Rounded to the type of activations, as the reference does.
-      if (spec_.embedding_scale != 1) layers::scale(exec, static_cast<float>(X(spec_.embedding_scale)), pass_.x);
-    }
-    if (spec_.learned_positions > 0) {
-      layers::embedding(exec, batch_.positions(), weights().positions, 0, pass_.positions);
-      layers::residual(exec, as_const(pass_.positions), pass_.x);
-    }
-    if (spec_.embedding_norm)
-      norm(exec, spec_.final_norm, as_const(pass_.x), weights().embedding_norm, weights().embedding_norm_bias, pass_.x);
+    const EmbedContext context{exec, grid_.tp(), spec_, shard().vocabulary, batch_};
+    if (inputs.embeddings.size() == 0) return grist::embed<X>(context, weights(), pass_);
+    Kokkos::deep_copy(exec, pass_.x, inputs.embeddings);
+    finish_embedding(context, weights(), pass_);
   }
 
   /// This rank's columns of the logits of some rows of x.
@@ -239,8 +187,7 @@ private:
   Index partials_;
   Workspace workspace_;
   Batch batch_;
-  std::vector<Rope> ropes_;
-  Buffer<float> slopes_;
+  PositionTables positions_;
   std::optional<Workspace::Scope> frame_;  // of the last pass
   PassBuffers pass_;
 };

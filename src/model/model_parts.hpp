@@ -24,6 +24,12 @@ struct ModelParts {
 ModelParts parts_of(const ModelFiles& files, const Layout& layout, int pp_rank, int tp_rank,
                     const ModelNumbers& numbers);
 
+/// The same for some layers and given shards.
+ModelParts parts_of(const ModelSpec& spec, std::vector<Shard> shards, Range layers, int tp_rank);
+
+/// The shard of every rank of tp.
+std::vector<Shard> shards_of(const ModelSpec& spec, int tp, RowParallel row_parallel);
+
 /// What Model::run and logits take of a workspace: x, the rope tables, a block's scratch; the rows of logits.
 std::size_t workspace_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_rank, DType type,
                             const ModelLimits& limits);

@@ -1,0 +1,342 @@
+#include <grist/train/stage.hpp>
+
+#include <grist/core/errors.hpp>
+#include <grist/core/staging.hpp>
+#include <grist/layers/cross_entropy.hpp>
+#include <grist/layers/linear.hpp>
+#include <grist/layers/norm.hpp>
+#include <grist/layers/scale.hpp>
+#include <grist/model/embed.hpp>
+#include <grist/model/model_parts.hpp>
+#include <grist/model/position_tables.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <optional>
+
+namespace grist::train {
+namespace {
+
+/// Rows of the stream at the end of the model, some at a time: never all logits of a micro-batch at once.
+template <class X>
+struct HeadBuffers {
+  View2<X> normed, dlogits;
+  View2<float> logits, dnormed;
+  View1<float> highest, sums, target_logits, scale;
+
+  HeadBuffers(const Exec& exec, Workspace& workspace, const ModelSpec& spec, Index columns, Index rows)
+      : normed(workspace.take<X>(exec, "normed rows", rows, spec.hidden_size)),
+        dlogits(workspace.take<X>(exec, "gradient of logits", rows, columns)),
+        logits(workspace.take<float>(exec, "logits", rows, columns)),
+        dnormed(workspace.take<float>(exec, "gradient of normed rows", rows, spec.hidden_size)),
+        highest(workspace.take<float>(exec, "highest logits", rows)),
+        sums(workspace.take<float>(exec, "sums", rows)),
+        target_logits(workspace.take<float>(exec, "logits of targets", rows)),
+        scale(workspace.take<float>(exec, "scale of losses", rows)) {}
+};
+
+/// A micro-batch that is on its way.
+template <class X>
+struct Slot {
+  Slot(const AttentionLimits& limits, Index vocab_size, const std::vector<AttentionConfig>& pools, std::size_t kept)
+      : workspace(kept), batch(limits, vocab_size, pools), rows("rows of a micro-batch", 3 * limits.tokens) {}
+
+  Workspace workspace;
+  Batch batch;
+  Buffer<int> rows;  // targets, then the tokens' order by id and by position
+  Index tokens = 0;
+  std::optional<Workspace::Scope> frame;
+  PassBuffers pass;
+  View2<float> raw, dx;
+  std::vector<View2<const float>> cos_sin;
+  std::vector<SavedBlock<X>> saved;
+};
+
+std::size_t stream_bytes(const ModelSpec& spec, Index tokens) {
+  return Workspace::bytes_for<float>(tokens * spec.hidden_size);
+}
+
+/// What one slot keeps.
+template <class X>
+std::size_t kept_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_rank, const StageOptions& options) {
+  const Exec exec;
+  const Index tokens = options.limits.tokens;
+  Workspace workspace = Workspace::counting();
+  const PassBuffers pass(exec, workspace, spec, tokens);
+  std::size_t bytes = pass.bytes + 2 * stream_bytes(spec, tokens);  // raw and dx
+  for (const auto& block : parts.blocks)
+    bytes += options.recompute == Recompute::block ? stream_bytes(spec, tokens)
+                                                   : saved_bytes<X>(exec, block, spec.hidden_size, tokens, tp_rank);
+  return bytes;
+}
+
+AttentionLimits attention_limits(const StageLimits& limits) { return {limits.tokens, limits.sequences, limits.tokens}; }
+
+Index partials(const ModelParts& parts, const StageLimits& limits) {
+  Index most = 0;
+  for (const auto& pool : parts.pools) most = std::max(most, attention_scratch(pool, attention_limits(limits)));
+  return most;
+}
+
+/// Where a block is computed again.
+template <class X>
+std::size_t again_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_rank, const StageOptions& options) {
+  std::size_t most = 0;
+  for (const auto& block : parts.blocks)
+    most = std::max(most, saved_bytes<X>(Exec(), block, spec.hidden_size, options.limits.tokens, tp_rank));
+  return options.recompute == Recompute::block ? stream_bytes(spec, options.limits.tokens) + most : 0;
+}
+
+/// What all slots share.
+template <class X>
+std::size_t scratch_bytes(const ModelSpec& spec, const ModelParts& parts, const StageOptions& options) {
+  const Exec exec;
+  const StageLimits& limits = options.limits;
+  std::size_t forward = 2 * stream_bytes(spec, limits.tokens) + Workspace::bytes_for<float>(partials(parts, limits));
+  std::size_t backward = embed_backward_bytes(exec, spec, limits.tokens), plain = 0;
+  for (const auto& block : parts.blocks) {
+    backward =
+        std::max(backward, backward_bytes<X>(exec, block, spec.hidden_size, limits.tokens, limits.sequences));
+    // A pass that keeps nothing: one that is evaluated, or computed again.
+    plain = std::max(plain, block_bytes<X>(exec, block, spec.hidden_size, limits.tokens, partials(parts, limits), 0));
+  }
+  forward += plain;
+  Index columns = 0;
+  for (const auto& shard : parts.shards) columns = std::max(columns, shard.vocabulary.size());
+  Workspace workspace = Workspace::counting();
+  const HeadBuffers<X> head(exec, workspace, spec, columns, limits.logit_rows);
+  workspace.take<float>(exec, "sums", std::max(layers::norm_backward_scratch(limits.logit_rows, spec.hidden_size),
+                                               layers::bias_backward_scratch(limits.logit_rows, spec.vocab_size)));
+  return std::max({forward, backward, workspace.peak()});
+}
+
+template <class X>
+class TrainStage final : public Stage {
+public:
+  TrainStage(const ModelSpec& spec, const std::vector<Shard>& shards, Range layers, const ProcessGrid& grid,
+             Products& products, const ModelTensors<Weight>& weights, const ModelTensors<View3<float>>& gradients,
+             const StageOptions& options)
+      : spec_(spec),
+        grid_(grid),
+        products_(products),
+        weights_(weights),
+        gradients_(gradients),
+        options_(options),
+        parts_(parts_of(spec, shards, layers, grid.tp().rank())),
+        positions_(spec, parts_.blocks),
+        partials_(partials(parts_, options.limits)),
+        scratch_(scratch_bytes<X>(spec, parts_, options)),
+        again_(again_bytes<X>(spec, parts_, grid.tp().rank(), options)) {
+    for (Block& block : parts_.blocks) block.weights = weights.layers[static_cast<std::size_t>(block.number)];
+    const auto kept = kept_bytes<X>(spec, parts_, grid.tp().rank(), options);
+    for (int slot = 0; slot < options.limits.slots; ++slot)
+      slots_.push_back(std::make_unique<Slot<X>>(attention_limits(options.limits), spec.vocab_size, parts_.pools, kept));
+  }
+
+  [[nodiscard]] bool first() const override { return parts_.layers.begin == 0; }
+  [[nodiscard]] bool last() const override { return parts_.layers.end == spec_.layer_count(); }
+  [[nodiscard]] View2<float> x(int slot) const override { return at(slot).pass.x; }
+  [[nodiscard]] View2<float> dx(int slot) const override { return at(slot).dx; }
+  [[nodiscard]] std::uint64_t bytes() const override {
+    std::uint64_t bytes = scratch_.capacity();
+    for (const auto& slot : slots_) bytes += slot->workspace.capacity();
+    return bytes;
+  }
+
+  void begin(const Exec& exec, int number, const MicroBatch& batch) override {
+    Slot<X>& slot = at(number);
+    slot.tokens = std::ssize(batch.ids);
+    if (std::ssize(batch.targets) != slot.tokens || batch.begins.empty() || batch.begins.front() != 0)
+      throw ShapeError("stage: {} targets and {} beginnings for {} tokens", batch.targets.size(), batch.begins.size(),
+                       slot.tokens);
+    for (const int target : batch.targets)
+      if (target < -1 || target >= spec_.vocab_size)
+        throw InputError("target {} is out of range, the vocabulary has {}", target, spec_.vocab_size);
+    std::vector<BatchItem> items;
+    std::vector<int> positions(batch.ids.size());
+    for (std::size_t i = 0; i < batch.begins.size(); ++i) {
+      const auto begin = static_cast<std::size_t>(batch.begins[i]),
+                 end = i + 1 < batch.begins.size() ? static_cast<std::size_t>(batch.begins[i + 1]) : batch.ids.size();
+      items.push_back({.ids = std::span(batch.ids).subspan(begin, end - begin),
+                       .prompt_length = static_cast<int>(end - begin)});
+      std::iota(positions.begin() + static_cast<std::ptrdiff_t>(begin),
+                positions.begin() + static_cast<std::ptrdiff_t>(end), 0);
+    }
+    slot.batch.assign(exec, items);
+    std::vector<int> rows = batch.targets;
+    for (const auto& keys : {batch.ids, positions}) {
+      std::vector<int> order(keys.size());
+      std::iota(order.begin(), order.end(), 0);
+      std::ranges::stable_sort(order, {}, [&](int row) { return keys[static_cast<std::size_t>(row)]; });
+      rows.insert(rows.end(), order.begin(), order.end());
+    }
+    Kokkos::deep_copy(View1<int>(slot.rows.data(), rows.size()),
+                      Kokkos::View<const int*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(rows.data(), rows.size()));
+    slot.frame.reset();
+    slot.frame.emplace(slot.workspace);
+    slot.pass = PassBuffers(exec, slot.workspace, spec_, slot.tokens);
+    slot.dx = slot.workspace.template take<float>(exec, "gradient of the stream", slot.tokens, spec_.hidden_size);
+    slot.raw = {};
+    if (first() && spec_.embedding_norm)
+      slot.raw = slot.workspace.template take<float>(exec, "raw embedding", slot.tokens, spec_.hidden_size);
+    slot.saved.assign(parts_.blocks.size(), {});
+  }
+
+  void forward(const Exec& exec, int number) override {
+    const auto region = Kokkos::Profiling::ScopedRegion("grist::train::forward");
+    run_blocks(exec, at(number), true);
+    if (last()) head(exec, at(number), true);
+  }
+
+  void evaluate(const Exec& exec, int number) override {
+    const auto region = Kokkos::Profiling::ScopedRegion("grist::train::evaluate");
+    run_blocks(exec, at(number), false);
+    if (last()) head(exec, at(number), false);
+  }
+
+  void backward(const Exec& exec, int number) override {
+    const auto region = Kokkos::Profiling::ScopedRegion("grist::train::backward");
+    Slot<X>& slot = at(number);
+    products_.serve(0);
+    for (std::size_t i = parts_.blocks.size(); i-- > 0;) {
+      const Block& block = parts_.blocks[i];
+      const auto& gradients = gradients_.layers[static_cast<std::size_t>(block.number)];
+      if (options_.recompute == Recompute::block) {
+        const Workspace::Scope scope(again_);
+        const auto x = again_.template take<float>(exec, "stream again", slot.tokens, spec_.hidden_size);
+        Kokkos::deep_copy(exec, x, slot.saved[i].x);
+        SavedBlock<X> saved;
+        decoder_block<X>(context(exec, slot, again_), block, x, &saved);
+        decoder_block_backward(context(exec, slot, again_), block, saved, gradients, slot.dx);
+      } else {
+        decoder_block_backward(context(exec, slot, slot.workspace), block, slot.saved[i], gradients, slot.dx);
+      }
+    }
+    if (first())
+      embed_backward<X>(embed_context(exec, slot), weights_, {row_list(slot, 1), row_list(slot, 2)},
+                        as_const(slot.raw), scratch_, gradients_, slot.dx);
+  }
+
+  double take_loss() override { return std::exchange(loss_, 0.0); }
+
+private:
+  [[nodiscard]] Slot<X>& at(int slot) const { return *slots_.at(static_cast<std::size_t>(slot)); }
+  [[nodiscard]] const Shard& shard() const { return parts_.shards[static_cast<std::size_t>(grid_.tp().rank())]; }
+  /// Targets, order by id, order by position.
+  [[nodiscard]] View1<const int> row_list(const Slot<X>& slot, Index list) const {
+    return View1<const int>(slot.rows.data() + list * slot.tokens, slot.tokens);
+  }
+  [[nodiscard]] EmbedContext embed_context(const Exec& exec, const Slot<X>& slot) const {
+    return {exec, grid_.tp(), spec_, shard().vocabulary, slot.batch};
+  }
+  [[nodiscard]] BlockContext context(const Exec& exec, Slot<X>& slot, Workspace& kept) {
+    return {exec, grid_.tp(), products_, kept, scratch_, slot.batch, nullptr, slot.cos_sin, partials_};
+  }
+
+  void run_blocks(const Exec& exec, Slot<X>& slot, bool keep) {
+    products_.serve(0);
+    if (first()) embed<X>(embed_context(exec, slot), weights_, slot.pass, slot.raw);
+    slot.cos_sin = positions_.cos_sin(exec, slot.batch, slot.pass);
+    for (std::size_t i = 0; i < parts_.blocks.size(); ++i) {
+      const Block& block = parts_.blocks[i];
+      if (keep && options_.recompute == Recompute::none) {
+        decoder_block<X>(context(exec, slot, slot.workspace), block, slot.pass.x, &slot.saved[i]);
+        continue;
+      }
+      if (keep) {
+        slot.saved[i].x =
+            slot.workspace.template take<float>(exec, "block's input", slot.tokens, spec_.hidden_size);
+        Kokkos::deep_copy(exec, slot.saved[i].x, slot.pass.x);
+      }
+      decoder_block<X>(context(exec, slot, scratch_), block, slot.pass.x);
+    }
+  }
+
+  /// Loss of a micro-batch, and with `gradients` what comes back through head and final norm.
+  void head(const Exec& exec, Slot<X>& slot, bool gradients) {
+    if (gradients) Kokkos::deep_copy(exec, flat(slot.dx), 0.0F);
+    for (Index begin = 0; begin < slot.tokens; begin += options_.limits.logit_rows)
+      head_rows(exec, slot, begin, std::min(options_.limits.logit_rows, slot.tokens - begin), gradients);
+  }
+
+  void head_rows(const Exec& exec, Slot<X>& slot, Index begin, Index rows, bool gradients) {
+    const Workspace::Scope scope(scratch_);
+    const Index hidden = spec_.hidden_size, first_column = shard().vocabulary.begin;
+    const View2<float> x(&slot.pass.x(begin, 0), rows, hidden), dx(&slot.dx(begin, 0), rows, hidden);
+    const View1<const int> targets(slot.rows.data() + begin, rows);
+    const HeadBuffers<X> b(exec, scratch_, spec_, shard().vocabulary.size(), rows);
+    norm(exec, spec_.final_norm, as_const(x), weights_.final_norm, weights_.final_norm_bias, b.normed);
+    layers::linear(exec, products_, as_const(b.normed), weights_.head, vector_of(weights_.head_bias), b.logits);
+    if (spec_.logit_scale != 1) layers::scale(exec, spec_.logit_scale, b.logits);
+    if (spec_.logit_softcap != 0) layers::soft_cap(exec, spec_.logit_softcap, b.logits);
+    layers::cross_entropy_highest(exec, as_const(b.logits), b.highest);
+    grid_.tp().all_reduce(exec, b.highest, Reduction::max);
+    layers::cross_entropy_sums(exec, as_const(b.logits), targets, first_column, as_const(b.highest), b.sums,
+                               b.target_logits);
+    grid_.tp().all_reduce(exec, b.sums);
+    grid_.tp().all_reduce(exec, b.target_logits);
+    if (gradients) {
+      Kokkos::deep_copy(exec, b.scale, spec_.logit_scale);
+      layers::cross_entropy_backward(exec, as_const(b.logits), targets, first_column, as_const(b.highest),
+                                     as_const(b.sums), as_const(b.scale), b.dlogits);
+      if (spec_.logit_softcap != 0)
+        layers::soft_cap_backward(exec, spec_.logit_softcap, as_const(b.logits), b.dlogits);
+      if (!weights_.head_bias.empty()) {
+        const Workspace::Scope inner(scratch_);
+        const auto sums = scratch_.template take<float>(exec, "sums", layers::bias_backward_scratch(
+                                                                          rows, shard().vocabulary.size()));
+        layers::bias_backward(exec, as_const(b.dlogits), sums, vector_of(gradients_.head_bias));
+      }
+      layers::linear_backward(exec, products_, as_const(b.normed), weights_.head, as_const(b.dlogits), b.dnormed,
+                              matrix_of(gradients_.head));
+      grid_.tp().all_reduce(exec, flat(b.dnormed));
+      norm_backward(exec, scratch_, spec_.final_norm, as_const(x), weights_.final_norm, as_const(b.dnormed), dx,
+                    gradients_.final_norm, gradients_.final_norm_bias);
+    }
+    exec.fence("grist::train: losses for the host");
+    const auto h = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, b.highest);
+    const auto s = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, b.sums);
+    const auto t = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, b.target_logits);
+    const auto wanted = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, targets);
+    for (Index i = 0; i < rows; ++i)
+      if (wanted(i) >= 0) loss_ += std::log(double{s(i)}) + double{h(i)} - double{t(i)};
+  }
+
+  const ModelSpec& spec_;
+  const ProcessGrid& grid_;
+  Products& products_;
+  const ModelTensors<Weight>& weights_;
+  const ModelTensors<View3<float>>& gradients_;
+  StageOptions options_;
+  ModelParts parts_;
+  PositionTables positions_;
+  Index partials_;
+  Workspace scratch_;  // of a pass
+  Workspace again_;    // of a block that is computed again
+  std::vector<std::unique_ptr<Slot<X>>> slots_;
+  double loss_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Stage> make_stage(const ModelSpec& spec, const std::vector<Shard>& shards, Range layers,
+                                  const ProcessGrid& grid, Products& products, const ModelTensors<Weight>& weights,
+                                  const ModelTensors<View3<float>>& gradients, const StageOptions& options) {
+  if (options.type == DType::f32)
+    return std::make_unique<TrainStage<float>>(spec, shards, layers, grid, products, weights, gradients, options);
+  return std::make_unique<TrainStage<bf16>>(spec, shards, layers, grid, products, weights, gradients, options);
+}
+
+std::uint64_t stage_bytes(const ModelSpec& spec, const std::vector<Shard>& shards, Range layers, int tp_rank,
+                          const StageOptions& options) {
+  const auto parts = parts_of(spec, shards, layers, tp_rank);
+  const auto slots = static_cast<std::size_t>(options.limits.slots);
+  if (options.type == DType::f32)
+    return slots * kept_bytes<float>(spec, parts, tp_rank, options) + scratch_bytes<float>(spec, parts, options) +
+           again_bytes<float>(spec, parts, tp_rank, options);
+  return slots * kept_bytes<bf16>(spec, parts, tp_rank, options) + scratch_bytes<bf16>(spec, parts, options) +
+         again_bytes<bf16>(spec, parts, tp_rank, options);
+}
+
+}  // namespace grist::train
