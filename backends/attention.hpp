@@ -105,6 +105,7 @@ struct AttentionLimits {
   Index tokens = 0;  // new ones
   int sequences = 0;
   Index kv_tokens = 0;  // keys of all sequences together
+  bool decodes = true;  // whether a sequence may bring few tokens for many keys: then scratch has room for each
 };
 
 /// A kernel that serves attention, or declines.

@@ -51,27 +51,30 @@ float rounded(float value, Format stored) {
 
 }  // namespace
 
-TensorBlocks make_blocks(const TensorTable& table, Range layers, const Shard& shard) {
+TensorBlocks make_blocks(const TensorTable& table, const std::vector<Range>& ranges, const Shard& shard, Index pieces) {
   TensorBlocks blocks;
   auto& tensors = blocks.tensors;
   tensors.layers.resize(table.layers.size());
-  const auto padded = [](Index size) { return (size + alignment - 1) / alignment * alignment; };
+  const auto padded = [](Index size, Index multiple) { return (size + multiple - 1) / multiple * multiple; };
   Index size = 0;
-  each_row(table, layers, shard, [&](const TensorRow& row, const LayerShard* layer) {
-    const auto [experts, rows, columns] = extents_of(row, shard, layer);
-    size += padded(experts * rows * columns);
-  });
-  blocks.memory = {"tensor blocks", size};
+  for (const Range layers : ranges)
+    each_row(table, layers, shard, [&](const TensorRow& row, const LayerShard* layer) {
+      const auto [experts, rows, columns] = extents_of(row, shard, layer);
+      size += padded(experts * rows * columns, alignment);
+    });
+  blocks.memory = {"tensor blocks", padded(size, alignment * pieces)};
   Kokkos::deep_copy(blocks.flat(), 0.0F);
   float* next = blocks.memory.data();
-  each_block(table, layers, shard, tensors,
-             [&](const TensorRow& row, Index, const LayerShard* layer, View3<float>& block) {
-               const auto [experts, rows, columns] = extents_of(row, shard, layer);
-               block = View3<float>(next, experts, rows, columns);
-               next += padded(experts * rows * columns);
-             });
-  if (table.head.tied && layers.begin == 0 && layers.end == static_cast<Index>(table.layers.size()))
-    tensors.head = tensors.embedding;
+  for (const Range layers : ranges) {
+    each_block(table, layers, shard, tensors,
+               [&](const TensorRow& row, Index, const LayerShard* layer, View3<float>& block) {
+                 const auto [experts, rows, columns] = extents_of(row, shard, layer);
+                 block = View3<float>(next, experts, rows, columns);
+                 next += padded(experts * rows * columns, alignment);
+               });
+    if (table.head.tied && layers.begin == 0 && layers.end == static_cast<Index>(table.layers.size()))
+      tensors.head = tensors.embedding;
+  }
   return blocks;
 }
 

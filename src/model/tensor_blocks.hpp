@@ -42,8 +42,13 @@ void each_block(const TensorTable& table, Range layers, const Shard& shard, Mode
       table, tensors);
 }
 
-/// Allocates, and fills with zeros. Throws MemoryError.
-TensorBlocks make_blocks(const TensorTable& table, Range layers, const Shard& shard);
+/// Allocates, and fills with zeros. With several ranges of layers one flat array has the blocks of all. Its size is a
+/// multiple of 64 `pieces`, so that so many ranks can share it evenly. Throws MemoryError.
+TensorBlocks make_blocks(const TensorTable& table, const std::vector<Range>& ranges, const Shard& shard,
+                         Index pieces = 1);
+inline TensorBlocks make_blocks(const TensorTable& table, Range layers, const Shard& shard) {
+  return make_blocks(table, std::vector{layers}, shard);
+}
 
 /// Reads the weights of the model's files, whose names are those of the table; a bias that they lack is zero. Throws
 /// InputError.

@@ -71,7 +71,9 @@ std::size_t kept_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_ra
   return bytes;
 }
 
-AttentionLimits attention_limits(const StageLimits& limits) { return {limits.tokens, limits.sequences, limits.tokens}; }
+AttentionLimits attention_limits(const StageLimits& limits) {
+  return {limits.tokens, limits.sequences, limits.tokens, false};
+}
 
 Index partials(const ModelParts& parts, const StageLimits& limits) {
   Index most = 0;
