@@ -23,5 +23,6 @@ void add_perplexity(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);
 void add_init(CLI::App& app, Action& action);
 void add_info(CLI::App& app, Action& action);
+void add_train(CLI::App& app, Action& action);
 
 }  // namespace grist::cli
