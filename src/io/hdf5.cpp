@@ -217,14 +217,27 @@ void Hdf5File::write_attribute(const std::string& object, const std::string& nam
   write_attribute(object, name, H5T_IEEE_F64LE, &value);
 }
 
-void Hdf5File::write(const std::string& name, std::span<const Hyperslab> boxes, const void* data) {
+void Hdf5File::write(std::span<const Hdf5Part> parts) {
   const Quiet quiet;
-  const Place place{path_, name};
-  const auto dataset = open_dataset(file_, place);
-  const auto type = place.own(H5Dget_type(dataset.get()), H5Tclose, "has no type");
-  const Selection selection(dataset, boxes, place);
-  place.check(H5Dwrite(dataset.get(), type.get(), selection.memory.get(), selection.file.get(), transfer_.get(), data),
-              "cannot be written");
+  std::vector<Hdf5Id> datasets, types;
+  std::vector<Selection> selections;
+  std::vector<hid_t> ids, type_ids, memory, file;
+  std::vector<const void*> data;
+  for (const Hdf5Part& part : parts) {
+    const Place place{path_, part.tensor};
+    datasets.push_back(open_dataset(file_, place));
+    types.push_back(place.own(H5Dget_type(datasets.back().get()), H5Tclose, "has no type"));
+    selections.emplace_back(datasets.back(), part.boxes, place);
+    ids.push_back(datasets.back().get());
+    type_ids.push_back(types.back().get());
+    memory.push_back(selections.back().memory.get());
+    file.push_back(selections.back().file.get());
+    data.push_back(part.data);
+  }
+  if (parts.empty()) return;
+  Place{path_, parts.front().tensor}.check(
+      H5Dwrite_multi(ids.size(), ids.data(), type_ids.data(), memory.data(), file.data(), transfer_.get(), data.data()),
+      "cannot be written");
 }
 
 void Hdf5File::flush() {

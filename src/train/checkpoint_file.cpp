@@ -195,16 +195,26 @@ void CheckpointWriter::write(const TensorGroup& group, std::size_t tensor, const
       Kokkos::HostSpace{}, Kokkos::subview(group.values, std::pair(held.begin - group.first, held.end - group.first)));
   for (const Range& rows : pieces_of(shape)) {
     const CheckpointPiece piece(runs, shape, rows, held);
-    packed_.resize(std::max(packed_.size(), static_cast<std::size_t>(piece.size()) * size_of(type)));
-    piece.pack(values.data(), type, packed_.data());
+    auto& packed = packed_.emplace_back(static_cast<std::size_t>(piece.size()) * size_of(type));
+    piece.pack(values.data(), type, packed.data());
     Index& sum = checksums_[number * tensors_.size() + tensor];
-    sum = static_cast<Index>(static_cast<std::uint64_t>(sum) + piece.checksum(packed_.data(), type));
-    attempt([&] { hdf5_->write(path_of(group.name, name), piece.boxes(), packed_.data()); });
+    sum = static_cast<Index>(static_cast<std::uint64_t>(sum) + piece.checksum(packed.data(), type));
+    queue_.push_back({path_of(group.name, name), piece.boxes(), packed.data()});
+    queued_ += rows.size() * FileMatrix(shape).width;
+    if (queued_ >= piece_elements) drain();
   }
+}
+
+void CheckpointWriter::drain() {
+  attempt([&] { hdf5_->write(queue_); });
+  queue_.clear();
+  packed_.clear();
+  queued_ = 0;
 }
 
 void CheckpointWriter::finish(const Exec& exec) {
   const bool first = world_.rank() == 0;
+  drain();
   sum_over(exec, world_, checksums_);
   attempt([&] {
     for (std::size_t g = 0; g < groups_.size(); ++g)

@@ -11,6 +11,9 @@
 
 namespace grist {
 
+/// Elements of one transfer: 64 MiB in float, far below what MPI-IO counts in 32 bits.
+inline constexpr Index piece_elements = Index{1} << 24;
+
 /// A tensor of a file as a matrix.
 struct FileMatrix {
   Index rows, width;
