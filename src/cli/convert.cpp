@@ -41,13 +41,14 @@ void run(Runtime& runtime, const Options& options) {
 }  // namespace
 
 void add_convert(CLI::App& app, Action& action) {
-  auto* verb = app.add_subcommand("convert", "Turn a checkpoint into a Hugging Face folder, or a folder into a checkpoint");
+  auto* verb =
+      app.add_subcommand("convert", "Turn a checkpoint into a Hugging Face folder, or a folder into a checkpoint");
   const auto options = std::make_shared<Options>();
   verb->add_option("from", options->from, "Checkpoint (HDF5), or Hugging Face folder")->required()
       ->check(CLI::ExistingPath)->type_name("FROM");
   verb->add_option("to", options->to, "Folder to make, or checkpoint to write")->required()->type_name("TO");
-  verb->add_option("--dtype", options->type, "Type of the written numbers; default: as stored in a checkpoint, f32 in a "
-                                             "new one")
+  verb->add_option("--dtype", options->type,
+                   "Type of the written numbers; default: as stored in a checkpoint, f32 in a new one")
       ->transform(CLI::Transformer(
           std::map<std::string, DType>{{"f32", DType::f32}, {"bf16", DType::bf16}, {"f16", DType::f16}}))
       ->type_name("f32|bf16|f16");

@@ -57,7 +57,8 @@ void add_inspect(CLI::App& app, Action& action) {
   action.alone.insert(verb);
   const auto options = std::make_shared<Options>();
   verb->add_option("file", options->file, "Checkpoint (HDF5)")->required()->check(CLI::ExistingFile)->type_name("FILE");
-  verb->add_flag("--verify", options->verify, "Read all numbers and compare the checksums; damage ends with exit code 3");
+  verb->add_flag("--verify", options->verify,
+                 "Read all numbers and compare the checksums; exit code 3 where one differs");
   verb->callback([options, &action] { action.run_alone = [options] { run(*options); }; });
 }
 

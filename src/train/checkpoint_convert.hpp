@@ -1,7 +1,7 @@
 // Between checkpoints and Hugging Face folders, piece by piece: never a whole model in memory.
 #pragma once
 
-#include <grist/io/hdf5.hpp>
+#include <grist/hdf5/hdf5_file.hpp>
 #include <grist/model/family.hpp>
 #include <grist/model/limits.hpp>
 

@@ -1,7 +1,7 @@
 // The HDF5 file of a checkpoint: its groups, attributes and texts.
 #pragma once
 
-#include <grist/io/hdf5.hpp>
+#include <grist/hdf5/hdf5_file.hpp>
 #include <grist/train/checkpoint.hpp>
 
 #include <functional>

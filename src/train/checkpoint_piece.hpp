@@ -1,7 +1,7 @@
 // Some rows of a tensor on their way between memory and a checkpoint: packed in the order of the file.
 #pragma once
 
-#include <grist/io/hdf5.hpp>
+#include <grist/hdf5/hdf5_file.hpp>
 #include <grist/train/checkpoint_layout.hpp>
 
 #include <cstddef>

@@ -41,7 +41,8 @@ TEST_F(Checkpoints, ThatAreBrokenAreRefusedInOneLine) {
        {std::tuple("flipped.h5", flipped, "damaged"), {"cut.h5", bytes.substr(0, bytes.size() / 2), "no complete HDF5"},
         {"other.h5", std::string("a text"), "no complete HDF5"}}) {
     const std::string path = folder.write(name, content);
-    for (const auto& words : {std::vector<std::string>{"inspect", path, "--verify"}, {"convert", path, folder / "new"}}) {
+    for (const auto& words :
+         {std::vector<std::string>{"inspect", path, "--verify"}, {"convert", path, folder / "new"}}) {
       const auto outcome = grist::test::grist(words);
       EXPECT_EQ(outcome.code, 3) << outcome.err;
       EXPECT_THAT(outcome.err, testing::AllOf(HasSubstr(name), HasSubstr(word)));

@@ -6,7 +6,7 @@
 #include "support/shared_folder.hpp"
 
 #include <grist/core/errors.hpp>
-#include <grist/io/hdf5.hpp>
+#include <grist/hdf5/hdf5_file.hpp>
 #include <grist/train/checkpoint_folder.hpp>
 
 #include <algorithm>
@@ -148,7 +148,8 @@ TEST_F(SavedCheckpoint, AFlippedBitOfTheStateIsFound) {
 }
 
 TEST_F(SavedCheckpoint, ATruncatedFileIsRefused) {
-  const auto copy = changed([](const auto& path) { std::filesystem::resize_file(path, std::filesystem::file_size(path) / 2); });
+  const auto copy = changed(
+      [](const auto& path) { std::filesystem::resize_file(path, std::filesystem::file_size(path) / 2); });
   EXPECT_THAT([&] { load(copy); }, Refuses({"changed.h5", "no complete HDF5 file"}));
 }
 

@@ -3,7 +3,7 @@
 #include "support/refuses.hpp"
 
 #include <grist/core/errors.hpp>
-#include <grist/io/hdf5.hpp>
+#include <grist/hdf5/hdf5_file.hpp>
 #include <grist/io/safetensors.hpp>
 #include <grist/train/checkpoint_convert.hpp>
 
@@ -46,7 +46,8 @@ TEST_P(Convert, ThereAndBackGivesTheSameWeights) {
   for (const auto& [name, tensor] : shards.tensors()) bytes += tensor.bytes();
   EXPECT_EQ(index.at("metadata").at("total_size"), bytes);
   int files = 0;
-  for (const auto& entry : fs::directory_iterator(folder / "shards")) files += entry.path().extension() == ".safetensors";
+  for (const auto& entry : fs::directory_iterator(folder / "shards"))
+    files += entry.path().extension() == ".safetensors";
   EXPECT_GT(files, 2);
   EXPECT_THAT(index.at("weight_map").begin()->get<std::string>(),
               testing::EndsWith(std::format("-of-{:05}.safetensors", files)));

@@ -4,7 +4,7 @@
 #include "support/shared_folder.hpp"
 
 #include <grist/comm/communicator.hpp>
-#include <grist/io/hdf5.hpp>
+#include <grist/hdf5/hdf5_file.hpp>
 
 #include <numeric>
 
@@ -126,7 +126,8 @@ TEST(Hdf5, WhatIsNoCompleteFileIsRefused) {
   world.barrier();
   const std::string bytes = test::contents_of(path);
   const auto mine = folder / ("cut" + std::to_string(world.rank()));
-  for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{100}, bytes.size() / 2, bytes.size() - 1}) {
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{5}, std::size_t{100}, bytes.size() / 2, bytes.size() - 1}) {
     test::write_file(mine, bytes.substr(0, size));
     EXPECT_THAT([&] { Hdf5File::open(mine); }, Refuses({"cut", "no complete HDF5 file"})) << size;
   }
