@@ -1,4 +1,5 @@
 // grist init: a model with random weights, as a Hugging Face folder.
+#include "model_files.hpp"
 #include "model_options.hpp"
 #include "progress.hpp"
 
@@ -17,20 +18,6 @@ struct Options {
   std::uint64_t seed = 0;
 };
 
-/// The config as it is, and the tokenizer files that lie beside it.
-void copy_description(const fs::path& config, const fs::path& out) {
-  const auto copy = [&](const fs::path& from, const fs::path& to) {
-    std::error_code error;
-    fs::copy_file(from, to, fs::copy_options::overwrite_existing, error);
-    if (error) throw InputError("{}: cannot be copied to {}: {}", from.string(), to.string(), error.message());
-  };
-  copy(config, out / "config.json");
-  for (const char* name : {"generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
-                           "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"}) {
-    if (fs::exists(config.parent_path() / name)) copy(config.parent_path() / name, out / name);
-  }
-}
-
 void run(Runtime& runtime, const Options& options) {
   runtime.together([&] {
     if (!runtime.root()) return;
@@ -44,7 +31,8 @@ void run(Runtime& runtime, const Options& options) {
     ProgressLine line("drawing", true);
     write_initial_weights(files, options.seed, out,
                           [&](std::uint64_t done, std::uint64_t total) { line.show(done, total); });
-    copy_description(options.config, out);
+    copy_over(options.config, out / "config.json");
+    copy_companions(fs::path(options.config).parent_path(), out);
     std::printf("%s: %lld parameters in %s, seed %llu\n", out.c_str(),
                 static_cast<long long>(parameter_count(files.spec)), std::string(name_of(files.stored)).c_str(),
                 static_cast<unsigned long long>(options.seed));

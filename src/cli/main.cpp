@@ -153,6 +153,8 @@ int main(int argc, char** argv) {
   grist::cli::add_init(app, action);
   grist::cli::add_info(app, action);
   grist::cli::add_train(app, action);
+  grist::cli::add_convert(app, action);
+  grist::cli::add_inspect(app, action);
   const std::vector<std::string> words(argv + 1, argv + argc);
   try {
     app.parse(grist::cli::literal_words(words));

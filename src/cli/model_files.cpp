@@ -69,4 +69,16 @@ std::string describe_files(const fs::path& model) {
   return lines;
 }
 
+void copy_over(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  fs::copy_file(from, to, fs::copy_options::overwrite_existing, error);
+  if (error) throw InputError("{}: cannot be copied to {}: {}", from.string(), to.string(), error.message());
+}
+
+void copy_companions(const fs::path& from, const fs::path& to) {
+  for (const char* name : {"generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+                           "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"})
+    if (fs::exists(from / name)) copy_over(from / name, to / name);
+}
+
 }  // namespace grist::cli

@@ -11,4 +11,10 @@ namespace grist::cli {
 /// each other for ever.
 std::string describe_files(const std::filesystem::path& model);
 
+/// Copies a file over another. Throws InputError.
+void copy_over(const std::filesystem::path& from, const std::filesystem::path& to);
+
+/// Copies what lies beside the config and weights of a model: the tokenizer's files and the defaults of sampling.
+void copy_companions(const std::filesystem::path& from, const std::filesystem::path& to);
+
 }  // namespace grist::cli

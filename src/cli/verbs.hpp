@@ -24,5 +24,7 @@ void add_tokenize(CLI::App& app, Action& action);
 void add_init(CLI::App& app, Action& action);
 void add_info(CLI::App& app, Action& action);
 void add_train(CLI::App& app, Action& action);
+void add_convert(CLI::App& app, Action& action);
+void add_inspect(CLI::App& app, Action& action);
 
 }  // namespace grist::cli

@@ -20,15 +20,15 @@ const Source* held_source(const io::Weights& weights, const TensorPart& part, co
 /// A rank's rectangle of a part of a matrix, of each expert that it holds.
 class PartReader {
 public:
-  /// The files hold the part. Throws InputError where its experts are stored in different formats, or in blocks that lie
-  /// transposed.
+  /// The files hold the part. Throws InputError where its experts are stored in different formats, or in blocks that
+  /// lie transposed.
   PartReader(const io::Weights& files, const std::string& base, const TensorRow& row, const TensorPart& part,
              const Shard& shard, const LayerShard* layer);
 
   [[nodiscard]] const io::Slice& slice() const { return slice_; }
 
-  /// Writes row `row` of the rectangle of a held expert: slice().columns numbers as `wanted`, which is the stored format
-  /// or f32, bf16 or f16.
+  /// Writes row `row` of the rectangle of a held expert: slice().columns numbers as `wanted`, which is the stored
+  /// format or f32, bf16 or f16.
   void read(Index expert, Index row, Format wanted, std::byte* to) const;
 
   /// Whether rows that follow each other here do so in the file.

@@ -1,5 +1,5 @@
-// The tensors that a rank trains, in float, in one flat array: its slices of a stage's layers, as the table says. Weights,
-// gradients and moments are equally built.
+// The tensors that a rank trains, in float, in one flat array: its slices of a stage's layers, as the table says.
+// Weights, gradients and moments are equally built.
 #pragma once
 
 #include <grist/model/family.hpp>

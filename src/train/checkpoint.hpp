@@ -44,9 +44,9 @@ void save_checkpoint(const Exec& exec, const std::filesystem::path& file, const 
                      const std::vector<TensorGroup>& groups, const TrainingState& state, const ProcessGrid& grid,
                      const std::string& hints = {});
 
-/// Fills the groups' values, each rank with what it holds; padding stays as it is. With `verify` every tensor's checksum
-/// is compared. Throws the same InputError on all ranks: no complete file, tensors missing, unknown or of another shape
-/// than the layout's.
+/// Fills the groups' values, each rank with what it holds; padding stays as it is. With `verify` every tensor's
+/// checksum is compared. Throws the same InputError on all ranks: no complete file, tensors missing, unknown or of
+/// another shape than the layout's.
 TrainingState load_checkpoint(const Exec& exec, const std::filesystem::path& file, const CheckpointLayout& layout,
                               const std::vector<TensorGroup>& groups, const ProcessGrid& grid, bool verify = true);
 

@@ -21,7 +21,8 @@ constexpr const char* texts[] = {"configuration", "config.json"};
 /// A file descriptor of the first rank, for what HDF5 does not do.
 class Descriptor {
 public:
-  Descriptor(const std::filesystem::path& path, int flags) : path_(path), fd_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
+  Descriptor(const std::filesystem::path& path, int flags)
+      : path_(path), fd_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
     check(fd_, "cannot be written");
   }
   ~Descriptor() { ::close(fd_); }
@@ -29,7 +30,7 @@ public:
   Descriptor& operator=(const Descriptor&) = delete;
 
   void sync() const { check(::fsync(fd_), "cannot be synced"); }
-  /// Takes the space of so many bytes, where the file system can: a full disk is said before hours of numbers are moved.
+  /// Takes the space of so many bytes, where the file system can: a full disk is said before numbers are moved.
   void reserve(std::uint64_t bytes) const {
     if (::fallocate(fd_, 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
       check(-1, "has no space");
@@ -188,23 +189,34 @@ void CheckpointWriter::attempt(const std::function<void()>& f) {
 
 void CheckpointWriter::write(const TensorGroup& group, std::size_t tensor, const std::vector<Run>& runs) {
   const auto& [name, shape, initial, plus_one] = tensors_[tensor];
-  const auto number = static_cast<std::size_t>(std::ranges::find(groups_, group.name, &GroupHeader::name) - groups_.begin());
+  const auto number =
+      static_cast<std::size_t>(std::ranges::find(groups_, group.name, &GroupHeader::name) - groups_.begin());
   const DType type = groups_.at(number).type;
   const Range held = extent_of(runs, {group.first, group.first + static_cast<Index>(group.values.extent(0))});
   const auto values = Kokkos::create_mirror_view_and_copy(
       Kokkos::HostSpace{}, Kokkos::subview(group.values, std::pair(held.begin - group.first, held.end - group.first)));
   for (const Range& rows : pieces_of(shape)) {
     const CheckpointPiece piece(runs, shape, rows, held);
-    packed_.resize(std::max(packed_.size(), static_cast<std::size_t>(piece.size()) * size_of(type)));
-    piece.pack(values.data(), type, packed_.data());
+    auto& packed = packed_.emplace_back(static_cast<std::size_t>(piece.size()) * size_of(type));
+    piece.pack(values.data(), type, packed.data());
     Index& sum = checksums_[number * tensors_.size() + tensor];
-    sum = static_cast<Index>(static_cast<std::uint64_t>(sum) + piece.checksum(packed_.data(), type));
-    attempt([&] { hdf5_->write(path_of(group.name, name), piece.boxes(), packed_.data()); });
+    sum = static_cast<Index>(static_cast<std::uint64_t>(sum) + piece.checksum(packed.data(), type));
+    queue_.push_back({path_of(group.name, name), piece.boxes(), packed.data()});
+    queued_ += rows.size() * FileMatrix(shape).width;
+    if (queued_ >= piece_elements) drain();
   }
+}
+
+void CheckpointWriter::drain() {
+  attempt([&] { hdf5_->write(queue_); });
+  queue_.clear();
+  packed_.clear();
+  queued_ = 0;
 }
 
 void CheckpointWriter::finish(const Exec& exec) {
   const bool first = world_.rank() == 0;
+  drain();
   sum_over(exec, world_, checksums_);
   attempt([&] {
     for (std::size_t g = 0; g < groups_.size(); ++g)

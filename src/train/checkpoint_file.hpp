@@ -1,7 +1,7 @@
 // The HDF5 file of a checkpoint: its groups, attributes and texts.
 #pragma once
 
-#include <grist/io/hdf5.hpp>
+#include <grist/hdf5/hdf5_file.hpp>
 #include <grist/train/checkpoint.hpp>
 
 #include <functional>
@@ -39,7 +39,7 @@ public:
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// Writes this rank's runs of a tensor, those in the range of the flat array that `values` are. All ranks call it.
+  /// Takes this rank's runs of a tensor, those in the range of the flat array that `values` are. All ranks call it.
   void write(const TensorGroup& group, std::size_t tensor, const std::vector<Run>& runs);
   /// Writes the checksums, syncs, and gives the file its name.
   void finish(const Exec& exec);
@@ -47,6 +47,8 @@ public:
 private:
   void make(const std::vector<GroupHeader>& groups, const TrainingState& state, const std::string& hints);
   void attempt(const std::function<void()>& f);
+  /// Writes what is queued.
+  void drain();
 
   std::filesystem::path file_, part_;
   std::vector<FileTensor> tensors_;
@@ -54,7 +56,9 @@ private:
   const Communicator& world_;
   std::unique_ptr<io::Hdf5File> hdf5_;
   std::vector<Index> checksums_;  // [groups, tensors] of what this rank wrote
-  std::vector<std::byte> packed_;
+  std::vector<io::Hdf5Part> queue_;  // parts of the same tensors on every rank, written at once
+  std::vector<std::vector<std::byte>> packed_;
+  Index queued_ = 0;  // elements of the tensors' rows, over all ranks
   std::exception_ptr failure_;
   bool finished_ = false;
 };

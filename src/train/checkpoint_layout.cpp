@@ -67,7 +67,8 @@ void check_sources(const TensorRow& row) {
       count.resize(static_cast<std::size_t>(lines));
       for (Index r = 0; r < part.rows; ++r) {
         const Index line = source.file_row(r) + expert * source.expert_rows;
-        if (line < 0 || line >= lines) throw InternalError("checkpoint: tensor '{}' has no row {}", source.tensor, line);
+        if (line < 0 || line >= lines)
+          throw InternalError("checkpoint: tensor '{}' has no row {}", source.tensor, line);
         ++count[static_cast<std::size_t>(line)];
       }
     }

@@ -18,9 +18,9 @@ struct Run {
 
 class CheckpointLayout {
 public:
-  /// `layers` are this rank's chunks, `shards` those of all ranks of tp; `blocks` hold all chunks. Proves from the table
-  /// and the shards that the owners' slices tile every tensor exactly once; throws InternalError with the tensor's name
-  /// where they do not. The table must outlive the layout.
+  /// `layers` are this rank's chunks, `shards` those of all ranks of tp; `blocks` hold all chunks. Proves from the
+  /// table and the shards that the owners' slices tile every tensor exactly once; throws InternalError with the
+  /// tensor's name where they do not. The table must outlive the layout.
   CheckpointLayout(const TensorTable& table, std::vector<Range> layers, const std::vector<Shard>& shards, int tp_rank,
                    const TensorBlocks& blocks);
 

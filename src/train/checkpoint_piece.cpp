@@ -10,8 +10,6 @@
 namespace grist {
 namespace {
 
-constexpr Index piece_elements = Index{1} << 24;  // 64 MiB in float: far below what MPI-IO counts in 32 bits
-
 /// The finalizer of SplitMix64 (Steele et al. 2014) over place and bits.
 std::uint64_t mix(std::uint64_t place, std::uint64_t bits) {
   std::uint64_t z = place * 0x9e3779b97f4a7c15ULL + bits * 0xd1b54a32d192ed03ULL;

@@ -1,7 +1,7 @@
 // Some rows of a tensor on their way between memory and a checkpoint: packed in the order of the file.
 #pragma once
 
-#include <grist/io/hdf5.hpp>
+#include <grist/hdf5/hdf5_file.hpp>
 #include <grist/train/checkpoint_layout.hpp>
 
 #include <cstddef>
@@ -10,6 +10,9 @@
 #include <vector>
 
 namespace grist {
+
+/// Elements of one transfer: 64 MiB in float, far below what MPI-IO counts in 32 bits.
+inline constexpr Index piece_elements = Index{1} << 24;
 
 /// A tensor of a file as a matrix.
 struct FileMatrix {

@@ -1,4 +1,4 @@
-// Blocks that are trained: what a rank holds is what the files hold at the places that the table names, at every layout.
+// Blocks that are trained: a rank holds what the files hold at the places that the table names, at every layout.
 #include "support/files.hpp"
 
 #include <grist/core/errors.hpp>

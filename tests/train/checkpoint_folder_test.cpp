@@ -20,7 +20,8 @@ protected:
     model.fill();
   }
   void save(Index step) {
-    save_checkpoint(exec, folder / checkpoint_name(step), *model.where, model.groups(), test::a_state(step), model.grid);
+    save_checkpoint(exec, folder / checkpoint_name(step), *model.where, model.groups(), test::a_state(step),
+                    model.grid);
   }
   std::optional<TrainingState> load() {
     return load_latest(exec, folder.path(), *model.where, model.groups(), model.grid,

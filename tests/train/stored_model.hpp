@@ -1,5 +1,5 @@
-// A tiny model and what an optimizer keeps of it, as a rank of a layout holds them: each number follows from the tensor's
-// name and the element's place, so that any layout knows what it should hold.
+// A tiny model and what an optimizer keeps of it, as a rank of a layout holds them: each number follows from the
+// tensor's name and the element's place, so that any layout knows what it should hold.
 #pragma once
 
 #include <grist/comm/process_grid.hpp>

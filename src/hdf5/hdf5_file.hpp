@@ -42,6 +42,13 @@ struct Hyperslab {
   std::vector<Index> count;
 };
 
+/// Elements of a tensor in boxes that do not overlap, in the order of the tensor; `data` has the tensor's type.
+struct Hdf5Part {
+  std::string tensor;
+  std::vector<Hyperslab> boxes;  // none: this rank only takes part
+  const void* data = nullptr;
+};
+
 struct Hdf5Tensor {
   DType type = DType::f32;
   std::vector<Index> shape;
@@ -71,9 +78,8 @@ public:
   void write_attribute(const std::string& object, const std::string& name, std::int64_t value);
   void write_attribute(const std::string& object, const std::string& name, double value);
 
-  /// The elements in the boxes, which do not overlap, in the order of the tensor, from `data`, which has the tensor's
-  /// type. No boxes: this rank only takes part. Each rank at most 2 GiB a call.
-  void write(const std::string& name, std::span<const Hyperslab> boxes, const void* data);
+  /// Parts of tensors at once: all ranks name the same tensors in the same order. Each rank at most 2 GiB a call.
+  void write(std::span<const Hdf5Part> parts);
   void flush();
   /// Throws where what was written did not arrive.
   void close();
@@ -89,7 +95,7 @@ public:
   [[nodiscard]] bool is_real(const std::string& object, const std::string& attribute) const;
   [[nodiscard]] std::int64_t read_integer(const std::string& object, const std::string& attribute) const;
   [[nodiscard]] double read_real(const std::string& object, const std::string& attribute) const;
-  /// As `write`: into `data`, as stored.
+  /// The elements in the boxes, which do not overlap, into `data`, as stored.
   void read(const std::string& name, std::span<const Hyperslab> boxes, void* data) const;
 
 private:

@@ -1,4 +1,4 @@
-#include <grist/io/hdf5_access.hpp>
+#include <grist/hdf5/hdf5_access.hpp>
 
 #include <grist/core/errors.hpp>
 

@@ -1,7 +1,7 @@
-#include <grist/io/hdf5.hpp>
+#include <grist/hdf5/hdf5_file.hpp>
 
 #include <grist/core/errors.hpp>
-#include <grist/io/hdf5_access.hpp>
+#include <grist/hdf5/hdf5_access.hpp>
 
 #include <algorithm>
 #include <cstdlib>
@@ -129,8 +129,8 @@ Hdf5File Hdf5File::create(const std::filesystem::path& path, CommHandle comm, co
   place.check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110), "has no such format");
   place.check(H5Pset_alignment(access.get(), 1 << 20, 1 << 20), "cannot be aligned");
   place.check(H5Pset_meta_block_size(access.get(), 1 << 16), "cannot be arranged");
-  place.check(H5Pset_file_locking(access.get(), true, true), "cannot be locked");  // where the file system has no locks,
-                                                                                   // without
+  // Where the file system has no locks: without.
+  place.check(H5Pset_file_locking(access.get(), true, true), "cannot be locked");
   place.check(H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG), "cannot be arranged");
   auto file = place.own(H5Fcreate(name.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose, "cannot be made");
   return {name, std::move(file), std::move(transfer), is_first_rank(comm)};
@@ -217,14 +217,27 @@ void Hdf5File::write_attribute(const std::string& object, const std::string& nam
   write_attribute(object, name, H5T_IEEE_F64LE, &value);
 }
 
-void Hdf5File::write(const std::string& name, std::span<const Hyperslab> boxes, const void* data) {
+void Hdf5File::write(std::span<const Hdf5Part> parts) {
   const Quiet quiet;
-  const Place place{path_, name};
-  const auto dataset = open_dataset(file_, place);
-  const auto type = place.own(H5Dget_type(dataset.get()), H5Tclose, "has no type");
-  const Selection selection(dataset, boxes, place);
-  place.check(H5Dwrite(dataset.get(), type.get(), selection.memory.get(), selection.file.get(), transfer_.get(), data),
-              "cannot be written");
+  std::vector<Hdf5Id> datasets, types;
+  std::vector<Selection> selections;
+  std::vector<hid_t> ids, type_ids, memory, file;
+  std::vector<const void*> data;
+  for (const Hdf5Part& part : parts) {
+    const Place place{path_, part.tensor};
+    datasets.push_back(open_dataset(file_, place));
+    types.push_back(place.own(H5Dget_type(datasets.back().get()), H5Tclose, "has no type"));
+    selections.emplace_back(datasets.back(), part.boxes, place);
+    ids.push_back(datasets.back().get());
+    type_ids.push_back(types.back().get());
+    memory.push_back(selections.back().memory.get());
+    file.push_back(selections.back().file.get());
+    data.push_back(part.data);
+  }
+  if (parts.empty()) return;
+  Place{path_, parts.front().tensor}.check(
+      H5Dwrite_multi(ids.size(), ids.data(), type_ids.data(), memory.data(), file.data(), transfer_.get(), data.data()),
+      "cannot be written");
 }
 
 void Hdf5File::flush() {
@@ -343,12 +356,14 @@ void Hdf5File::read_attribute(const std::string& object, const std::string& name
   const auto owner = open_object(file_, place);
   if (place.check(H5Aexists(owner.get(), name.c_str()), "has unreadable attributes") == 0)
     throw InputError("{}: '{}' lacks the attribute '{}'", path_, object, name);
-  const auto attribute = place.own(H5Aopen(owner.get(), name.c_str(), H5P_DEFAULT), H5Aclose, "has unreadable attributes");
+  const auto attribute =
+      place.own(H5Aopen(owner.get(), name.c_str(), H5P_DEFAULT), H5Aclose, "has unreadable attributes");
   const auto stored = place.own(H5Aget_type(attribute.get()), H5Tclose, "has unreadable attributes");
   const auto space = place.own(H5Aget_space(attribute.get()), H5Sclose, "has unreadable attributes");
   if (place.check(H5Tequal(stored.get(), type), "has unreadable attributes") == 0 ||
       H5Sget_simple_extent_npoints(space.get()) != 1)
-    throw InputError("{}: '{}': attribute '{}' is of another type, expected one number of 64 bits", path_, object, name);
+    throw InputError("{}: '{}': attribute '{}' is of another type, expected one number of 64 bits", path_, object,
+                     name);
   place.check(H5Aread(attribute.get(), type, value), "has unreadable attributes");
 }
 

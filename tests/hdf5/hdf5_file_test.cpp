@@ -4,7 +4,7 @@
 #include "support/shared_folder.hpp"
 
 #include <grist/comm/communicator.hpp>
-#include <grist/io/hdf5.hpp>
+#include <grist/hdf5/hdf5_file.hpp>
 
 #include <numeric>
 
@@ -23,7 +23,8 @@ void write_rows(Hdf5File& file, const std::string& name, Index rows, Index colum
     boxes.push_back({{row, 0}, {1, columns}});
     for (Index column = 0; column < columns; ++column) values.push_back(static_cast<float>(row * columns + column));
   }
-  file.write(name, boxes, values.data());
+  const io::Hdf5Part part{name, boxes, values.data()};
+  file.write({&part, 1});
 }
 
 std::vector<float> read_all(const Hdf5File& file, const std::string& name) {
@@ -67,7 +68,8 @@ TEST(Hdf5, SixteenBitNumbersKeepTheirBits) {
   const Hyperslab all{{0}, {std::ssize(bits)}};
   for (const DType type : {DType::bf16, DType::f16}) {
     file.make_tensor("/" + std::string(name_of(type)), {type, {std::ssize(bits)}});
-    file.write("/" + std::string(name_of(type)), {&all, static_cast<std::size_t>(world.rank() == 0)}, bits.data());
+    const io::Hdf5Part mine{"/" + std::string(name_of(type)), {all}, bits.data()}, none{mine.tensor};
+    file.write({world.rank() == 0 ? &mine : &none, 1});
   }
   file.close();
   world.barrier();
@@ -124,7 +126,8 @@ TEST(Hdf5, WhatIsNoCompleteFileIsRefused) {
   world.barrier();
   const std::string bytes = test::contents_of(path);
   const auto mine = folder / ("cut" + std::to_string(world.rank()));
-  for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{100}, bytes.size() / 2, bytes.size() - 1}) {
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{5}, std::size_t{100}, bytes.size() / 2, bytes.size() - 1}) {
     test::write_file(mine, bytes.substr(0, size));
     EXPECT_THAT([&] { Hdf5File::open(mine); }, Refuses({"cut", "no complete HDF5 file"})) << size;
   }
