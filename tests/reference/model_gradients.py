@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from common import DATA, Floats, write_json
-from tiny_golden import MIN_ROUTER_GAP, RouterGap, load
+from tiny_golden import RouterGap, load
 
 MODELS = ("llama2", "llama31", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "mixtral", "qwen3_moe", "qwen2_moe",
           "bloom", "gpt2", "falcon", "falcon_40b", "stablelm", "stablelm_parallel", "olmo2")
@@ -24,6 +24,7 @@ LENGTHS = (19, 11)
 SAMPLES = 384  # of a tensor; smaller ones are whole
 MASKED = 0.2
 MAX_BF16_ERROR = 0.06  # more means that experts are chosen otherwise
+MIN_ROUTER_GAP = 0.05  # wider than rounding to bfloat16 moves logits of the router
 
 
 def make_sequences(vocab_size, seed):
@@ -78,7 +79,7 @@ def distance(low, exact):
 def write_model(name):
     folder = DATA / "tiny" / name
     vocab_size = load(folder).config.vocab_size
-    for seed in range(100):
+    for seed in range(1000):
         sequences = make_sequences(vocab_size, seed)
         loss, exact, gap = gradients(folder, sequences)
         error = distance(gradients(folder, sequences, torch.bfloat16)[1], exact)
