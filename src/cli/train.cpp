@@ -11,6 +11,7 @@
 #include <grist/model/memory_plan.hpp>
 #include <grist/text/tokenizer.hpp>
 #include <grist/train/batches.hpp>
+#include <grist/train/checkpoint_convert.hpp>
 #include <grist/train/checkpoint_folder.hpp>
 #include <grist/train/step_line.hpp>
 #include <grist/train/token_source.hpp>
@@ -314,7 +315,23 @@ bool Run::save(Index step) {
   return true;
 }
 
-void Run::save_folder() {}
+/// The trained model as a Hugging Face folder, beside it the tokenizer's files.
+void Run::save_folder() {
+  if (options_.save_hf.empty()) return;
+  const std::filesystem::path folder = options_.save_hf;
+  const auto file = std::filesystem::path(options_.checkpoint) / checkpoint_name(done_);
+  runtime_.together([&] {
+    if (!runtime_.root()) return;
+    convert_to_folder(file, folder, std::nullopt, std::uint64_t{5} << 30, {});
+    const std::string tokenizer = options_.tokenizer.empty() ? options_.model : options_.tokenizer;
+    if (!std::filesystem::is_directory(tokenizer)) return;
+    for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+                             "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
+                             "generation_config.json"})
+      if (const auto from = std::filesystem::path(tokenizer) / name; std::filesystem::exists(from))
+        std::filesystem::copy_file(from, folder / name, std::filesystem::copy_options::overwrite_existing);
+  });
+}
 
 }  // namespace
 

@@ -1,37 +1,52 @@
 #include <grist/train/shared_gradients.hpp>
 
+#include <map>
+
 namespace grist::train {
 namespace {
 
-/// Rows of the k and v parts in a block of q | k | v.
-Range kv_rows(const TensorRow& row, const Shard& shard, const LayerShard* layer) {
-  const auto rows = [&](std::size_t part) { return slice_of(row, row.parts[part], shard, layer).rows; };
-  return {rows(0), rows(0) + rows(1) + rows(2)};
+/// f(part, its rows of the block) for each part of a row.
+template <class F>
+void each_part(const TensorRow& row, const Shard& shard, const LayerShard& layer, View3<float> block, F&& f) {
+  Index first = 0;
+  for (const auto& part : row.parts) {
+    const Index rows = slice_of(row, part, shard, &layer).rows, columns = static_cast<Index>(block.extent(2));
+    f(part, View1<float>(block.data() + first * columns, rows * columns));
+    first += rows;
+  }
 }
 
 }  // namespace
 
-void sum_shared_gradients(const Exec& exec, const Communicator& tp, const TensorTable& table,
-                          const std::vector<Shard>& shards, Range layers, ModelTensors<View3<float>>& gradients) {
+SharedGradients::SharedGradients(const Communicator& tp, const std::vector<Shard>& shards, const TensorTable& table,
+                                 Range layers, const ModelTensors<View3<float>>& gradients) {
+  if (tp.size() == 1) return;
   const Shard& shard = shards[static_cast<std::size_t>(tp.rank())];
+  std::map<std::vector<int>, std::size_t> known;  // each group of ranks once: all ranks meet theirs at the same time
   for (Index number = layers.begin; number < layers.end; ++number) {
-    const auto layer = static_cast<std::size_t>(number);
-    const auto& row = table.layers[layer];
-    auto& gradient = gradients.layers[layer];
-    for (const auto& norm : {gradient.q_norm, gradient.k_norm})
-      if (norm.size() != 0) tp.all_reduce(exec, View1<float>(norm.data(), norm.size()));
-    const auto sharers = replicas_of(row.qkv, row.qkv.parts[1], shards, number, tp.rank());
-    if (sharers.size() == 1) continue;
-    const Communicator group = tp.split(sharers.front(), tp.rank());
-    const auto sum = [&](const TensorRow& tensor, const View3<float>& block) {
-      if (block.size() == 0) return;
-      const Range rows = kv_rows(tensor, shard, &shard.layers[layer]);
-      const Index columns = block.extent(2);
-      group.all_reduce(exec, View1<float>(block.data() + rows.begin * columns, rows.size() * columns));
+    const auto l = static_cast<std::size_t>(number);
+    const auto& rows = table.layers[l];
+    const auto& blocks = gradients.layers[l];
+    const auto add = [&](const TensorRow& row, const TensorPart& part, View1<float> values) {
+      const auto holders = replicas_of(row, part, shards, number, tp.rank());
+      if (holders.size() == 1) return;  // then so it is on every rank
+      const auto [group, added] = known.try_emplace(holders, groups_.size());
+      if (added) groups_.push_back(tp.split(holders.front(), tp.rank()));
+      pieces_.push_back({group->second, values});
     };
-    sum(row.qkv, gradient.qkv);
-    sum(row.qkv_bias, gradient.qkv_bias);
+    for (const auto& [row, block] : {std::pair(&rows.q_norm, blocks.q_norm), std::pair(&rows.k_norm, blocks.k_norm)})
+      each_part(*row, shard, shard.layers[l], block,
+                [&](const TensorPart& part, View1<float> values) { add(*row, part, values); });
+    for (const auto& [row, block] : {std::pair(&rows.qkv, blocks.qkv), std::pair(&rows.qkv_bias, blocks.qkv_bias)})
+      each_part(*row, shard, shard.layers[l], block, [&](const TensorPart& part, View1<float> values) {
+        if (part.split == Split::kv_heads) add(*row, part, values);
+      });
   }
+}
+
+void SharedGradients::sum(const Exec& exec) const {
+  const auto region = Kokkos::Profiling::ScopedRegion("grist::train::sum_shared_gradients");
+  for (const Piece& piece : pieces_) groups_[piece.holders].all_reduce(exec, piece.values);
 }
 
 }  // namespace grist::train

@@ -1,16 +1,31 @@
-// Gradients of which the ranks of tp have parts, although they all hold the tensor.
+// Gradients of what several ranks of tp hold, where each of them has a part: norms of q and k, of which every rank sees
+// its own heads, and KV heads that ranks share, each with other queries. All other replicated gradients are whole.
 #pragma once
 
 #include <grist/comm/communicator.hpp>
-#include <grist/model/tensor_blocks.hpp>
+#include <grist/model/tensor_table.hpp>
 
 #include <vector>
 
 namespace grist::train {
 
-/// Norms of q and k, which each rank applies to its own heads, are summed over tp; KV heads that several ranks share
-/// are summed over these. Collective over tp.
-void sum_shared_gradients(const Exec& exec, const Communicator& tp, const TensorTable& table,
-                          const std::vector<Shard>& shards, Range layers, ModelTensors<View3<float>>& gradients);
+class SharedGradients {
+public:
+  /// `gradients` of the layers that this rank has; their memory must outlive this. Collective over tp.
+  SharedGradients(const Communicator& tp, const std::vector<Shard>& shards, const TensorTable& table, Range layers,
+                  const ModelTensors<View3<float>>& gradients);
+
+  /// Once after the last micro-batch of a step: each becomes the sum of its parts, of equal bits on the ranks that hold
+  /// it. Collective over tp.
+  void sum(const Exec& exec) const;
+
+private:
+  struct Piece {
+    std::size_t holders;  // of groups_
+    View1<float> values;
+  };
+  std::vector<Communicator> groups_;  // the ranks of a piece
+  std::vector<Piece> pieces_;
+};
 
 }  // namespace grist::train

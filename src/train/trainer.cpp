@@ -161,6 +161,7 @@ struct Trainer::State {
       else
         load_blocks(weights, files, table, layers, shard());
     }
+    for (const Range layers : ranges) shared.emplace_back(grid.tp(), shards, table, layers, gradients.tensors);
     compute.layers.resize(table.layers.size());
     for (const Range layers : ranges)
       each_block(table, layers, shard(), compute, [&](const TensorRow& row, Index layer, const LayerShard*, Weight& w) {
@@ -237,6 +238,7 @@ struct Trainer::State {
   Products products;
   Communicator ends;  // first and last stage: those that hold a tied matrix
   TensorBlocks weights, gradients;
+  std::vector<SharedGradients> shared;  // of each chunk
   CheckpointLayout where;
   Range mine;  // of the flat arrays: what this rank updates
   Buffer<float> m, v, share;
@@ -305,9 +307,7 @@ double Trainer::State::run_passes(const Exec& exec, const MicroBatches& batches,
 
 /// Each gradient becomes the sum over all ranks that hold its tensor.
 void Trainer::State::sum_gradients(const Exec& exec) {
-  if (grid.tp().size() > 1)
-    for (const Range layers : ranges)
-      sum_shared_gradients(exec, grid.tp(), table, shards, layers, gradients.tensors);
+  for (const auto& layers : shared) layers.sum(exec);
   if (table.head.tied && grid.pp().size() > 1) {
     if (ranges.front().begin == 0)
       ends.all_reduce(exec, View1<float>(gradients.tensors.embedding.data(), gradients.tensors.embedding.size()));
