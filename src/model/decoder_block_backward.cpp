@@ -76,16 +76,28 @@ void qk_norm_backward(const BlockContext& c, const Block& block, View2<const X> 
   const auto& [spec, heads, w] = std::tie(block.spec.attention, block.attention, block.weights);
   if (spec.qk_norm == QkNorm::none) return;
   const bool all = spec.qk_norm == QkNorm::all;
-  const Workspace::Scope scope(c.scratch);
   const Index tokens = raw.extent(0), q_width = Index{heads.heads} * heads.head_dim;
-  const int q_heads = all ? 1 : heads.heads, k_heads = all ? 1 : heads.kv_heads;
-  const auto scratch = [&](int count, const Weight& norm) {
-    return c.scratch.take<float>(c.exec, "sums of a norm", layers::norm_backward_scratch(tokens * count, norm.rows));
+  const auto part = [&](Index first_column, int count, const Weight& norm, View3<float> dw) {
+    const Workspace::Scope scope(c.scratch);
+    const auto sums = c.scratch.take<float>(c.exec, "sums of a norm",
+                                            layers::norm_backward_scratch(tokens * count, norm.rows));
+    layers::rms_norm_heads_backward(c.exec, raw, first_column, count, vector_of(norm), block.spec.norm.eps, sums, dqkv,
+                                    vector_of(dw));
   };
-  layers::rms_norm_heads_backward(c.exec, raw, 0, q_heads, vector_of(w.q_norm), block.spec.norm.eps,
-                                  scratch(q_heads, w.q_norm), dqkv, vector_of(g.q_norm));
-  layers::rms_norm_heads_backward(c.exec, raw, q_width, k_heads, vector_of(w.k_norm), block.spec.norm.eps,
-                                  scratch(k_heads, w.k_norm), dqkv, vector_of(g.k_norm));
+  part(0, all ? 1 : heads.heads, w.q_norm, g.q_norm);
+  part(q_width, all ? 1 : heads.kv_heads, w.k_norm, g.k_norm);
+}
+
+/// The bias of q, k and v; one of them that the model lacks stays zero.
+template <class X>
+void qkv_bias_backward(const BlockContext& c, const Block& block, View2<const X> dqkv, View3<float> db) {
+  if (db.size() == 0) return;
+  bias_backward(c, dqkv, db);
+  const auto& [spec, heads] = std::tie(block.spec.attention, block.attention);
+  const Index q = Index{heads.heads} * heads.head_dim, kv = Index{heads.kv_heads} * heads.head_dim;
+  if (!spec.q_bias) Kokkos::deep_copy(c.exec, View1<float>(db.data(), q), 0.0F);
+  if (!spec.k_bias) Kokkos::deep_copy(c.exec, View1<float>(db.data() + q, kv), 0.0F);
+  if (!spec.v_bias) Kokkos::deep_copy(c.exec, View1<float>(db.data() + q + kv, kv), 0.0F);
 }
 
 /// dx += the gradient through attention of ddelta, the gradient of its output.
@@ -114,7 +126,7 @@ void attention_half_backward(const BlockContext& c, const Block& block, const Sa
     layers::rope_backward(exec, c.cos_sin[static_cast<std::size_t>(spec.rope)], layers::RopePairs::half_split,
                           heads.heads + heads.kv_heads, heads.head_dim, dqkv);
   qk_norm_backward(c, block, as_const(saved.raw_qkv), g, dqkv);
-  bias_backward(c, as_const(dqkv), g.qkv_bias);
+  qkv_bias_backward(c, block, as_const(dqkv), g.qkv_bias);
   const auto dnormed = c.scratch.take<float>(exec, "gradient of normed", tokens, hidden);
   layers::linear_backward(exec, c.products, as_const(b.normed), w.qkv, as_const(dqkv), dnormed, matrix_of(g.qkv));
   c.tp.all_reduce(exec, flat(dnormed));
@@ -269,7 +281,8 @@ std::size_t backward_bytes(const Exec& exec, const Block& block, Index hidden, I
       const Workspace::Scope scratch(w);
       w.take<float>(exec, "attention's gradients", attention_backward_scratch(heads, {tokens, sequences, tokens}));
     }
-    norm(tokens * heads.heads, heads.head_dim);
+    if (spec.attention.qk_norm == QkNorm::head) norm(tokens * heads.heads, heads.head_dim);
+    if (spec.attention.qk_norm == QkNorm::all) norm(tokens, Index{heads.heads} * heads.head_dim);
     stream(1);
     norm(tokens, std::max(hidden, width));
   }

@@ -192,28 +192,11 @@ TEST_P(Gradients, OfTwoStagesAreThoseOfOne) {
   const auto batch = packed(reference.sequences);
   const double loss = whole->pass(batch);
   const auto first = make({0, layers / 2}, options()), last = make({layers / 2, layers}, options());
-  const Exec exec;
-  first->stage->begin(exec, 0, batch);
-  last->stage->begin(exec, 0, batch);
-  first->stage->forward(exec, 0);
-  Kokkos::deep_copy(exec, last->stage->x(0), first->stage->x(0));
-  last->stage->forward(exec, 0);
-  last->stage->backward(exec, 0);
-  Kokkos::deep_copy(exec, first->stage->dx(0), last->stage->dx(0));
-  first->stage->backward(exec, 0);
+  EXPECT_EQ(test::pass_through(*first, *last, batch), loss);
   EXPECT_EQ(first->stage->take_loss(), 0);
-  EXPECT_EQ(last->stage->take_loss(), loss);
-  if (files.spec.tied_embeddings) {
-    const auto head = last->gradients.tensors.head, embedding = first->gradients.tensors.embedding;
-    Kokkos::parallel_for("grist::test::tie", Indices<Exec>(exec, 0, static_cast<Index>(head.size())),
-                         [=](Index i) { embedding.data()[i] += head.data()[i], head.data()[i] = 0; });
-    exec.fence("grist::test: the sum of a tied matrix");
-  }
-  for (const auto* model : {whole.get(), first.get(), last.get()}) model->shared->sum(exec);
-  auto sum = first->whole();
-  for (const auto& [name, values] : last->whole())
-    for (std::size_t i = 0; i < values.size(); ++i) sum.at(name)[i] += values[i];
-  test::expect_close(sum, whole->whole(), 1e-6);
+  if (files.spec.tied_embeddings) test::tie(*first, *last);
+  whole->shared->sum(whole->exec);
+  test::expect_close(test::sum_of(*first, *last), whole->whole(), 1e-6);
 }
 
 /// A second witness. Along a gradient of length n the loss rises by n; single elements have their own.
