@@ -125,9 +125,9 @@ Hdf5File Hdf5File::create(const std::filesystem::path& path, CommHandle comm, co
   const char* const more = std::getenv("GRIST_MPIIO_HINTS");
   place.check(set_shared_access(access.get(), transfer.get(), comm, hints + ';' + (more == nullptr ? "" : more)),
               "cannot be shared");
-  // Format 1.10 has checksums over all that is not numbers. Large tensors begin where stripes of file systems do.
+  // Format 1.10 has checksums over all that is not numbers. Large tensors begin where blocks of file systems do.
   place.check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110), "has no such format");
-  place.check(H5Pset_alignment(access.get(), 1 << 20, 1 << 20), "cannot be aligned");
+  place.check(H5Pset_alignment(access.get(), 1 << 20, 1 << 16), "cannot be aligned");
   place.check(H5Pset_meta_block_size(access.get(), 1 << 16), "cannot be arranged");
   // Where the file system has no locks: without.
   place.check(H5Pset_file_locking(access.get(), true, true), "cannot be locked");
