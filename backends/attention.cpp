@@ -64,7 +64,8 @@ void for_tiles(const AttentionConfig& config, std::span<const int> query_begin, 
 }  // namespace
 
 Index attention_partials(const AttentionLimits& limits) {
-  return (attention_rows / attention_few_rows) * (limits.kv_tokens / attention_chunk + (limits.decodes ? limits.sequences : 1));
+  return (attention_rows / attention_few_rows) *
+         (limits.kv_tokens / attention_chunk + (limits.decodes ? limits.sequences : 1));
 }
 
 Index max_attention_items(const AttentionConfig& config, const AttentionLimits& limits) {

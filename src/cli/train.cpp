@@ -42,8 +42,9 @@ std::vector<io::TokenFile> token_files(const std::vector<std::string>& paths, co
   return files;
 }
 
-std::unique_ptr<const train::BatchSource> source_of(const std::vector<std::string>& paths, const TrainOptions& options, Index sequence,
-                             const text::Tokenizer* tokenizer, Index vocab_size) {
+std::unique_ptr<const train::BatchSource> source_of(const std::vector<std::string>& paths, const TrainOptions& options,
+                                                    Index sequence, const text::Tokenizer* tokenizer,
+                                                    Index vocab_size) {
   const auto order = options.order == "shuffled" ? train::DataOrder::shuffled : train::DataOrder::sequential;
   auto source =
       std::make_unique<const train::BatchSource>(token_files(paths, tokenizer), sequence, order, options.seed);
@@ -168,7 +169,8 @@ void Run::open() {
       held_out_ = source_of({options_.eval_data}, options_, sequence_, tokenizer_.get(), files_.spec.vocab_size);
     wanted = trainer_options(options_, layout_, sequence_);
     const int rank = runtime_.world().rank();
-    bytes = trainer_bytes(files_.spec, files_.names, layout_, rank / layout_.tp % layout_.pp, rank % layout_.tp, wanted);
+    bytes =
+        trainer_bytes(files_.spec, files_.names, layout_, rank / layout_.tp % layout_.pp, rank % layout_.tp, wanted);
     if (runtime_.root() && !options_.checkpoint.empty()) std::filesystem::create_directories(options_.checkpoint);
   });
   const Communicator node = runtime_.world().split_by_node();
@@ -176,9 +178,10 @@ void Run::open() {
   runtime_.together([&] {
     const std::uint64_t free = device_facts().available;
     if (free != 0 && needed > free)
-      throw MemoryError("the ranks of this node need {} for training (this one {}), {} is free; use a smaller "
-                        "--micro-batch, --recompute block, --zero 1 or more nodes",
-                        human_bytes(needed), human_bytes(bytes), human_bytes(free));
+      throw MemoryError(
+          "the ranks of this node need {} for training (this one {}), {} is free; use a smaller "
+          "--micro-batch, --recompute block, --zero 1 or more nodes",
+          human_bytes(needed), human_bytes(bytes), human_bytes(free));
   });
   grid_.emplace(runtime_.world().handle(), layout_);
   trainer_.emplace(runtime_.exec(), files_, *grid_, wanted, options_.gemm, options_.seed);
@@ -231,7 +234,8 @@ void Run::train() {
   bool stopped = done_ < options_.steps && asked_to_stop();
   while (done_ < options_.steps && !stopped) {
     const Index step = done_ + 1;
-    const auto share = train::samples_of(static_cast<std::uint64_t>(done_), options_.batch, grid_->dp().rank(), layout_.dp);
+    const auto share =
+        train::samples_of(static_cast<std::uint64_t>(done_), options_.batch, grid_->dp().rank(), layout_.dp);
     const auto begin = Clock::now();
     const auto result = trainer_->step(
         runtime_.exec(), step,
@@ -267,15 +271,18 @@ void Run::train() {
       runtime_.world().broadcast(letters.data(), size, rank);
       events.emplace_back(letters.begin(), letters.end());
     }
-    runtime_.together([&] { if (root) train::write_trace(options_.trace, events); });
+    runtime_.together([&] {
+      if (root) train::write_trace(options_.trace, events);
+    });
   }
   display_.reset();
   if (done_ >= options_.steps) return save_folder();
   if (root)
-    note(saved_ == done_ ? std::format("stopped after step {} of {}, saved; the same command with --resume auto goes on",
-                                       done_, options_.steps)
-                         : std::format("stopped after step {} of {}, and nothing was saved: give --checkpoint DIR",
-                                       done_, options_.steps));
+    note(saved_ == done_
+             ? std::format("stopped after step {} of {}, saved; the same command with --resume auto goes on", done_,
+                           options_.steps)
+             : std::format("stopped after step {} of {}, and nothing was saved: give --checkpoint DIR", done_,
+                           options_.steps));
   throw ToldError{ended_by_signal};
 }
 
@@ -325,9 +332,9 @@ void Run::save_folder() {
     convert_to_folder(file, folder, std::nullopt, std::uint64_t{5} << 30, {});
     const std::string tokenizer = options_.tokenizer.empty() ? options_.model : options_.tokenizer;
     if (!std::filesystem::is_directory(tokenizer)) return;
-    for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-                             "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
-                             "generation_config.json"})
+    for (const char* name :
+         {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+          "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"})
       if (const auto from = std::filesystem::path(tokenizer) / name; std::filesystem::exists(from))
         std::filesystem::copy_file(from, folder / name, std::filesystem::copy_options::overwrite_existing);
   });

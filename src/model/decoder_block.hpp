@@ -28,9 +28,9 @@ struct Block {
 /// The buffers of a block, named once: over a workspace that counts they are the memory plan. [tokens, ...] each.
 template <class X>
 struct AttentionBuffers {
-  View2<X> normed;       // [hidden]
-  View2<X> qkv;          // [(heads + 2 kv_heads) head_dim]
-  View2<X> attended;     // [heads head_dim]
+  View2<X> normed;    // [hidden]
+  View2<X> qkv;       // [(heads + 2 kv_heads) head_dim]
+  View2<X> attended;  // [heads head_dim]
   RowParallelBuffers<X> o;
 
   AttentionBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index tokens, int tp_rank);
@@ -61,9 +61,9 @@ struct ExpertBuffers {
 
 template <class X>
 struct SharedExpertBuffers {
-  View2<float> gate;    // [1]
-  View2<X> gate_up;     // [2 shared_intermediate]
-  View2<X> activated;   // [shared_intermediate]
+  View2<float> gate;   // [1]
+  View2<X> gate_up;    // [2 shared_intermediate]
+  View2<X> activated;  // [shared_intermediate]
   RowParallelBuffers<X> down;
   View2<float> output;  // [hidden]
 
@@ -76,15 +76,15 @@ template <class X>
 struct SavedBlock {
   View2<float> x;  // the block's input [tokens, hidden]
   std::optional<AttentionBuffers<X>> attention;
-  View2<X> raw_qkv;            // before the norms of q and k; empty without them
-  View2<float> lse;            // [heads, tokens]
+  View2<X> raw_qkv;               // before the norms of q and k; empty without them
+  View2<float> lse;               // [heads, tokens]
   View2<float> attention_output;  // before its norm; empty without one
-  View2<float> mlp_x;          // the MLP's input; the block's where both are in parallel
-  View2<X> mlp_normed;         // of a layer of experts
+  View2<float> mlp_x;             // the MLP's input; the block's where both are in parallel
+  View2<X> mlp_normed;            // of a layer of experts
   std::optional<MlpBuffers<X>> mlp;
   std::optional<ExpertBuffers> experts;
   std::optional<SharedExpertBuffers<X>> shared;
-  View2<float> mlp_output;     // before its norm; empty without one
+  View2<float> mlp_output;  // before its norm; empty without one
 };
 
 /// Bytes of scratch that a block takes for so many tokens.

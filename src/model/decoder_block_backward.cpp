@@ -21,9 +21,9 @@ View2<float> matrix_of(View3<float> gradient) {
 void norm_backward(const Exec& exec, Workspace& workspace, const NormSpec& spec, View2<const float> x, const Weight& w,
                    View2<const float> dy, View2<float> dx, View3<float> dw, View3<float> db) {
   const Workspace::Scope scope(workspace);
-  const auto sums = workspace.take<float>(exec, "sums of a norm", layers::norm_backward_scratch(
-                                                                      static_cast<Index>(x.extent(0)),
-                                                                      static_cast<Index>(x.extent(1))));
+  const auto sums = workspace.take<float>(
+      exec, "sums of a norm",
+      layers::norm_backward_scratch(static_cast<Index>(x.extent(0)), static_cast<Index>(x.extent(1))));
   if (spec.kind == NormSpec::Kind::rms)
     layers::rms_norm_backward(exec, x, vector_of(w), spec.eps, dy, sums, dx, vector_of(dw));
   else
@@ -79,8 +79,8 @@ void qk_norm_backward(const BlockContext& c, const Block& block, View2<const X> 
   const Index tokens = raw.extent(0), q_width = Index{heads.heads} * heads.head_dim;
   const auto part = [&](Index first_column, int count, const Weight& norm, View3<float> dw) {
     const Workspace::Scope scope(c.scratch);
-    const auto sums = c.scratch.take<float>(c.exec, "sums of a norm",
-                                            layers::norm_backward_scratch(tokens * count, norm.rows));
+    const auto sums =
+        c.scratch.take<float>(c.exec, "sums of a norm", layers::norm_backward_scratch(tokens * count, norm.rows));
     layers::rms_norm_heads_backward(c.exec, raw, first_column, count, vector_of(norm), block.spec.norm.eps, sums, dqkv,
                                     vector_of(dw));
   };
@@ -266,8 +266,8 @@ std::size_t backward_bytes(const Exec& exec, const Block& block, Index hidden, I
   const auto stream = [&](int count) { w.take<float>(exec, "stream", tokens * count, hidden); };
   const auto norm = [&](Index rows, Index size) {
     const Workspace::Scope scope(w);
-    w.take<float>(exec, "sums", std::max(layers::norm_backward_scratch(rows, size),
-                                         layers::bias_backward_scratch(rows, size)));
+    w.take<float>(exec, "sums",
+                  std::max(layers::norm_backward_scratch(rows, size), layers::bias_backward_scratch(rows, size)));
   };
   stream(1);
   {
@@ -315,9 +315,9 @@ std::size_t backward_bytes(const Exec& exec, const Block& block, Index hidden, I
   return w.peak();
 }
 
-#define GRIST_INSTANTIATE(X)                                                                       \
-  template std::size_t backward_bytes<X>(const Exec&, const Block&, Index, Index, int);            \
-  template void decoder_block_backward(const BlockContext&, const Block&, const SavedBlock<X>&,    \
+#define GRIST_INSTANTIATE(X)                                                                    \
+  template std::size_t backward_bytes<X>(const Exec&, const Block&, Index, Index, int);         \
+  template void decoder_block_backward(const BlockContext&, const Block&, const SavedBlock<X>&, \
                                        const LayerTensors<View3<float>>&, View2<float>);
 GRIST_INSTANTIATE(float)
 GRIST_INSTANTIATE(bf16)

@@ -64,9 +64,9 @@ std::size_t embed_backward_bytes(const Exec& exec, const ModelSpec& spec, Index 
   return workspace.peak();
 }
 
-#define GRIST_INSTANTIATE(X)                                                                                    \
-  template void embed<X>(const EmbedContext&, const ModelTensors<Weight>&, const PassBuffers&, View2<float>);    \
-  template void embed_backward<X>(const EmbedContext&, const ModelTensors<Weight>&, const TokenOrders&,          \
+#define GRIST_INSTANTIATE(X)                                                                                  \
+  template void embed<X>(const EmbedContext&, const ModelTensors<Weight>&, const PassBuffers&, View2<float>); \
+  template void embed_backward<X>(const EmbedContext&, const ModelTensors<Weight>&, const TokenOrders&,       \
                                   View2<const float>, Workspace&, const ModelTensors<View3<float>>&, View2<float>);
 GRIST_INSTANTIATE(float)
 GRIST_INSTANTIATE(bf16)

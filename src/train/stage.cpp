@@ -98,8 +98,7 @@ std::size_t scratch_bytes(const ModelSpec& spec, const ModelParts& parts, const 
   std::size_t forward = 2 * stream_bytes(spec, limits.tokens) + Workspace::bytes_for<float>(partials(parts, limits));
   std::size_t backward = embed_backward_bytes(exec, spec, limits.tokens), plain = 0;
   for (const auto& block : parts.blocks) {
-    backward =
-        std::max(backward, backward_bytes<X>(exec, block, spec.hidden_size, limits.tokens, limits.sequences));
+    backward = std::max(backward, backward_bytes<X>(exec, block, spec.hidden_size, limits.tokens, limits.sequences));
     // A pass that keeps nothing: one that is evaluated, or computed again.
     plain = std::max(plain, block_bytes<X>(exec, block, spec.hidden_size, limits.tokens, partials(parts, limits), 0));
   }
@@ -108,8 +107,9 @@ std::size_t scratch_bytes(const ModelSpec& spec, const ModelParts& parts, const 
   for (const auto& shard : parts.shards) columns = std::max(columns, shard.vocabulary.size());
   Workspace workspace = Workspace::counting();
   const HeadBuffers<X> head(exec, workspace, spec, columns, limits.logit_rows);
-  workspace.take<float>(exec, "sums", std::max(layers::norm_backward_scratch(limits.logit_rows, spec.hidden_size),
-                                               layers::bias_backward_scratch(limits.logit_rows, spec.vocab_size)));
+  workspace.take<float>(exec, "sums",
+                        std::max(layers::norm_backward_scratch(limits.logit_rows, spec.hidden_size),
+                                 layers::bias_backward_scratch(limits.logit_rows, spec.vocab_size)));
   return std::max({forward, backward, workspace.peak()});
 }
 
@@ -133,7 +133,8 @@ public:
     for (Block& block : parts_.blocks) block.weights = weights.layers[static_cast<std::size_t>(block.number)];
     const auto kept = kept_bytes<X>(spec, parts_, grid.tp().rank(), options);
     for (int slot = 0; slot < options.limits.slots; ++slot)
-      slots_.push_back(std::make_unique<Slot<X>>(attention_limits(options.limits), spec.vocab_size, parts_.pools, kept));
+      slots_.push_back(
+          std::make_unique<Slot<X>>(attention_limits(options.limits), spec.vocab_size, parts_.pools, kept));
   }
 
   [[nodiscard]] bool first() const override { return parts_.layers.begin == 0; }
@@ -160,8 +161,8 @@ public:
     for (std::size_t i = 0; i < batch.begins.size(); ++i) {
       const auto begin = static_cast<std::size_t>(batch.begins[i]),
                  end = i + 1 < batch.begins.size() ? static_cast<std::size_t>(batch.begins[i + 1]) : batch.ids.size();
-      items.push_back({.ids = std::span(batch.ids).subspan(begin, end - begin),
-                       .prompt_length = static_cast<int>(end - begin)});
+      items.push_back(
+          {.ids = std::span(batch.ids).subspan(begin, end - begin), .prompt_length = static_cast<int>(end - begin)});
       std::iota(positions.begin() + static_cast<std::ptrdiff_t>(begin),
                 positions.begin() + static_cast<std::ptrdiff_t>(end), 0);
     }
@@ -216,8 +217,8 @@ public:
       }
     }
     if (first())
-      embed_backward<X>(embed_context(exec, slot), weights_, {row_list(slot, 1), row_list(slot, 2)},
-                        as_const(slot.raw), scratch_, gradients_, slot.dx);
+      embed_backward<X>(embed_context(exec, slot), weights_, {row_list(slot, 1), row_list(slot, 2)}, as_const(slot.raw),
+                        scratch_, gradients_, slot.dx);
   }
 
   double take_loss() override { return std::exchange(loss_, 0.0); }
@@ -247,8 +248,7 @@ private:
         continue;
       }
       if (keep) {
-        slot.saved[i].x =
-            slot.workspace.template take<float>(exec, "block's input", slot.tokens, spec_.hidden_size);
+        slot.saved[i].x = slot.workspace.template take<float>(exec, "block's input", slot.tokens, spec_.hidden_size);
         Kokkos::deep_copy(exec, slot.saved[i].x, slot.pass.x);
       }
       decoder_block<X>(context(exec, slot, scratch_), block, slot.pass.x);
@@ -282,12 +282,11 @@ private:
       Kokkos::deep_copy(exec, b.scale, spec_.logit_scale);
       layers::cross_entropy_backward(exec, as_const(b.logits), targets, first_column, as_const(b.highest),
                                      as_const(b.sums), as_const(b.scale), b.dlogits);
-      if (spec_.logit_softcap != 0)
-        layers::soft_cap_backward(exec, spec_.logit_softcap, as_const(b.logits), b.dlogits);
+      if (spec_.logit_softcap != 0) layers::soft_cap_backward(exec, spec_.logit_softcap, as_const(b.logits), b.dlogits);
       if (!weights_.head_bias.empty()) {
         const Workspace::Scope inner(scratch_);
-        const auto sums = scratch_.template take<float>(exec, "sums", layers::bias_backward_scratch(
-                                                                          rows, shard().vocabulary.size()));
+        const auto sums =
+            scratch_.template take<float>(exec, "sums", layers::bias_backward_scratch(rows, shard().vocabulary.size()));
         layers::bias_backward(exec, as_const(b.dlogits), sums, vector_of(gradients_.head_bias));
       }
       layers::linear_backward(exec, products_, as_const(b.normed), weights_.head, as_const(b.dlogits), b.dnormed,

@@ -25,7 +25,7 @@ struct Piece {
   std::string name;
   Index first, size;
   bool decay;
-  bool owned;  // counted in norms of the whole model
+  bool owned;                 // counted in norms of the whole model
   std::vector<int> replicas;  // ranks of tp that hold it
 };
 
@@ -42,8 +42,8 @@ std::vector<Piece> pieces_of(const TensorTable& table, const std::vector<Range>&
                  const auto add = [&](const TensorPart& part, Index begin, Index size) {
                    auto replicas = replicas_of(row, part, shards, layer, tp_rank);
                    const bool owner = replicas.front() == tp_rank;
-                   const std::string name = part.sources.empty() ? "a bias that no file has"
-                                                                  : with_number(part.sources.front().tensor, 0);
+                   const std::string name =
+                       part.sources.empty() ? "a bias that no file has" : with_number(part.sources.front().tensor, 0);
                    pieces.push_back({name, first + begin, size, row.decay, here && owner, std::move(replicas)});
                  };
                  if (row.experts > 1) return add(row.parts.front(), 0, static_cast<Index>(block.size()));
@@ -68,8 +68,8 @@ Weight weight_of(const TensorRow& row, View3<float> block, const X* matrix) {
 }
 
 void round_all(const Exec& exec, View1<const float> from, View1<bf16> to) {
-  Kokkos::parallel_for("grist::train::round", Indices<Exec>(exec, 0, from.size()),
-                       KOKKOS_LAMBDA(Index i) { to(i) = bf16(from(i)); });
+  Kokkos::parallel_for(
+      "grist::train::round", Indices<Exec>(exec, 0, from.size()), KOKKOS_LAMBDA(Index i) { to(i) = bf16(from(i)); });
 }
 
 /// Layers of this rank's chunks: chunk c of stage s is virtual stage c stages + s.
@@ -157,7 +157,8 @@ struct Trainer::State {
     if (options.zero) share = {"share of the gradient", mine.size()};
     if (options.type == DType::bf16) copy = {"weights in bf16", size};
     for (const Range layers : ranges) {
-      if (files.weights.tensors().empty()) initialize_blocks(weights, files, table, layers, shard(), seed);
+      if (files.weights.tensors().empty())
+        initialize_blocks(weights, files, table, layers, shard(), seed);
       else
         load_blocks(weights, files, table, layers, shard());
     }
@@ -267,7 +268,8 @@ double Trainer::State::run_passes(const Exec& exec, const MicroBatches& batches,
     int free = 0;
     while (std::ranges::any_of(slots, [&](const auto& s) { return s.second == free; })) ++free;
     slots.emplace(action.micro_batch, free);
-    stages[static_cast<std::size_t>(action.chunk)]->begin(exec, free, held[static_cast<std::size_t>(action.micro_batch)]);
+    stages[static_cast<std::size_t>(action.chunk)]->begin(exec, free,
+                                                          held[static_cast<std::size_t>(action.micro_batch)]);
     return free;
   };
   const Communicator& pp = grid.pp();
@@ -280,14 +282,22 @@ double Trainer::State::run_passes(const Exec& exec, const MicroBatches& batches,
     const char* name = "";
     bool passes = false, ends_here = false;
     switch (action.kind) {
-      case Action::forward: stage.forward(exec, at), name = "forward", passes = true; break;
+      case Action::forward:
+        stage.forward(exec, at), name = "forward", passes = true;
+        break;
       case Action::backward:
         stage.backward(exec, at), name = "backward", passes = true;
         ends_here = stage.first();
         break;
-      case Action::recv_x: pp.recv(exec, flat(stage.x(at)), peer), name = "receive x"; break;
-      case Action::send_y: pp.send(exec, as_const(flat(stage.x(at))), peer), name = "send y"; break;
-      case Action::recv_dy: pp.recv(exec, flat(stage.dx(at)), peer), name = "receive dy"; break;
+      case Action::recv_x:
+        pp.recv(exec, flat(stage.x(at)), peer), name = "receive x";
+        break;
+      case Action::send_y:
+        pp.send(exec, as_const(flat(stage.x(at))), peer), name = "send y";
+        break;
+      case Action::recv_dy:
+        pp.recv(exec, flat(stage.dx(at)), peer), name = "receive dy";
+        break;
       case Action::send_dx:
         pp.send(exec, as_const(flat(stage.dx(at))), peer), name = "send dx";
         ends_here = true;

@@ -26,7 +26,7 @@ struct TrainerOptions {
   DType type = DType::f32;  // of activations and of the weights that they meet; master weights are float
   Recompute recompute = Recompute::none;
   Pipeline pipeline = Pipeline::one_f_one_b;
-  int chunks = 1;  // of layers on each stage, under Pipeline::interleaved
+  int chunks = 1;     // of layers on each stage, under Pipeline::interleaved
   bool zero = false;  // ZeRO-1 (Rajbhandari et al. 2020): each dp rank keeps and updates its share of the flat arrays
   Optimizer optimizer = Optimizer::adamw;
   OptimizerConfig config;
@@ -34,9 +34,9 @@ struct TrainerOptions {
   double clip = 1;  // of the gradient's norm; 0: none
   Index max_skipped = 10;
   Index sequence = 0;
-  Index micro_batch = 1;    // sequences
-  int micro_batches = 1;    // of a step on each dp rank
-  int documents = 1;        // packed into a sequence, at most
+  Index micro_batch = 1;        // sequences
+  int micro_batches = 1;        // of a step on each dp rank
+  int documents = 1;            // packed into a sequence, at most
   bool check_replicas = false;  // after each step (Trainer::check_replicas)
 };
 
@@ -51,8 +51,9 @@ struct StepResult {
   StepSeconds spent;
 };
 
-/// What a rank holds of a model in training, and the steps over it. Its methods are collective over the grid, which must
-/// outlive it. A step's result depends on the layout by rounding alone; of one layout it has the same bits every time.
+/// What a rank holds of a model in training, and the steps over it. Its methods are collective over the grid, which
+/// must outlive it. A step's result depends on the layout by rounding alone; of one layout it has the same bits every
+/// time.
 class Trainer {
 public:
   /// Loads the model's weights, or where its files hold none draws them from `seed`. Throws UsageError where the layout

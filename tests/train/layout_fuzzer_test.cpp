@@ -33,7 +33,9 @@ class Draw {
 public:
   explicit Draw(std::uint64_t seed) : random_(seed) {}
 
-  int between(int least, int most) { return least + static_cast<int>(random_() % static_cast<unsigned>(most - least + 1)); }
+  int between(int least, int most) {
+    return least + static_cast<int>(random_() % static_cast<unsigned>(most - least + 1));
+  }
   bool chance(double p) { return static_cast<double>(random_() >> 11) * 0x1p-53 < p; }
 
   ModelSpec spec() {
@@ -63,11 +65,20 @@ public:
     layer.attention.heads = layer.attention.kv_heads * between(1, 4);
     layer.attention.qk_norm = chance(0.3) ? QkNorm::head : chance(0.1) ? QkNorm::all : QkNorm::none;
     switch (between(0, 4)) {
-      case 0: layer.post_norm = true; break;
-      case 1: layer.post_norm = true, layer.pre_norm = false; break;
-      case 2: layer.parallel = layer.shared_norm = true; break;
-      case 3: layer.parallel = true; break;
-      default: break;
+      case 0:
+        layer.post_norm = true;
+        break;
+      case 1:
+        layer.post_norm = true, layer.pre_norm = false;
+        break;
+      case 2:
+        layer.parallel = layer.shared_norm = true;
+        break;
+      case 3:
+        layer.parallel = true;
+        break;
+      default:
+        break;
     }
     for (int i = between(1, 3); i > 0; --i) {
       if (position == 0) layer.attention.rope = between(0, static_cast<int>(spec.ropes.size()) - 1);
@@ -103,8 +114,8 @@ private:
     return norm;
   }
   MlpSpec mlp() {
-    MlpSpec mlp{.intermediate_size = between(4, 70), .activation = layers::Activation{between(0, 4)},
-                .gated = chance(0.6)};
+    MlpSpec mlp{
+        .intermediate_size = between(4, 70), .activation = layers::Activation{between(0, 4)}, .gated = chance(0.6)};
     if (chance(0.35)) {
       mlp.experts = between(2, 6);
       mlp.experts_per_token = between(1, std::min(3, mlp.experts));
@@ -177,7 +188,8 @@ void compare(std::uint64_t seed) {
   const Range layers{0, spec.layer_count()};
   StageOptions options{.limits = {.tokens = std::ssize(batch.ids), .sequences = static_cast<int>(batch.begins.size())}};
   const auto make = [&](const ProcessGrid& grid, Range part) {
-    return std::make_unique<StageModel>(spec, table, grid, part, options, [&](StageModel& model) { fill(model, seed); });
+    return std::make_unique<StageModel>(spec, table, grid, part, options,
+                                        [&](StageModel& model) { fill(model, seed); });
   };
   const ProcessGrid alone(comm_self(), {});
   const auto reference = make(alone, layers);
