@@ -1,4 +1,4 @@
-// What a caller may ask of a forward pass: which tokens see which, what goes in and comes out of the stream, and what is
+// What a caller may ask of a forward pass: which tokens see which, what goes in and comes out of the stream, what is
 // refused. At every layout of the ranks that run this test.
 #include "support/files.hpp"
 #include "support/layouts.hpp"

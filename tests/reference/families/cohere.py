@@ -1,4 +1,5 @@
-"""Cohere: LayerNorm without biases, attention and MLP in parallel behind one norm, RoPE on neighbours, scaled logits."""
+"""Cohere: LayerNorm without biases, attention and MLP in parallel behind one norm, RoPE on neighbours, scaled logits.
+"""
 import gguf
 import torch
 from transformers import CohereConfig

@@ -1,5 +1,5 @@
-"""Phi: LayerNorm, RoPE on a part of each head, attention and MLP in parallel behind one norm, biases of all products, of
-the logits too."""
+"""Phi: LayerNorm, RoPE on a part of each head, attention and MLP in parallel behind one norm, biases everywhere, of the
+logits too."""
 import re
 
 import numpy
