@@ -72,10 +72,7 @@ public:
     frame_.emplace(workspace_);
     batch_.assign(exec, inputs.items);
     const Index tokens = batch_.tokens();
-    if (inputs.embeddings.size() != 0 && (static_cast<Index>(inputs.embeddings.extent(0)) != tokens ||
-                                          static_cast<Index>(inputs.embeddings.extent(1)) != spec_.hidden_size))
-      throw ShapeError("model: embeddings [{}, {}] for {} tokens of {}", inputs.embeddings.extent(0),
-                       inputs.embeddings.extent(1), tokens, spec_.hidden_size);
+    check_shapes(inputs);
     pass_ = PassBuffers(exec, workspace_, spec_, tokens);
     products_.serve(batch_.few());
     if (!first_stage()) grid_.pp().recv(exec, flat(pass_.x), grid_.pp().rank() - 1);
@@ -131,6 +128,22 @@ public:
 private:
   [[nodiscard]] const Shard& shard() const { return parts_.shards[static_cast<std::size_t>(grid_.tp().rank())]; }
   [[nodiscard]] const ModelTensors<Weight>& weights() const { return parameters_.tensors(); }
+
+  /// On every rank, so that none waits for one that threw; what a rank does not write may be empty there.
+  void check_shapes(const Inputs& inputs) const {
+    const auto check = [&](const char* what, auto x) {
+      if (static_cast<Index>(x.extent(0)) != batch_.tokens() || static_cast<Index>(x.extent(1)) != spec_.hidden_size)
+        throw ShapeError("model: {} [{}, {}] for {} tokens of {}", what, x.extent(0), x.extent(1), batch_.tokens(),
+                         spec_.hidden_size);
+    };
+    if (inputs.embeddings.size() != 0) check("embeddings", inputs.embeddings);
+    for (const auto& hidden : inputs.hidden) {
+      if (hidden.layer < 0 || hidden.layer >= spec_.layer_count())
+        throw ShapeError("model: a hidden state after layer {}, there are {}", hidden.layer, spec_.layer_count());
+      const bool here = parts_.layers.begin <= hidden.layer && hidden.layer < parts_.layers.end;
+      if (here || hidden.out.size() != 0) check("a hidden state", hidden.out);
+    }
+  }
 
   /// Embeds, or takes what the stage before sent, and runs this stage's blocks.
   void run_stage(const Exec& exec, PagedKv* kv, const Inputs& inputs) {

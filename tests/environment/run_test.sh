@@ -109,6 +109,8 @@ stand_in grist 'echo "grist $*"'
 same "an up-to-date build is silent" "$(run grist --version)" "$(printf 'grist --version\nexit 0')"
 echo '[2/5] Building x.o' >"$work/compiled"
 expect "what is built is told" '^\[2/5\] Building x.o$' "$(run grist --version)"
+stand_in cmake 'echo "cmake $*"'
+expect "a build may be of some targets" "^cmake --build $clone/build/openmp --target one two$" "$(run build one two)"
 rm -rf "$work/bin/cmake" "$work/bin/grist" "$clone/build"
 unset GRIST_ENV
 

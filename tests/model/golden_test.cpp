@@ -279,6 +279,7 @@ std::vector<std::string> twins() {
   std::ranges::sort(names);
   return names;
 }
-INSTANTIATE_TEST_SUITE_P(Tiny, GoldenGguf, testing::ValuesIn(twins()));
+INSTANTIATE_TEST_SUITE_P(Tiny, GoldenGguf, testing::ValuesIn(twins()),
+                         [](const testing::TestParamInfo<std::string>& twin) { return twin.param; });
 
 }  // namespace

@@ -1,6 +1,6 @@
 """tests/data/gguf/NAME.gguf for models of tests/data/tiny: the same weights under llama.cpp's names and in its order.
 
-    ./run --peers python3 tests/reference/gguf_twins.py [--check --to FOLDER]
+    ./run --peers python3 tests/reference/gguf_twins.py [--check --to FOLDER] [NAME ...]
 
 A family says in its table GGUF: arch, settings (the keys), weights (what a tensor becomes), types (by name in GGUF; all
 else is F32). Every type holds its tensor exactly, so that logits are those of tiny/NAME/golden.json.
@@ -52,8 +52,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", type=pathlib.Path, default=DATA / "gguf")
     parser.add_argument("--check", action="store_true", help="for check_llama_cpp.py: F32, a word for each token")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="these alone; default: all")
     options = parser.parse_args()
     for family in all_families():
         for name, twin in getattr(family, "GGUF", {}).items():
+            if options.names and name not in options.names:
+                continue
             write_twin(name, options.to / f"{name}.gguf", **twin | (CHECKED if options.check else {}))
             print(name)

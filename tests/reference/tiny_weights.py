@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 
 # times 1 / sqrt(columns): the standard deviation
 WIDTHS = {"o_proj": 1.3, "down_proj": 1.3, "c_proj": 1.3, "dense": 1.3,
-          "dense_4h_to_h": 1.3, "c_attn": 1.3, "query_key_value": 1.3, "lm_head": 3.0, "gate": 2.0}
+          "dense_4h_to_h": 1.3, "fc2": 1.3, "c_attn": 1.3, "query_key_value": 1.3, "lm_head": 3.0, "gate": 2.0}
 EMBEDDINGS = ("embed_tokens", "word_embeddings", "wte", "wpe")
 FINAL_NORMS = ("model.norm.weight", "ln_f.weight")
 # with tied embeddings these keep a token from following itself for ever
