@@ -142,20 +142,14 @@ public:
   [[nodiscard]] View2<float> x(int slot) const override { return at(slot).pass.x; }
   [[nodiscard]] View2<float> dx(int slot) const override { return at(slot).dx; }
   [[nodiscard]] std::uint64_t bytes() const override {
-    std::uint64_t bytes = scratch_.capacity();
+    std::uint64_t bytes = scratch_.capacity() + again_.capacity();
     for (const auto& slot : slots_) bytes += slot->workspace.capacity();
     return bytes;
   }
 
   void begin(const Exec& exec, int number, const MicroBatch& batch) override {
+    check(batch);
     Slot<X>& slot = at(number);
-    slot.tokens = std::ssize(batch.ids);
-    if (std::ssize(batch.targets) != slot.tokens || batch.begins.empty() || batch.begins.front() != 0)
-      throw ShapeError("stage: {} targets and {} beginnings for {} tokens", batch.targets.size(), batch.begins.size(),
-                       slot.tokens);
-    for (const int target : batch.targets)
-      if (target < -1 || target >= spec_.vocab_size)
-        throw InputError("target {} is out of range, the vocabulary has {}", target, spec_.vocab_size);
     std::vector<BatchItem> items;
     std::vector<int> positions(batch.ids.size());
     for (std::size_t i = 0; i < batch.begins.size(); ++i) {
@@ -167,6 +161,7 @@ public:
                 positions.begin() + static_cast<std::ptrdiff_t>(end), 0);
     }
     slot.batch.assign(exec, items);
+    slot.tokens = slot.batch.tokens();
     std::vector<int> rows = batch.targets;
     for (const auto& keys : {batch.ids, positions}) {
       std::vector<int> order(keys.size());
@@ -224,6 +219,24 @@ public:
   double take_loss() override { return std::exchange(loss_, 0.0); }
 
 private:
+  void check(const MicroBatch& batch) const {
+    const auto tokens = std::ssize(batch.ids);
+    if (std::ssize(batch.targets) != tokens)
+      throw ShapeError("stage: {} targets for {} tokens", batch.targets.size(), tokens);
+    if (batch.begins.empty() || batch.begins.front() != 0 || batch.begins.back() >= tokens ||
+        !std::ranges::is_sorted(batch.begins, std::less_equal()))
+      throw ShapeError("stage: {} beginnings of sequences do not ascend from 0 to a token of {}", batch.begins.size(),
+                       tokens);
+    for (const int target : batch.targets)
+      if (target < -1 || target >= spec_.vocab_size)
+        throw InputError("target {} is out of range, the vocabulary has {}", target, spec_.vocab_size);
+    for (std::size_t i = 0; i < batch.begins.size() && spec_.learned_positions > 0; ++i) {
+      const Index end = i + 1 < batch.begins.size() ? batch.begins[i + 1] : tokens, length = end - batch.begins[i];
+      if (length > spec_.learned_positions)
+        throw InputError("a sequence has {} tokens, the model has {} positions", length, spec_.learned_positions);
+    }
+  }
+
   [[nodiscard]] Slot<X>& at(int slot) const { return *slots_.at(static_cast<std::size_t>(slot)); }
   [[nodiscard]] const Shard& shard() const { return parts_.shards[static_cast<std::size_t>(grid_.tp().rank())]; }
   /// Targets, order by id, order by position.
@@ -326,6 +339,8 @@ std::unique_ptr<Stage> make_stage(const ModelSpec& spec, const std::vector<Shard
                                   const ModelTensors<View3<float>>& gradients, const StageOptions& options) {
   if (options.type == DType::f32)
     return std::make_unique<TrainStage<float>>(spec, shards, layers, grid, products, weights, gradients, options);
+  if (options.type != DType::bf16)
+    throw UsageError("models are trained in f32 or bf16, not in {}", name_of(options.type));
   return std::make_unique<TrainStage<bf16>>(spec, shards, layers, grid, products, weights, gradients, options);
 }
 

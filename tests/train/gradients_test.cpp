@@ -3,12 +3,14 @@
 
 #include <support/files.hpp>
 #include <support/ranks.hpp>
+#include <support/refuses.hpp>
 
 #include <grist/core/errors.hpp>
 
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
+#include <set>
 
 namespace {
 
@@ -163,7 +165,23 @@ TEST_P(Gradients, HaveTheSameBitsInEveryRunAndWithBlocksComputedAgain) {
     EXPECT_EQ(model->flat(), first);
     EXPECT_EQ(again->pass(batch), loss);
     EXPECT_EQ(again->flat(), first);
-    EXPECT_LT(again->stage->bytes(), model->stage->bytes() * 2);
+  }
+}
+
+/// A pass that took more would have thrown.
+TEST_P(Gradients, TakeTheMemoryThatIsToldBefore) {
+  for (const DType type : {DType::f32, DType::bf16}) {
+    std::uint64_t bytes[2];
+    for (const auto recompute : {Recompute::none, Recompute::block}) {
+      const auto model = make(options(type, recompute, 3));
+      const auto told = [&](int slots) {
+        return train::stage_bytes(files.spec, model->shards, model->layers, grid.tp().rank(),
+                                  options(type, recompute, slots));
+      };
+      EXPECT_EQ(model->stage->bytes(), told(3));
+      bytes[recompute == Recompute::block ? 1 : 0] = told(4) - told(3);
+    }
+    EXPECT_LT(bytes[1], bytes[0]) << "what one more micro-batch keeps";
   }
 }
 
@@ -201,7 +219,8 @@ TEST_P(Gradients, OfTwoStagesAreThoseOfOne) {
 
 /// A second witness. Along a gradient of length n the loss rises by n; single elements have their own.
 TEST_P(Gradients, AreCentralDifferencesOfTheLoss) {
-  if (test::ranks() > 1) return;  // one rank is enough
+  // One rank and four models, which have every mechanism between them, are enough.
+  if (test::ranks() > 1 || !std::set<std::string>{"bloom", "gemma2", "qwen2_moe", "qwen3"}.contains(GetParam())) return;
   const auto model = make(options());
   const auto batch = packed(reference.sequences);
   const double loss = model->pass(batch);
@@ -248,6 +267,36 @@ TEST_P(Gradients, AreCentralDifferencesOfTheLoss) {
   }
   set(weights);
   EXPECT_GT(compared, 10);
+}
+
+TEST(Stage, RefusesBatchesThatItCannotTrainOn) {
+  const auto files = open_model(test::data_file("tiny/gpt2"));
+  const auto table = tensor_table(files.spec, files.names);
+  const ProcessGrid alone(comm_self(), {});
+  const int vocab_size = static_cast<int>(files.spec.vocab_size),
+            positions = static_cast<int>(files.spec.learned_positions);
+  StageOptions options{.limits = {.tokens = positions + 1, .sequences = 2}};
+  const auto make = [&] {
+    return std::make_unique<StageModel>(files.spec, table, alone, Range{0, files.spec.layer_count()}, options,
+                                        [](StageModel&) {});
+  };
+  const auto model = make();
+  const auto begin = [&](const train::MicroBatch& batch) {
+    return [&] { model->stage->begin(model->exec, 0, batch); };
+  };
+  using test::Refuses;
+  const std::vector<int> many(static_cast<std::size_t>(positions + 1), 1), more(many.size() + 1, 1);
+  EXPECT_THAT(begin({{1, vocab_size}, {1, 2}, {0}}), Refuses({std::to_string(vocab_size)}));
+  EXPECT_THAT(begin({{1, 2}, {1, vocab_size}, {0}}), Refuses({"target", std::to_string(vocab_size)}));
+  EXPECT_THAT(begin({{1, 2}, {1, -2}, {0}}), Refuses({"target -2"}));
+  EXPECT_THAT(begin({many, many, {0}}), Refuses({std::to_string(positions + 1), "positions"}));
+  EXPECT_THAT(begin({{1, 2}, {1}, {0}}), Refuses<ShapeError>({"1 targets", "2 tokens"}));
+  for (const auto& begins : std::vector<std::vector<int>>{{}, {1}, {0, 2}, {0, 0}, {0, 1, 1}})
+    EXPECT_THAT(begin({{1, 2}, {1, 2}, begins}), Refuses<ShapeError>({"beginnings"}));
+  EXPECT_THAT(begin({more, more, {0, 2}}), Refuses<ShapeError>({std::to_string(more.size() - 2), "fit"}));
+  begin({many, many, {0, 2}})();
+  options.type = DType::f16;
+  EXPECT_THAT(make, Refuses<UsageError>({"f16"}));
 }
 
 /// Those whose heads can be split over the ranks of this test.
