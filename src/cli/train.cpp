@@ -7,6 +7,7 @@
 #include "verbs.hpp"
 
 #include <grist/backends/device.hpp>
+#include <grist/backends/rates.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/model/memory_plan.hpp>
 #include <grist/text/tokenizer.hpp>
@@ -114,6 +115,7 @@ private:
   bool save(Index step);
   void save_folder();
   [[nodiscard]] bool asked_to_stop();
+  [[nodiscard]] double peak_rate() const;
 
   Runtime& runtime_;
   const TrainOptions& options_;
@@ -209,6 +211,13 @@ void Run::resume() {
   });
 }
 
+/// FLOP per second of the matrix products of all ranks together, measured at the same time; of bf16 where that is used.
+double Run::peak_rate() const {
+  runtime_.world().barrier();
+  const DType type = options_.dtype == "bf16" ? DType::bf16 : DType::f32;
+  return runtime_.world().all_reduce(gemm_rate(runtime_.exec(), *make_gemm(options_.gemm), type));
+}
+
 bool Run::asked_to_stop() {
   int stop = Interrupt::came() ? 1 : 0;
   if (end_) {
@@ -230,6 +239,8 @@ void Run::train() {
     trace_.emplace(runtime_.world().rank(), std::format("rank {}: dp {}, pp {}, tp {}", runtime_.world().rank(),
                                                         grid_->dp().rank(), grid_->pp().rank(), grid_->tp().rank()));
   }
+  const double flops = train::model_flops(files_.spec, sequence_);
+  const double peak = options_.metrics.empty() ? 0 : peak_rate();
   const Index micro = options_.micro_batch_of(layout_);
   bool stopped = done_ < options_.steps && asked_to_stop();
   while (done_ < options_.steps && !stopped) {
@@ -249,13 +260,16 @@ void Run::train() {
                             .learning_rate = options_.learning_rate().at(step),
                             .gradient_norm = result.gradient_norm,
                             .tokens_per_second = static_cast<double>(options_.batch * sequence_) / step_seconds_,
+                            .mfu = {},
                             .memory = trainer_->bytes(),
                             .seconds = step_seconds_,
                             .spent = result.spent};
+    if (peak > 0) line.mfu = flops * line.tokens_per_second / peak;
     if (display_) display_->show(line);
     if (display_ && result.skipped) display_->say(std::format("step {}: not finite, skipped", step));
     if (metrics_) metrics_->write(line);
-    if (held_out_ && options_.eval_every && step % *options_.eval_every == 0) evaluate(step);
+    if (held_out_ && (step == options_.steps || step % options_.eval_every.value_or(options_.steps) == 0))
+      evaluate(step);
     stopped = asked_to_stop();
     const bool due = options_.save_every > 0 && step % options_.save_every == 0;
     if (!options_.checkpoint.empty() && (due || stopped || step == options_.steps)) save(step);
