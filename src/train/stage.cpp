@@ -131,7 +131,8 @@ public:
     for (Block& block : parts_.blocks) block.weights = weights.layers[static_cast<std::size_t>(block.number)];
     const auto kept = kept_bytes<X>(spec, parts_, grid.tp().rank(), options);
     for (int slot = 0; slot < options.limits.slots; ++slot)
-      slots_.push_back(std::make_unique<Slot<X>>(attention_limits(options.limits), spec.vocab_size, parts_.pools, kept));
+      slots_.push_back(
+          std::make_unique<Slot<X>>(attention_limits(options.limits), spec.vocab_size, parts_.pools, kept));
   }
 
   [[nodiscard]] bool first() const override { return parts_.layers.begin == 0; }

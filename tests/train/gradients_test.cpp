@@ -273,14 +273,17 @@ TEST(Stage, RefusesBatchesThatItCannotTrainOn) {
   const auto files = open_model(test::data_file("tiny/gpt2"));
   const auto table = tensor_table(files.spec, files.names);
   const ProcessGrid alone(comm_self(), {});
-  const int vocab_size = static_cast<int>(files.spec.vocab_size), positions = static_cast<int>(files.spec.learned_positions);
+  const int vocab_size = static_cast<int>(files.spec.vocab_size),
+            positions = static_cast<int>(files.spec.learned_positions);
   StageOptions options{.limits = {.tokens = positions + 1, .sequences = 2}};
   const auto make = [&] {
     return std::make_unique<StageModel>(files.spec, table, alone, Range{0, files.spec.layer_count()}, options,
                                         [](StageModel&) {});
   };
   const auto model = make();
-  const auto begin = [&](const train::MicroBatch& batch) { return [&] { model->stage->begin(model->exec, 0, batch); }; };
+  const auto begin = [&](train::MicroBatch batch) {
+    return [&, batch] { model->stage->begin(model->exec, 0, batch); };
+  };
   using test::Refuses;
   const std::vector<int> many(static_cast<std::size_t>(positions + 1), 1), more(many.size() + 1, 1);
   EXPECT_THAT(begin({{1, vocab_size}, {1, 2}, {0}}), Refuses({std::to_string(vocab_size)}));

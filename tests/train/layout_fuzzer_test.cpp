@@ -33,7 +33,9 @@ class Draw {
 public:
   explicit Draw(std::uint64_t seed) : random_(seed) {}
 
-  int between(int least, int most) { return least + static_cast<int>(random_() % static_cast<unsigned>(most - least + 1)); }
+  int between(int least, int most) {
+    return least + static_cast<int>(random_() % static_cast<unsigned>(most - least + 1));
+  }
   bool chance(double p) { return static_cast<double>(random_() >> 11) * 0x1p-53 < p; }
 
   ModelSpec spec() {
@@ -192,7 +194,8 @@ void compare(std::uint64_t seed) {
   StageOptions options{.type = bf16 ? DType::bf16 : DType::f32,
                        .limits = {.tokens = std::ssize(batch.ids), .sequences = static_cast<int>(batch.begins.size())}};
   const auto make = [&](const ProcessGrid& grid, Range part) {
-    return std::make_unique<StageModel>(spec, table, grid, part, options, [&](StageModel& model) { fill(model, seed); });
+    return std::make_unique<StageModel>(spec, table, grid, part, options,
+                                        [&](StageModel& model) { fill(model, seed); });
   };
   const ProcessGrid alone(comm_self(), {});
   const auto reference = make(alone, layers);
