@@ -51,7 +51,7 @@ class RouterGap:
                 module.register_forward_hook(self.see)
 
     def see(self, module, _, output):
-        best = output[0].float().topk(module.top_k + 1, dim=-1).values
+        best = output[0].detach().float().topk(module.top_k + 1, dim=-1).values
         self.smallest = min(self.smallest, float((best[:, -2] - best[:, -1]).min()))
 
 

@@ -281,8 +281,8 @@ TEST(Stage, RefusesBatchesThatItCannotTrainOn) {
                                         [](StageModel&) {});
   };
   const auto model = make();
-  const auto begin = [&](const train::MicroBatch& batch) {
-    return [&] { model->stage->begin(model->exec, 0, batch); };
+  const auto begin = [&](train::MicroBatch batch) {
+    return [&, batch] { model->stage->begin(model->exec, 0, batch); };
   };
   using test::Refuses;
   const std::vector<int> many(static_cast<std::size_t>(positions + 1), 1), more(many.size() + 1, 1);
