@@ -113,6 +113,7 @@ private:
   void train();
   void evaluate(Index step);
   bool save(Index step);
+  void write_checkpoint(const std::filesystem::path& file, Index step);
   void save_folder();
   [[nodiscard]] bool asked_to_stop();
   [[nodiscard]] double peak_rate() const;
@@ -173,7 +174,11 @@ void Run::open() {
     const int rank = runtime_.world().rank();
     bytes =
         trainer_bytes(files_.spec, files_.names, layout_, rank / layout_.tp % layout_.pp, rank % layout_.tp, wanted);
-    if (runtime_.root() && !options_.checkpoint.empty()) std::filesystem::create_directories(options_.checkpoint);
+    for (const std::filesystem::path folder : {options_.checkpoint, options_.save_hf}) {
+      std::error_code error;
+      if (runtime_.root() && !folder.empty()) std::filesystem::create_directories(folder, error);
+      if (error) throw InputError("{}: cannot be made: {}", folder.string(), error.message());
+    }
   });
   const Communicator node = runtime_.world().split_by_node();
   const auto needed = static_cast<std::uint64_t>(node.all_reduce(static_cast<Index>(bytes)));
@@ -200,7 +205,7 @@ void Run::resume() {
     state = load_checkpoint(runtime_.exec(), options_.resume, trainer_->layout(), trainer_->groups(), *grid_);
   }
   if (!state) return;
-  done_ = state->step;
+  done_ = saved_ = state->step;
   tokens_ = state->tokens;
   const auto updates = state->integers.find("updates");
   trainer_->loaded(runtime_.exec(), updates != state->integers.end() ? updates->second : done_);
@@ -268,8 +273,8 @@ void Run::train() {
     if (display_) display_->show(line);
     if (display_ && result.skipped) display_->say(std::format("step {}: not finite, skipped", step));
     if (metrics_) metrics_->write(line);
-    if (held_out_ && (step == options_.steps || step % options_.eval_every.value_or(options_.steps) == 0))
-      evaluate(step);
+    const bool at_interval = options_.eval_every && step % *options_.eval_every == 0;
+    if (held_out_ && (at_interval || step == options_.steps)) evaluate(step);
     stopped = asked_to_stop();
     const bool due = options_.save_every > 0 && step % options_.save_every == 0;
     if (!options_.checkpoint.empty() && (due || stopped || step == options_.steps)) save(step);
@@ -290,13 +295,18 @@ void Run::train() {
     });
   }
   display_.reset();
-  if (done_ >= options_.steps) return save_folder();
-  if (root)
-    note(saved_ == done_
-             ? std::format("stopped after step {} of {}, saved; the same command with --resume auto goes on", done_,
-                           options_.steps)
-             : std::format("stopped after step {} of {}, and nothing was saved: give --checkpoint DIR", done_,
-                           options_.steps));
+  if (done_ >= options_.steps) {
+    save_folder();
+    if (!options_.checkpoint.empty() && saved_ != done_)
+      runtime_.together([&] { throw InputError("{}: the last step could not be saved there", options_.checkpoint); });
+    return;
+  }
+  if (root) {
+    const std::string stopped_after = std::format("stopped after step {} of {}", done_, options_.steps);
+    note(saved_ == done_               ? stopped_after + ", saved; the same command with --resume auto goes on"
+         : options_.checkpoint.empty() ? stopped_after + ", and nothing was saved: give --checkpoint DIR"
+                                       : stopped_after + ", which is not saved");
+  }
   throw ToldError{ended_by_signal};
 }
 
@@ -312,19 +322,23 @@ void Run::evaluate(Index step) {
   if (metrics_) metrics_->write_evaluation(step, loss);
 }
 
+void Run::write_checkpoint(const std::filesystem::path& file, Index step) {
+  save_checkpoint(runtime_.exec(), file, trainer_->layout(), trainer_->groups(),
+                  {.step = step,
+                   .tokens = tokens_,
+                   .seed = options_.seed,
+                   .integers = {{"updates", trainer_->updates()}},
+                   .configuration = nlohmann::json{{"options", options_.to_toml()}}.dump(),
+                   .model_config = model_config_},
+                  *grid_);
+}
+
 /// What cannot be saved is told, and training goes on: the last good checkpoint stays.
 bool Run::save(Index step) {
   const auto begin = Clock::now();
   const std::filesystem::path folder = options_.checkpoint, file = folder / checkpoint_name(step);
   try {
-    save_checkpoint(runtime_.exec(), file, trainer_->layout(), trainer_->groups(),
-                    {.step = step,
-                     .tokens = tokens_,
-                     .seed = options_.seed,
-                     .integers = {{"updates", trainer_->updates()}},
-                     .configuration = nlohmann::json{{"options", options_.to_toml()}}.dump(),
-                     .model_config = model_config_},
-                    *grid_);
+    write_checkpoint(file, step);
     if (runtime_.root()) prune_checkpoints(folder, static_cast<int>(options_.keep), options_.keep_every);
   } catch (const InputError& error) {
     if (display_) display_->say(std::format("step {}: not saved: {}", step, error.what()));
@@ -340,10 +354,16 @@ bool Run::save(Index step) {
 void Run::save_folder() {
   if (options_.save_hf.empty()) return;
   const std::filesystem::path folder = options_.save_hf;
-  const auto file = std::filesystem::path(options_.checkpoint) / checkpoint_name(done_);
+  // A checkpoint of this step may be missing, or never have been wanted.
+  const auto file = folder / "checkpoint.h5";
+  runtime_.together([&] {
+    if (runtime_.root()) std::filesystem::create_directories(folder);
+  });
+  write_checkpoint(file, done_);
   runtime_.together([&] {
     if (!runtime_.root()) return;
     convert_to_folder(file, folder, std::nullopt, std::uint64_t{5} << 30, {});
+    std::filesystem::remove(file);
     const std::string tokenizer = options_.tokenizer.empty() ? options_.model : options_.tokenizer;
     if (!std::filesystem::is_directory(tokenizer)) return;
     for (const char* name :

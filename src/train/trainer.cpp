@@ -26,6 +26,7 @@ struct Piece {
   Index first, size;
   bool decay;
   bool owned;                 // counted in norms of the whole model
+  bool first_replica;         // of tp: counted in norms of the tensor
   std::vector<int> replicas;  // ranks of tp that hold it
 };
 
@@ -44,7 +45,7 @@ std::vector<Piece> pieces_of(const TensorTable& table, const std::vector<Range>&
                    const bool owner = replicas.front() == tp_rank;
                    const std::string name =
                        part.sources.empty() ? "a bias that no file has" : with_number(part.sources.front().tensor, 0);
-                   pieces.push_back({name, first + begin, size, row.decay, here && owner, std::move(replicas)});
+                   pieces.push_back({name, first + begin, size, row.decay, here && owner, owner, std::move(replicas)});
                  };
                  if (row.experts > 1) return add(row.parts.front(), 0, static_cast<Index>(block.size()));
                  Index begin = 0;
@@ -383,10 +384,12 @@ void Trainer::State::lamb(const Exec& exec, const Update& given) {
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     update.decay = pieces[i].decay;
     const View1<double> norms(squares.data() + 2 * i, 2);
-    if (part_of(pieces[i]).size() == 0 || !pieces[i].owned) Kokkos::deep_copy(exec, norms, 0.0);
-    if (part_of(pieces[i]).size() == 0) continue;
+    if (part_of(pieces[i]).size() == 0) {
+      Kokkos::deep_copy(exec, norms, 0.0);
+      continue;
+    }
     lamb_direction(exec, options.config, update, range_of(part_of(pieces[i])), scratch.view(), norms);
-    if (!pieces[i].owned) Kokkos::deep_copy(exec, norms, 0.0);  // another rank counts it
+    if (!pieces[i].first_replica) Kokkos::deep_copy(exec, norms, 0.0);  // another rank counts it
   }
   grid.tp().all_reduce(exec, squares.view());
   if (options.zero) grid.dp().all_reduce(exec, squares.view());
@@ -476,22 +479,40 @@ void Trainer::check_replicas(const Exec& exec) const {
   exec.fence("grist::train: weights to compare");
   const auto host = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, s.weights.flat());
   const Communicator &tp = s.grid.tp(), &dp = s.grid.dp();
-  const auto hash_of = [&](const Piece& piece) {
+  std::vector<int> mine;  // two for each piece
+  for (const Piece& piece : s.pieces) {
     const auto* const begin = reinterpret_cast<const char*>(host.data() + piece.first);
-    return static_cast<Index>(hash_name({begin, static_cast<std::size_t>(piece.size) * sizeof(float)}));
-  };
-  std::vector<Index> mine;
-  for (const Piece& piece : s.pieces) mine.push_back(hash_of(piece));
-  for (std::size_t i = 0; i < s.pieces.size(); ++i) {
-    if (dp.all_reduce(mine[i], Reduction::max) != mine[i] || -dp.all_reduce(-mine[i], Reduction::max) != mine[i])
-      throw InternalError("{}: ranks of dp hold other numbers", s.pieces[i].name);
-    for (int rank = 0; rank < tp.size(); ++rank) {
-      Index hash = mine[i];
-      tp.broadcast(&hash, 1, rank);
-      if (std::ranges::find(s.pieces[i].replicas, rank) != s.pieces[i].replicas.end() && hash != mine[i])
-        throw InternalError("{}: ranks {} and {} of tp hold other numbers", s.pieces[i].name, tp.rank(), rank);
-    }
+    const auto hash = hash_name({begin, static_cast<std::size_t>(piece.size) * sizeof(float)});
+    mine.push_back(static_cast<int>(hash >> 32)), mine.push_back(static_cast<int>(hash));
   }
+  std::string broken;  // all ranks go through all comparisons, so that none waits for one that has thrown
+  const auto compare = [&](const Communicator& ranks, int root, const char* axis, auto&& replicated) {
+    std::vector<int> others = mine;
+    ranks.broadcast(others.data(), static_cast<int>(others.size()), root);
+    for (std::size_t i = 0; i < s.pieces.size(); ++i)
+      if (replicated(s.pieces[i]) && (others[2 * i] != mine[2 * i] || others[2 * i + 1] != mine[2 * i + 1]) &&
+          broken.empty())
+        broken =
+            std::format("{}: ranks {} and {} of {} hold other numbers", s.pieces[i].name, root, ranks.rank(), axis);
+  };
+  compare(dp, 0, "dp", [](const Piece&) { return true; });
+  for (int rank = 0; rank < tp.size(); ++rank)
+    compare(tp, rank, "tp",
+            [&](const Piece& piece) { return std::ranges::find(piece.replicas, rank) != piece.replicas.end(); });
+  // The stages of the embedding and of the head both hold a tied matrix.
+  const bool embeds = s.ranges.front().begin == 0, projects = s.ranges.back().end == s.spec.layer_count();
+  if (s.table.head.tied && embeds != projects) {
+    const auto& block = embeds ? s.weights.tensors.embedding : s.weights.tensors.head;
+    const auto tied = std::ranges::find(s.pieces, block.data() - s.weights.memory.data(), &Piece::first);
+    const auto at = static_cast<std::size_t>(2 * (tied - s.pieces.begin()));
+    std::vector<int> other(mine.begin() + static_cast<std::ptrdiff_t>(at),
+                           mine.begin() + static_cast<std::ptrdiff_t>(at) + 2);
+    s.ends.broadcast(other.data(), 2, 0);
+    if ((other[0] != mine[at] || other[1] != mine[at + 1]) && broken.empty())
+      broken = tied->name + ": the first and the last stage hold other numbers";
+  }
+  const Index wrong = s.grid.world().all_reduce(Index{broken.empty() ? 0 : 1});
+  if (wrong > 0) throw InternalError("{}", first_named(s.grid.world(), broken));
 }
 
 Index Trainer::parameters() const { return parameter_count(state_->spec); }

@@ -35,6 +35,7 @@ script("layers_backward_experts.py")
 script("layers_backward.py")
 script("optimizers.py")
 script("model_gradients.py")
+script("training.py")
 if options.smollm2:
     script("smollm2.py", options.smollm2)
     script("real_tokenizers.py", options.smollm2, *([options.llama2] if options.llama2 else []))

@@ -1,0 +1,221 @@
+// grist train as a user meets it: what it says, writes and refuses, and how it ends.
+#include "program.hpp"
+#include "support/files.hpp"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <csignal>
+#include <future>
+#include <thread>
+
+namespace {
+
+using namespace grist::test;
+using testing::AllOf;
+using testing::HasSubstr;
+using Words = std::vector<std::string>;
+
+class Train : public testing::Test {
+protected:
+  /// `grist WORDS` for a few steps of a tiny model; later words come before earlier ones.
+  [[nodiscard]] Words words(const Words& more = {}) const {
+    Words all = {"train",    "--model",  model,     "--data",     text,   "--sequence", "32",
+                 "--batch",  "4",        "--order", "sequential", "--lr", "1e-3",       "--schedule",
+                 "constant", "--warmup", "0",       "--metrics",  metrics};
+    if (std::ranges::find(more, "--steps") == more.end()) all.insert(all.end(), {"--steps", "6"});
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  Outcome train(const Words& more = {}, int ranks = 1) const { return grist::test::grist(words(more), ranks); }
+  [[nodiscard]] std::vector<nlohmann::json> lines() const {
+    std::vector<nlohmann::json> found;
+    std::ifstream in(metrics);
+    for (std::string line; std::getline(in, line);) found.push_back(nlohmann::json::parse(line));
+    return found;
+  }
+  /// Step and loss of each line that has one, in their order.
+  [[nodiscard]] std::vector<std::pair<int, double>> losses() const {
+    std::vector<std::pair<int, double>> found;
+    for (const auto& line : lines())
+      if (line.contains("loss")) found.emplace_back(line.at("step"), line.at("loss"));
+    return found;
+  }
+
+  const std::string model = data_file("tiny/llama2"), text = data_file("text/sample.txt");
+  TemporaryFolder folder;
+  const std::string metrics = folder / "metrics.jsonl", checkpoints = folder / "checkpoints";
+};
+using TwoRanks = Train;
+
+TEST_F(Train, WritesALineOfMetricsForEachStep) {
+  const auto outcome = train({"--log-every", "3"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("step 3/6 | loss "), HasSubstr("step 6/6 | loss ")));
+  const auto all = lines();
+  ASSERT_EQ(all.size(), 6U);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    EXPECT_EQ(all[i].at("step"), i + 1);
+    EXPECT_EQ(all[i].at("lr"), 1e-3);
+    for (const char* key : {"loss", "grad_norm", "tokens_per_second", "memory"}) EXPECT_GT(all[i].at(key), 0) << key;
+    for (const char* part : {"step", "compute", "communication", "bubble", "data"})
+      EXPECT_GE(all[i].at("seconds").at(part), 0) << part;
+  }
+  EXPECT_LT(all.back().at("loss"), all.front().at("loss"));
+}
+
+TEST_F(Train, EvaluatesAtIntervalsAndAtTheEnd) {
+  EXPECT_EQ(train({"--eval-data", text, "--eval-every", "4"}).code, 0);
+  std::vector<int> evaluated;
+  for (const auto& line : lines())
+    if (line.contains("eval_loss")) evaluated.push_back(line.at("step"));
+  EXPECT_THAT(evaluated, testing::ElementsAre(4, 6));
+}
+
+TEST_F(Train, PrintsAConfigurationThatItReadsBack) {
+  const auto text_of = [&](const Words& more) { return quiet(words(more)); };
+  const std::string printed =
+      text_of({"--print-config", "--optimizer", "lamb", "--zero", "1", "--max-walltime", "1:0:0"});
+  EXPECT_THAT(printed, AllOf(HasSubstr("\noptimizer = 'lamb'\n"), HasSubstr("\nlr = 0.001\n")));
+  const std::string file = folder.write("run.toml", printed);
+  EXPECT_EQ(quiet({"train", "--options", file, "--print-config"}), printed);
+}
+
+TEST_F(Train, NamesTheNearestOfAnUnknownName) {
+  const auto option = train({"--step", "5"});
+  EXPECT_EQ(option.code, 2);
+  EXPECT_THAT(option.err, AllOf(HasSubstr("--step"), HasSubstr("did you mean --steps")));
+  const auto key = train({"--options", folder.write("run.toml", "stepps = 5\n")});
+  EXPECT_EQ(key.code, 3);
+  EXPECT_THAT(key.err, AllOf(HasSubstr("run.toml:1"), HasSubstr("'stepps'"), HasSubstr("did you mean steps?")));
+}
+
+TEST_F(Train, RefusesWhatCannotBeBeforeAnyTimeIsSpent) {
+  struct Case {
+    Words words;
+    int code;
+    Words said;
+  };
+  const std::vector<Case> cases = {
+      {{"--recompute", "selective"}, 2, {"--recompute selective", "block"}},
+      {{"--sequence-parallel"}, 2, {"--sequence-parallel"}},
+      {{"--tp", "2"}, 2, {"--tp 2"}},
+      {{"--dp", "2"}, 2, {"dp 2", "1"}},
+      {{"--pipeline", "interleaved"}, 2, {"--pp"}},
+      {{"--micro-batch", "3"}, 2, {"--batch 4", "--micro-batch 3"}},
+      {{"--sequence", "257"}, 2, {"--sequence 257", "256"}},
+      {{"--resume", "auto"}, 2, {"--checkpoint"}},
+      {{"--min-lr", "1e-5"}, 2, {"--min-lr"}},
+      {{"--gemm", "cublaz"}, 2, {"cublaz"}},
+      {{"--data", folder / "no.txt"}, 3, {"no.txt"}},
+      {{"--data", folder.write("short.txt", "a b")}, 3, {"short.txt", "32"}},
+      {{"--resume", folder / "no.h5"}, 3, {"no.h5"}},
+      {{"--metrics", folder.write("notes.txt", "dear diary\n\n")}, 3, {"notes.txt", "no line of metrics"}},
+      {{"--save-hf", folder.write("a_file", "")}, 3, {"a_file"}},
+  };
+  for (const auto& [more, code, said] : cases) {
+    auto all = words();
+    // An option that is given twice would be refused for that.
+    if (const auto at = std::ranges::find(all, more.front()); at != all.end()) all.erase(at, at + 2);
+    all.insert(all.end(), more.begin(), more.end());
+    const auto outcome = grist::test::grist(all);
+    EXPECT_EQ(outcome.code, code) << more.front() << ": " << outcome.err;
+    for (const auto& word : said) EXPECT_THAT(outcome.err, HasSubstr(word));
+    EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
+    EXPECT_TRUE(lines().empty());
+  }
+}
+
+TEST_F(Train, SavesAFolderThatGenerates) {
+  const std::string out = folder / "out";
+  for (const Words& more : {Words{}, Words{"--checkpoint", checkpoints}}) {
+    auto all = more;
+    all.insert(all.end(), {"--save-hf", out, "--steps", "30"});
+    const auto outcome = train(all);
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const auto ask = [](const std::string& which) {
+      return quiet({"generate", "--model", which, "--prompt", "The", "--max-new-tokens", "12", "--temperature", "0"});
+    };
+    EXPECT_NE(ask(out), "");
+    EXPECT_NE(ask(out), ask(model)) << "nothing was trained";
+    std::filesystem::remove_all(out);
+  }
+  const std::filesystem::directory_iterator left(folder.path());
+  EXPECT_EQ(std::distance(begin(left), end(left)), 2) << "metrics, checkpoints, and nothing else";
+}
+
+TEST_F(Train, FromAConfigBeginsWithRandomWeightsOfTheSeed) {
+  const auto run = [&](const std::string& seed) {
+    EXPECT_EQ(quiet({"train",       "--config",   model + "/config.json",
+                     "--tokenizer", model,        "--data",
+                     text,          "--sequence", "32",
+                     "--batch",     "2",          "--steps",
+                     "1",           "--warmup",   "0",
+                     "--seed",      seed,         "--metrics",
+                     metrics,       "--order",    "sequential",
+                     "--log-every", "1000000"}),
+              "");
+    const double loss = losses().back().second;
+    std::filesystem::remove(metrics);
+    return loss;
+  };
+  const double first = run("1");
+  EXPECT_NEAR(first, std::log(288), 0.3);
+  EXPECT_EQ(run("1"), first);
+  EXPECT_NE(run("2"), first);
+}
+
+TEST_F(Train, GoesOnWhereItsFolderCannotBeWrittenAndSaysSo) {
+  const auto outcome = train({"--checkpoint", "/proc/self", "--save-every", "2"});
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("step 2: not saved: "), HasSubstr("step 4: not saved: "),
+                                 HasSubstr("step 6: not saved: "), HasSubstr("/proc/self")));
+  EXPECT_EQ(lines().size(), 6U);
+  EXPECT_EQ(outcome.code, 3) << "what was trained is lost: no success";
+}
+
+TEST_F(Train, EndsBeforeTheWallTimeAndGoesOn) {
+  const auto outcome = train({"--steps", "1000000", "--checkpoint", checkpoints, "--max-walltime", "00:00:13"});
+  EXPECT_EQ(outcome.code, 75) << outcome.err;
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("stopped after step"), HasSubstr("--resume auto")));
+  const int done = losses().back().first;
+  ASSERT_GT(done, 1);
+  const auto more = train({"--steps", std::to_string(done + 3), "--checkpoint", checkpoints, "--resume", "auto"});
+  EXPECT_EQ(more.code, 0) << more.err;
+  const auto all = losses();
+  ASSERT_EQ(std::ssize(all), done + 3);
+  for (int i = 0; i < done + 3; ++i) EXPECT_EQ(all[static_cast<std::size_t>(i)].first, i + 1);
+}
+
+/// The first run is ended through the second rank alone; the other one goes on at another layout.
+TEST_F(TwoRanks, SaveWhereOneGetsASignalAndGoOnAtAnotherLayout) {
+  std::string command =
+      "echo $$ > " + (folder / "pid").string() + ".${PMI_RANK:-$OMPI_COMM_WORLD_RANK}; exec '" GRIST_PROGRAM "'";
+  for (const auto& word : words({"--steps", "1000000", "--checkpoint", checkpoints, "--zero", "1"}))
+    command += " '" + word + "'";
+  auto running = std::async(std::launch::async, [&] {
+    return run_command({GRIST_MPIEXEC, "-n", "2", "bash", "-c", command});
+  });
+  for (int tries = 0; tries < 3000 && (!std::filesystem::exists(metrics) || lines().size() < 5); ++tries)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  ASSERT_EQ(kill(std::stoi(contents_of(folder / "pid.1")), SIGTERM), 0);
+  const auto stopped = running.get();
+  EXPECT_EQ(stopped.code, 75) << stopped.err;
+  const int done = losses().back().first, steps = done + 4;
+  ASSERT_GE(done, 5);
+  const auto more =
+      train({"--steps", std::to_string(steps), "--checkpoint", checkpoints, "--resume", "auto", "--tp", "2"}, 2);
+  EXPECT_EQ(more.code, 0) << more.err;
+  const auto all = losses();
+  ASSERT_EQ(std::ssize(all), steps);
+  // The same as a run that nobody disturbed.
+  std::filesystem::remove(metrics);
+  EXPECT_EQ(train({"--steps", std::to_string(steps)}).code, 0);
+  const auto undisturbed = losses();
+  ASSERT_EQ(undisturbed.size(), all.size());
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    EXPECT_EQ(all[i].first, static_cast<int>(i) + 1);
+    EXPECT_NEAR(all[i].second, undisturbed[i].second, 1e-4 * undisturbed[i].second) << "step " << i + 1;
+  }
+}
+
+}  // namespace
