@@ -3,11 +3,11 @@
     ./run --peers python3 tests/reference/training.py
 
 {name: {steps, batch, sequence, peak, least, warmup, masked, losses, norms (before clipping)}}. Token i of the data is
-byte i of tests/data/text/sample.txt, which begins anew at its end, modulo the vocabulary. Sample k is the tokens
-k S ... k S + S: inputs are the first S, targets the last S; step s takes the samples s B ... s B + B - 1. Where
-`masked` is not 0, targets i (counted over all samples) with i (i + 1) / 2 divisible by it take no part in the loss, which is the
-mean over the others of the whole batch. AdamW as grist has it by default: betas 0.9 and 0.95, eps 1e-8, decay 0.1 of
-matrices alone; gradients clipped to norm 1; cosine with warm-up (src/train/learning_rate.hpp).
+byte i of tests/data/text/sample.txt, which begins anew at its end, modulo the vocabulary. Sample k is the tokens k S
+... k S + S: inputs are the first S, targets the last S; step s takes the samples s B ... s B + B - 1. Where `masked`
+is not 0, targets i (counted over all samples) with i (i + 1) / 2 divisible by it take no part in the loss, which is
+the mean over the others of the whole batch. AdamW as grist has it by default: betas 0.9 and 0.95, eps 1e-8, decay 0.1
+of matrices alone; gradients clipped to norm 1; cosine with warm-up (src/train/learning_rate.hpp).
 """
 import math
 
