@@ -20,7 +20,7 @@ void open(const std::filesystem::path& folder) {
       const Index columns = std::min<Index>(tensor.columns(), 100);
       std::vector<float> values(static_cast<std::size_t>(columns));
       weights.read(tensor, {tensor.rows() - 1, 1, tensor.columns() - columns, columns}, values.data());
-      weights.release(tensor);
+      weights.release(tensor, 0, tensor.rows());
     }
   } catch (const grist::Error&) {
   }
