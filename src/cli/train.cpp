@@ -111,7 +111,7 @@ private:
   void train();
   void evaluate(Index step);
   bool save(Index step);
-  void write_checkpoint(const std::filesystem::path& file, Index step);
+  void write_checkpoint(const std::filesystem::path& file, const std::vector<TensorGroup>& groups) const;
   void save_folder();
   [[nodiscard]] bool asked_to_stop();
 
@@ -170,6 +170,9 @@ void Run::open() {
     wanted = trainer_options(options_, layout_, sequence_);
     const int rank = runtime_.world().rank();
     bytes = trainer_bytes(files_.spec, files_.names, layout_, rank / layout_.tp % layout_.pp, rank % layout_.tp, wanted);
+    for (const char* name : {"model.safetensors", "model.safetensors.index.json"})
+      if (!options_.save_hf.empty() && std::filesystem::exists(std::filesystem::path(options_.save_hf) / name))
+        throw UsageError("--save-hf {}: already holds a {}; choose another folder", options_.save_hf, name);
     for (const std::filesystem::path folder : {options_.checkpoint, options_.save_hf}) {
       std::error_code error;
       if (runtime_.root() && !folder.empty()) std::filesystem::create_directories(folder, error);
@@ -303,9 +306,9 @@ void Run::evaluate(Index step) {
   if (metrics_) metrics_->write_evaluation(step, loss);
 }
 
-void Run::write_checkpoint(const std::filesystem::path& file, Index step) {
-  save_checkpoint(runtime_.exec(), file, trainer_->layout(), trainer_->groups(),
-                  {.step = step,
+void Run::write_checkpoint(const std::filesystem::path& file, const std::vector<TensorGroup>& groups) const {
+  save_checkpoint(runtime_.exec(), file, trainer_->layout(), groups,
+                  {.step = done_,
                    .tokens = tokens_,
                    .seed = options_.seed,
                    .integers = {{"updates", trainer_->updates()}},
@@ -319,7 +322,7 @@ bool Run::save(Index step) {
   const auto begin = Clock::now();
   const std::filesystem::path folder = options_.checkpoint, file = folder / checkpoint_name(step);
   try {
-    write_checkpoint(file, step);
+    write_checkpoint(file, trainer_->groups());
     if (runtime_.root()) prune_checkpoints(folder, static_cast<int>(options_.keep), options_.keep_every);
   } catch (const InputError& error) {
     if (display_) display_->say(std::format("step {}: not saved: {}", step, error.what()));
@@ -340,7 +343,7 @@ void Run::save_folder() {
   runtime_.together([&] {
     if (runtime_.root()) std::filesystem::create_directories(folder);
   });
-  write_checkpoint(file, done_);
+  write_checkpoint(file, {trainer_->groups().front()});  // the weights
   runtime_.together([&] {
     if (!runtime_.root()) return;
     convert_to_folder(file, folder, std::nullopt, std::uint64_t{5} << 30, {});
