@@ -42,8 +42,9 @@ std::vector<io::TokenFile> token_files(const std::vector<std::string>& paths, co
   return files;
 }
 
-std::unique_ptr<const train::BatchSource> source_of(const std::vector<std::string>& paths, const TrainOptions& options, Index sequence,
-                             const text::Tokenizer* tokenizer, Index vocab_size) {
+std::unique_ptr<const train::BatchSource> source_of(const std::vector<std::string>& paths, const TrainOptions& options,
+                                                    Index sequence, const text::Tokenizer* tokenizer,
+                                                    Index vocab_size) {
   const auto order = options.order == "shuffled" ? train::DataOrder::shuffled : train::DataOrder::sequential;
   auto source =
       std::make_unique<const train::BatchSource>(token_files(paths, tokenizer), sequence, order, options.seed);
@@ -147,6 +148,8 @@ void Run::open() {
     if (options_.recompute == "selective")
       throw UsageError("--recompute selective is not there yet: scores of attention are never kept anyway; use block");
     if (options_.sequence_parallel) throw UsageError("--sequence-parallel is not there yet");
+    if (std::filesystem::is_regular_file(options_.model))
+      throw UsageError("--model {}: is a file; training goes on from a Hugging Face folder", options_.model);
     layout_ = options_.layout(runtime_.world().size());
     if (runtime_.world().size() > 1 && !options_.model.empty()) description = describe_files(options_.model);
   });
@@ -169,7 +172,8 @@ void Run::open() {
       held_out_ = source_of({options_.eval_data}, options_, sequence_, tokenizer_.get(), files_.spec.vocab_size);
     wanted = trainer_options(options_, layout_, sequence_);
     const int rank = runtime_.world().rank();
-    bytes = trainer_bytes(files_.spec, files_.names, layout_, rank / layout_.tp % layout_.pp, rank % layout_.tp, wanted);
+    bytes = trainer_bytes(files_.spec, files_.names, layout_, rank / layout_.tp % layout_.pp, rank % layout_.tp,
+                          wanted);
     for (const char* name : {"model.safetensors", "model.safetensors.index.json"})
       if (!options_.save_hf.empty() && std::filesystem::exists(std::filesystem::path(options_.save_hf) / name))
         throw UsageError("--save-hf {}: already holds a {}; choose another folder", options_.save_hf, name);
@@ -239,7 +243,8 @@ void Run::train() {
   bool stopped = done_ < options_.steps && asked_to_stop();
   while (done_ < options_.steps && !stopped) {
     const Index step = done_ + 1;
-    const auto share = train::samples_of(static_cast<std::uint64_t>(done_), options_.batch, grid_->dp().rank(), layout_.dp);
+    const auto share = train::samples_of(static_cast<std::uint64_t>(done_), options_.batch, grid_->dp().rank(),
+                                         layout_.dp);
     const auto begin = Clock::now();
     const auto result = trainer_->step(
         runtime_.exec(), step,
