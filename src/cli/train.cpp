@@ -113,7 +113,7 @@ private:
   void train();
   void evaluate(Index step);
   bool save(Index step);
-  void write_checkpoint(const std::filesystem::path& file, Index step);
+  void write_checkpoint(const std::filesystem::path& file, const std::vector<TensorGroup>& groups) const;
   void save_folder();
   [[nodiscard]] bool asked_to_stop();
   [[nodiscard]] double peak_rate() const;
@@ -150,6 +150,8 @@ void Run::open() {
     if (options_.recompute == "selective")
       throw UsageError("--recompute selective is not there yet: scores of attention are never kept anyway; use block");
     if (options_.sequence_parallel) throw UsageError("--sequence-parallel is not there yet");
+    if (std::filesystem::is_regular_file(options_.model))
+      throw UsageError("--model {}: is a file; training goes on from a Hugging Face folder", options_.model);
     layout_ = options_.layout(runtime_.world().size());
     if (runtime_.world().size() > 1 && !options_.model.empty()) description = describe_files(options_.model);
   });
@@ -172,8 +174,11 @@ void Run::open() {
       held_out_ = source_of({options_.eval_data}, options_, sequence_, tokenizer_.get(), files_.spec.vocab_size);
     wanted = trainer_options(options_, layout_, sequence_);
     const int rank = runtime_.world().rank();
-    bytes =
-        trainer_bytes(files_.spec, files_.names, layout_, rank / layout_.tp % layout_.pp, rank % layout_.tp, wanted);
+    bytes = trainer_bytes(files_.spec, files_.names, layout_, rank / layout_.tp % layout_.pp, rank % layout_.tp,
+                          wanted);
+    for (const char* name : {"model.safetensors", "model.safetensors.index.json"})
+      if (!options_.save_hf.empty() && std::filesystem::exists(std::filesystem::path(options_.save_hf) / name))
+        throw UsageError("--save-hf {}: already holds a {}; choose another folder", options_.save_hf, name);
     for (const std::filesystem::path folder : {options_.checkpoint, options_.save_hf}) {
       std::error_code error;
       if (runtime_.root() && !folder.empty()) std::filesystem::create_directories(folder, error);
@@ -250,8 +255,8 @@ void Run::train() {
   bool stopped = done_ < options_.steps && asked_to_stop();
   while (done_ < options_.steps && !stopped) {
     const Index step = done_ + 1;
-    const auto share =
-        train::samples_of(static_cast<std::uint64_t>(done_), options_.batch, grid_->dp().rank(), layout_.dp);
+    const auto share = train::samples_of(static_cast<std::uint64_t>(done_), options_.batch, grid_->dp().rank(),
+                                         layout_.dp);
     const auto begin = Clock::now();
     const auto result = trainer_->step(
         runtime_.exec(), step,
@@ -322,9 +327,9 @@ void Run::evaluate(Index step) {
   if (metrics_) metrics_->write_evaluation(step, loss);
 }
 
-void Run::write_checkpoint(const std::filesystem::path& file, Index step) {
-  save_checkpoint(runtime_.exec(), file, trainer_->layout(), trainer_->groups(),
-                  {.step = step,
+void Run::write_checkpoint(const std::filesystem::path& file, const std::vector<TensorGroup>& groups) const {
+  save_checkpoint(runtime_.exec(), file, trainer_->layout(), groups,
+                  {.step = done_,
                    .tokens = tokens_,
                    .seed = options_.seed,
                    .integers = {{"updates", trainer_->updates()}},
@@ -338,7 +343,7 @@ bool Run::save(Index step) {
   const auto begin = Clock::now();
   const std::filesystem::path folder = options_.checkpoint, file = folder / checkpoint_name(step);
   try {
-    write_checkpoint(file, step);
+    write_checkpoint(file, trainer_->groups());
     if (runtime_.root()) prune_checkpoints(folder, static_cast<int>(options_.keep), options_.keep_every);
   } catch (const InputError& error) {
     if (display_) display_->say(std::format("step {}: not saved: {}", step, error.what()));
@@ -359,7 +364,7 @@ void Run::save_folder() {
   runtime_.together([&] {
     if (runtime_.root()) std::filesystem::create_directories(folder);
   });
-  write_checkpoint(file, done_);
+  write_checkpoint(file, {trainer_->groups().front()});  // the weights
   runtime_.together([&] {
     if (!runtime_.root()) return;
     convert_to_folder(file, folder, std::nullopt, std::uint64_t{5} << 30, {});

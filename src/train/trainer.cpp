@@ -269,8 +269,8 @@ double Trainer::State::run_passes(const Exec& exec, const MicroBatches& batches,
     int free = 0;
     while (std::ranges::any_of(slots, [&](const auto& s) { return s.second == free; })) ++free;
     slots.emplace(action.micro_batch, free);
-    stages[static_cast<std::size_t>(action.chunk)]->begin(exec, free,
-                                                          held[static_cast<std::size_t>(action.micro_batch)]);
+    const MicroBatch& batch = held[static_cast<std::size_t>(action.micro_batch)];
+    stages[static_cast<std::size_t>(action.chunk)]->begin(exec, free, batch);
     return free;
   };
   const Communicator& pp = grid.pp();
@@ -489,25 +489,25 @@ void Trainer::check_replicas(const Exec& exec) const {
   const auto compare = [&](const Communicator& ranks, int root, const char* axis, auto&& replicated) {
     std::vector<int> others = mine;
     ranks.broadcast(others.data(), static_cast<int>(others.size()), root);
-    for (std::size_t i = 0; i < s.pieces.size(); ++i)
-      if (replicated(s.pieces[i]) && (others[2 * i] != mine[2 * i] || others[2 * i + 1] != mine[2 * i + 1]) &&
-          broken.empty())
-        broken =
-            std::format("{}: ranks {} and {} of {} hold other numbers", s.pieces[i].name, root, ranks.rank(), axis);
+    for (std::size_t i = 0; i < s.pieces.size(); ++i) {
+      const bool equal = others[2 * i] == mine[2 * i] && others[2 * i + 1] == mine[2 * i + 1];
+      if (equal || !replicated(s.pieces[i]) || !broken.empty()) continue;
+      broken = std::format("{}: ranks {} and {} of {} hold other numbers", s.pieces[i].name, root, ranks.rank(), axis);
+    }
   };
   compare(dp, 0, "dp", [](const Piece&) { return true; });
   for (int rank = 0; rank < tp.size(); ++rank)
-    compare(tp, rank, "tp",
-            [&](const Piece& piece) { return std::ranges::find(piece.replicas, rank) != piece.replicas.end(); });
+    compare(tp, rank, "tp", [&](const Piece& piece) {
+      return std::ranges::find(piece.replicas, rank) != piece.replicas.end();
+    });
   // The stages of the embedding and of the head both hold a tied matrix.
   const bool embeds = s.ranges.front().begin == 0, projects = s.ranges.back().end == s.spec.layer_count();
   if (s.table.head.tied && embeds != projects) {
     const auto& block = embeds ? s.weights.tensors.embedding : s.weights.tensors.head;
     const auto tied = std::ranges::find(s.pieces, block.data() - s.weights.memory.data(), &Piece::first);
     const auto at = static_cast<std::size_t>(2 * (tied - s.pieces.begin()));
-    std::vector<int> other(mine.begin() + static_cast<std::ptrdiff_t>(at),
-                           mine.begin() + static_cast<std::ptrdiff_t>(at) + 2);
-    s.ends.broadcast(other.data(), 2, 0);
+    int other[] = {mine[at], mine[at + 1]};
+    s.ends.broadcast(other, 2, 0);
     if ((other[0] != mine[at] || other[1] != mine[at + 1]) && broken.empty())
       broken = tied->name + ": the first and the last stage hold other numbers";
   }
