@@ -161,7 +161,8 @@ for ((i = 0; i < 300; ++i)); do [ "$(cat "$work/metrics.jsonl" 2>/dev/null | wc 
 scancel --signal=USR1 "$job"
 until_is Restarts 1
 same "a signalled training is in the queue again" "$(state Restarts)" "Restarts=1"
-grep -q 'stopped after step .* of 60, saved' "$work/training" || fail "it does not say where it stopped: $(cat "$work/training")"
+grep -q 'stopped after step .* of 60, saved' "$work/training" ||
+  fail "it does not say where it stopped: $(cat "$work/training")"
 until_is JobState PENDING
 scontrol update JobId="$job" NumTasks=1 StartTime=now || fail "the queue takes no other number of tasks"
 until_is JobState COMPLETED
