@@ -142,5 +142,33 @@ PATH=$work/bin:$PATH MODEL=$model PROMPTS=$work/silence timeout 60 sbatch --wait
 same "a batch job with a killed rank ends by a signal: sbatch's exit code is above 128" $(($? > 128)) 1
 [ $((SECONDS - begin)) -ge 3 ] || fail "a batch job with a killed rank ended before: $(cat "$work/killed")"
 
+# ---- training: a signal, exit code 75, the queue, another number of tasks
+cat >"$work/run.toml" <<TEXT
+config = '$root/examples/train_demo/config.json'
+tokenizer = '$root/tests/data/tokenizers/stories260K'
+data = ['$root/tests/data/text/sample.txt']
+sequence = 32
+batch = 2
+steps = 60
+metrics = '$work/metrics.jsonl'
+save-hf = '$work/trained'
+TEXT
+job=$(OPTIONS=$work/run.toml CHECKPOINT=$work/checkpoints sbatch --parsable --ntasks=2 --output="$work/training" \
+  "$root/examples/batch/train.sbatch")
+state() { scontrol show job "$job" | grep -oE "$1=[^ ]*"; }
+until_is() { for ((i = 0; i < 300; ++i)); do [ "$(state "$1")" = "$1=$2" ] && return; sleep 0.2; done; }
+for ((i = 0; i < 300; ++i)); do [ "$(cat "$work/metrics.jsonl" 2>/dev/null | wc -l)" -ge 5 ] && break; sleep 0.1; done
+scancel --signal=USR1 "$job"
+until_is Restarts 1
+same "a signalled training is in the queue again" "$(state Restarts)" "Restarts=1"
+grep -q 'stopped after step .* of 60, saved' "$work/training" ||
+  fail "it does not say where it stopped: $(cat "$work/training")"
+until_is JobState PENDING
+scontrol update JobId="$job" NumTasks=1 StartTime=now || fail "the queue takes no other number of tasks"
+until_is JobState COMPLETED
+same "and done at another number of tasks" "$(state JobState) $(state NumTasks)" "JobState=COMPLETED NumTasks=1"
+same "with each step once" "$(grep -c loss "$work/metrics.jsonl")" 60
+[ -e "$work/trained/model.safetensors" ] || fail "no model was written: $(cat "$work/training")"
+
 [ "$failures" = 0 ] && echo "all checks in Slurm passed"
 exit $((failures > 0))
