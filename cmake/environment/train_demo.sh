@@ -38,9 +38,9 @@ echo "   -- exit code 75: saved, and the same command goes on"
 printf '\n== The checkpoint\n   $ %s\n\n' "./run grist inspect .env/train_demo/checkpoints/step_... --verify"
 grist inspect --verify "$work"/checkpoints/step_*$steps.h5 | grep -E '^(step|tokens) |layers.0.self_attn.[qk]_proj'
 
-# A line from the middle of the text is the prompt.
+# A line from the middle of the text is the prompt; with it the answer is no longer than what the model was trained on.
 prompt=$(tail -n +$(($(wc -l <"$work/text") / 2)) "$work/text" | grep -m 1 '[[:alpha:]]\{4\}' || head -n 1 "$work/text")
 printf '\n== The trained model, a Hugging Face folder, goes on from a line of the text\n   $ %s\n\n%s|' \
-  "./run grist generate --model .env/train_demo/model --prompt ... --temperature 0.6" "$prompt"
-grist generate --model "$work/model" --prompt "$prompt" --max-new-tokens 200 --temperature 0.6 --seed 1 2>/dev/null
+  "./run grist generate --model .env/train_demo/model --prompt ... --temperature 0.4" "$prompt"
+grist generate --model "$work/model" --prompt "$prompt" --max-new-tokens 90 --temperature 0.4 --seed 1 2>/dev/null
 printf '\n\nThe loss of each step: .env/train_demo/metrics.jsonl\n'
