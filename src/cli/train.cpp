@@ -218,6 +218,11 @@ void Run::resume() {
     if (state->seed != options_.seed)
       throw UsageError("--seed {}: the checkpoint was made with {}, and the data would come in another order",
                        options_.seed, state->seed);
+    for (const auto& [name, value] :
+         {std::pair("batch", options_.batch), std::pair("sequence", std::int64_t{sequence_})})
+      if (const auto held = state->integers.find(name); held != state->integers.end() && held->second != value)
+        throw UsageError("--{} {}: the checkpoint was made with {}, and its step would stand for other data", name,
+                         value, held->second);
   });
 }
 
@@ -332,7 +337,7 @@ void Run::write_checkpoint(const std::filesystem::path& file, const std::vector<
                   {.step = done_,
                    .tokens = tokens_,
                    .seed = options_.seed,
-                   .integers = {{"updates", trainer_->updates()}},
+                   .integers = {{"updates", trainer_->updates()}, {"batch", options_.batch}, {"sequence", sequence_}},
                    .configuration = nlohmann::json{{"options", options_.to_toml()}}.dump(),
                    .model_config = model_config_},
                   *grid_);
