@@ -1,0 +1,88 @@
+// What a Trainer holds: the parts of its passes (trainer.cpp) and of its updates (trainer_update.cpp) share it.
+#pragma once
+
+#include <grist/model/model_parts.hpp>
+#include <grist/train/shared_gradients.hpp>
+#include <grist/train/trainer.hpp>
+#include <grist/train/trainer_plan.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace grist::train {
+
+/// A run of the flat array with one owner and one rule of decay: a tensor, or q, k or v of a fused one.
+struct Piece {
+  std::string name;
+  Index first, size;
+  bool decay;
+  bool owned;                 // counted in norms of the whole model
+  bool first_replica;         // of tp: counted in norms of the tensor
+  std::vector<int> replicas;  // ranks of tp that hold it
+};
+
+std::vector<Piece> pieces_of(const TensorTable& table, const std::vector<Range>& ranges,
+                             const std::vector<Shard>& shards, int tp_rank, TensorBlocks& blocks, bool pipelined);
+
+/// What the first rank says that says something; "the loss" where none does. Collective.
+std::string first_named(const Communicator& world, const std::string& name);
+
+/// Enqueues to = from, rounded.
+void round_all(const Exec& exec, View1<const float> from, View1<bf16> to);
+
+struct Trainer::State {
+  State(const Exec& exec, const ModelFiles& files, const ProcessGrid& grid_, const TrainerOptions& options_,
+        std::string_view provider, std::uint64_t seed);
+
+  [[nodiscard]] const Shard& shard() const { return shards[static_cast<std::size_t>(grid.tp().rank())]; }
+
+  /// The block of weights that a row of the table has.
+  const View3<float>* block_of(const TensorRow& wanted, Index layer);
+  Weight compute_weight(const TensorRow& row, View3<float> block);
+  /// What is computed with follows the master weights.
+  void loaded(const Exec& exec);
+
+  /// What of a piece this rank updates.
+  [[nodiscard]] Range part_of(const Piece& piece) const {
+    const Index begin = std::max(piece.first, mine.begin), end = std::min(piece.first + piece.size, mine.end);
+    return {begin, std::max(begin, end)};
+  }
+
+  /// The gradient that this rank updates with, by place in the flat array.
+  [[nodiscard]] OptimizerRange range_of(Range part) const;
+  [[nodiscard]] View1<float> gradient(Range part) const {
+    float* const data = options.zero ? share.data() - mine.begin : gradients.memory.data();
+    return View1<float>(data + part.begin, part.size());
+  }
+
+  double run_passes(const Exec& exec, const MicroBatches& batches, StepSeconds& spent, Trace* trace, Index& counted);
+  void sum_gradients(const Exec& exec);
+  double gradient_norm(const Exec& exec, std::string& broken);
+  void update(const Exec& exec, Index step, double scale);
+  void lamb(const Exec& exec, const Update& update);
+
+  const ModelSpec spec;
+  const TensorTable table;
+  const ProcessGrid& grid;
+  const TrainerOptions options;
+  const int chunks;
+  const std::vector<Shard> shards;
+  const std::vector<Range> ranges;
+  const std::vector<Action> actions;
+  Products products;
+  Communicator ends;  // first and last stage: those that hold a tied matrix
+  TensorBlocks weights, gradients;
+  std::vector<SharedGradients> shared;  // of each chunk
+  CheckpointLayout where;
+  Range mine;  // of the flat arrays: what this rank updates
+  Buffer<float> m, v, share;
+  Buffer<bf16> copy;
+  ModelTensors<Weight> compute;
+  std::vector<std::unique_ptr<Stage>> stages;
+  std::vector<Piece> pieces;
+  Buffer<double> scratch, squares;
+  Index updates = 0, skipped = 0;
+};
+
+}  // namespace grist::train

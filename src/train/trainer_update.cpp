@@ -1,0 +1,180 @@
+#include <grist/core/errors.hpp>
+#include <grist/core/philox.hpp>
+#include <grist/train/trainer_state.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <format>
+
+namespace grist::train {
+
+std::vector<Piece> pieces_of(const TensorTable& table, const std::vector<Range>& ranges,
+                             const std::vector<Shard>& shards, int tp_rank, TensorBlocks& blocks, bool pipelined) {
+  std::vector<Piece> pieces;
+  const Shard& shard = shards[static_cast<std::size_t>(tp_rank)];
+  for (const Range layers : ranges) {
+    each_block(table, layers, shard, blocks.tensors,
+               [&](const TensorRow& row, Index layer, const LayerShard* inside, View3<float>& block) {
+                 const Index first = block.data() - blocks.memory.data(), columns = block.extent(2);
+                 // The embedding's stage owns a tied head.
+                 const bool here = !(row.tied && pipelined);
+                 const auto add = [&](const TensorPart& part, Index begin, Index size) {
+                   auto replicas = replicas_of(row, part, shards, layer, tp_rank);
+                   const bool owner = replicas.front() == tp_rank;
+                   const std::string name =
+                       part.sources.empty() ? "a bias that no file has" : with_number(part.sources.front().tensor, 0);
+                   pieces.push_back({name, first + begin, size, row.decay, here && owner, owner, std::move(replicas)});
+                 };
+                 if (row.experts > 1) return add(row.parts.front(), 0, static_cast<Index>(block.size()));
+                 Index begin = 0;
+                 for (const auto& part : row.parts) {
+                   const Index size = slice_of(row, part, shard, inside).rows * columns;
+                   add(part, begin, size);
+                   begin += size;
+                 }
+               });
+  }
+  return pieces;
+}
+
+/// What the first rank says that says something; "the loss" where none does.
+std::string first_named(const Communicator& world, const std::string& name) {
+  const Index best = world.all_reduce(Index{name.empty() ? 0 : world.size() - world.rank()}, Reduction::max);
+  if (best == 0) return "the loss";
+  const int root = world.size() - static_cast<int>(best);
+  int size = static_cast<int>(name.size());
+  world.broadcast(&size, 1, root);
+  std::vector<int> letters(name.begin(), name.end());
+  letters.resize(static_cast<std::size_t>(size));
+  world.broadcast(letters.data(), size, root);
+  return {letters.begin(), letters.end()};
+}
+
+void round_all(const Exec& exec, View1<const float> from, View1<bf16> to) {
+  Kokkos::parallel_for(
+      "grist::train::round", Indices<Exec>(exec, 0, from.size()), KOKKOS_LAMBDA(Index i) { to(i) = bf16(from(i)); });
+}
+
+/// Each gradient becomes the sum over all ranks that hold its tensor.
+void Trainer::State::sum_gradients(const Exec& exec) {
+  for (const auto& layers : shared) layers.sum(exec);
+  if (table.head.tied && grid.pp().size() > 1) {
+    if (ranges.front().begin == 0)
+      ends.all_reduce(exec, View1<float>(gradients.tensors.embedding.data(), gradients.tensors.embedding.size()));
+    else if (ranges.back().end == spec.layer_count())
+      ends.all_reduce(exec, View1<float>(gradients.tensors.head.data(), gradients.tensors.head.size()));
+  }
+  if (options.zero)
+    grid.dp().reduce_scatter(exec, as_const(gradients.flat()), share.view());
+  else
+    grid.dp().all_reduce(exec, gradients.flat());
+}
+
+/// Of all gradients, each element once. `broken` names a tensor whose gradient is not finite.
+double Trainer::State::gradient_norm(const Exec& exec, std::string& broken) {
+  Kokkos::deep_copy(exec, squares.view(), 0.0);
+  for (std::size_t i = 0; i < pieces.size(); ++i)
+    if (const Range part = part_of(pieces[i]); part.size() > 0)
+      squared_norm(exec, as_const(gradient(part)), scratch.view(), View1<double>(squares.data() + i, 1));
+  exec.fence("grist::train: norms");
+  const auto values = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, squares.view());
+  double sum = 0;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    if (broken.empty() && !std::isfinite(values(i))) broken = pieces[i].name;
+    if (pieces[i].owned) sum += values(i);
+  }
+  sum = grid.tp().all_reduce(sum);
+  sum = grid.pp().all_reduce(sum);
+  return std::sqrt(options.zero ? grid.dp().all_reduce(sum) : sum);
+}
+
+void Trainer::State::update(const Exec& exec, Index step, double scale) {
+  Update update{.step = ++updates, .learning_rate = options.learning_rate.at(step), .gradient_scale = scale};
+  if (options.optimizer == Optimizer::lamb) {
+    lamb(exec, update);
+  } else {
+    for (const Piece& piece : pieces) {
+      const Range part = part_of(piece);
+      if (part.size() == 0) continue;
+      update.decay = piece.decay;
+      options.optimizer == Optimizer::adamw ? adamw(exec, options.config, update, range_of(part))
+                                            : sgd(exec, options.config, update, range_of(part));
+    }
+  }
+  if (!options.zero) return;
+  // In place: every rank's share lies where it belongs.
+  Kokkos::deep_copy(exec, share.view(), View1<float>(weights.memory.data() + mine.begin, mine.size()));
+  grid.dp().all_gather(exec, as_const(share.view()), weights.flat());
+  if (copy.size() != 0) round_all(exec, as_const(weights.flat()), copy.view());
+}
+
+OptimizerRange Trainer::State::range_of(Range part) const {
+  const auto of = [&](const Buffer<float>& buffer, Index at) {
+    return buffer.size() == 0 ? View1<float>() : View1<float>(buffer.data() + at, part.size());
+  };
+  // Under ZeRO-1 the copy follows when all weights are there.
+  const bool copies = copy.size() != 0 && !options.zero;
+  return {of(weights.memory, part.begin), gradient(part), of(m, part.begin - mine.begin),
+          of(v, part.begin - mine.begin), copies ? View1<bf16>(copy.data() + part.begin, part.size()) : View1<bf16>()};
+}
+
+void Trainer::State::lamb(const Exec& exec, const Update& given) {
+  Update update = given;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    update.decay = pieces[i].decay;
+    const View1<double> norms(squares.data() + 2 * i, 2);
+    if (part_of(pieces[i]).size() == 0) {
+      Kokkos::deep_copy(exec, norms, 0.0);
+      continue;
+    }
+    lamb_direction(exec, options.config, update, range_of(part_of(pieces[i])), scratch.view(), norms);
+    if (!pieces[i].first_replica) Kokkos::deep_copy(exec, norms, 0.0);  // another rank counts it
+  }
+  grid.tp().all_reduce(exec, squares.view());
+  if (options.zero) grid.dp().all_reduce(exec, squares.view());
+  for (std::size_t i = 0; i < pieces.size(); ++i)
+    if (part_of(pieces[i]).size() != 0)
+      lamb_apply(exec, update, range_of(part_of(pieces[i])), View1<const double>(squares.data() + 2 * i, 2));
+}
+
+void Trainer::check_replicas(const Exec& exec) const {
+  const State& s = *state_;
+  exec.fence("grist::train: weights to compare");
+  const auto host = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, s.weights.flat());
+  const Communicator &tp = s.grid.tp(), &dp = s.grid.dp();
+  std::vector<int> mine;  // two for each piece
+  for (const Piece& piece : s.pieces) {
+    const auto* const begin = reinterpret_cast<const char*>(host.data() + piece.first);
+    const auto hash = hash_name({begin, static_cast<std::size_t>(piece.size) * sizeof(float)});
+    mine.push_back(static_cast<int>(hash >> 32)), mine.push_back(static_cast<int>(hash));
+  }
+  std::string broken;  // all ranks go through all comparisons, so that none waits for one that has thrown
+  const auto compare = [&](const Communicator& ranks, int root, const char* axis, auto&& replicated) {
+    std::vector<int> others = mine;
+    ranks.broadcast(others.data(), static_cast<int>(others.size()), root);
+    for (std::size_t i = 0; i < s.pieces.size(); ++i) {
+      const bool equal = others[2 * i] == mine[2 * i] && others[2 * i + 1] == mine[2 * i + 1];
+      if (equal || !replicated(s.pieces[i]) || !broken.empty()) continue;
+      broken = std::format("{}: ranks {} and {} of {} hold other numbers", s.pieces[i].name, root, ranks.rank(), axis);
+    }
+  };
+  compare(dp, 0, "dp", [](const Piece&) { return true; });
+  for (int rank = 0; rank < tp.size(); ++rank)
+    compare(tp, rank, "tp",
+            [&](const Piece& piece) { return std::ranges::find(piece.replicas, rank) != piece.replicas.end(); });
+  // The stages of the embedding and of the head both hold a tied matrix.
+  const bool embeds = s.ranges.front().begin == 0, projects = s.ranges.back().end == s.spec.layer_count();
+  if (s.table.head.tied && embeds != projects) {
+    const auto& block = embeds ? s.weights.tensors.embedding : s.weights.tensors.head;
+    const auto tied = std::ranges::find(s.pieces, block.data() - s.weights.memory.data(), &Piece::first);
+    const auto at = static_cast<std::size_t>(2 * (tied - s.pieces.begin()));
+    int other[] = {mine[at], mine[at + 1]};
+    s.ends.broadcast(other, 2, 0);
+    if ((other[0] != mine[at] || other[1] != mine[at + 1]) && broken.empty())
+      broken = tied->name + ": the first and the last stage hold other numbers";
+  }
+  const Index wrong = s.grid.world().all_reduce(Index{broken.empty() ? 0 : 1});
+  if (wrong > 0) throw InternalError("{}", first_named(s.grid.world(), broken));
+}
+
+}  // namespace grist::train
