@@ -49,8 +49,9 @@ struct Trainer::State {
     return {begin, std::max(begin, end)};
   }
 
-  /// The gradient that this rank updates with, by place in the flat array.
+  /// What an optimizer takes of a part of the flat array.
   [[nodiscard]] OptimizerRange range_of(Range part) const;
+  /// The gradient that this rank updates with, by place in the flat array.
   [[nodiscard]] View1<float> gradient(Range part) const {
     float* const data = options.zero ? share.data() - mine.begin : gradients.memory.data();
     return View1<float>(data + part.begin, part.size());
