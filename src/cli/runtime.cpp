@@ -4,6 +4,7 @@
 
 #include <grist/backends/device.hpp>
 #include <grist/backends/threads.hpp>
+#include <grist/comm/broadcast_text.hpp>
 
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -87,16 +88,11 @@ void Runtime::together(const std::function<void()>& f) const {
 }
 
 void Runtime::share(std::vector<int>& values) const {
-  Index size = std::ssize(values);
-  world_->broadcast(&size, 1, 0);
-  values.resize(static_cast<std::size_t>(size));
-  world_->broadcast(values.data(), size, 0);
+  values = broadcast_list(*world_, std::move(values), 0);
 }
 
 void Runtime::share(std::string& text) const {
-  std::vector<int> bytes(text.begin(), text.end());
-  share(bytes);
-  text.assign(bytes.begin(), bytes.end());
+  text = broadcast_text(*world_, text, 0);
 }
 
 void Runtime::expect_same(std::string_view what, const std::string& lines, ExitCode code) const {

@@ -8,6 +8,7 @@
 
 #include <grist/backends/device.hpp>
 #include <grist/backends/rates.hpp>
+#include <grist/comm/broadcast_text.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/model/memory_plan.hpp>
 #include <grist/text/tokenizer.hpp>
@@ -291,15 +292,8 @@ void Run::train() {
   }
   if (trace_) {
     std::vector<std::string> events;
-    for (int rank = 0; rank < runtime_.world().size(); ++rank) {
-      std::string mine = trace_->events();
-      int size = static_cast<int>(mine.size());
-      runtime_.world().broadcast(&size, 1, rank);
-      std::vector<int> letters(mine.begin(), mine.end());
-      letters.resize(static_cast<std::size_t>(size));
-      runtime_.world().broadcast(letters.data(), size, rank);
-      events.emplace_back(letters.begin(), letters.end());
-    }
+    for (int rank = 0; rank < runtime_.world().size(); ++rank)
+      events.push_back(broadcast_text(runtime_.world(), trace_->events(), rank));
     runtime_.together([&] {
       if (root) train::write_trace(options_.trace, events);
     });

@@ -1,5 +1,6 @@
 #include <grist/train/checkpoint_file.hpp>
 
+#include <grist/comm/broadcast_text.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/core/philox.hpp>
 #include <grist/train/checkpoint_piece.hpp>
@@ -57,15 +58,6 @@ void write_state(io::Hdf5File& file, const TrainingState& state) {
     file.write_text(path, text);
     file.write_attribute(path, "checksum", static_cast<std::int64_t>(hash_name(text)));
   }
-}
-
-void broadcast(const Communicator& world, std::string& text, int root) {
-  int size = static_cast<int>(text.size());
-  world.broadcast(&size, 1, root);
-  std::vector<int> letters(text.begin(), text.end());
-  letters.resize(static_cast<std::size_t>(size));
-  world.broadcast(letters.data(), size, root);
-  text.assign(letters.begin(), letters.end());
 }
 
 }  // namespace
@@ -127,7 +119,7 @@ void together(const Communicator& world, const std::function<void()>& f) {
   if (first == world.size()) return;
   int shared = static_cast<int>(code);
   world.broadcast(&shared, 1, first);
-  broadcast(world, text, first);
+  text = broadcast_text(world, text, first);
   if (shared == static_cast<int>(ExitCode::bad_input)) throw InputError(text);
   if (shared == static_cast<int>(ExitCode::wrong_usage)) throw UsageError(text);
   throw InternalError(text);

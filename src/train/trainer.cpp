@@ -40,8 +40,7 @@ Trainer::State::State(const Exec& exec, const ModelFiles& files, const ProcessGr
       ranges(ranges_of(spec, grid_.layout(), grid_.pp().rank(), chunks)),
       actions(actions_of(options_, grid_.layout(), grid_.pp().rank(), chunks)),
       products(provider),
-      ends(grid_.pp().split(ranges.front().begin == 0 || ranges.back().end == spec.layer_count() ? 0 : 1,
-                            grid_.pp().rank())),
+      ends(grid_.pp().split(embeds() || projects() ? 0 : 1, grid_.pp().rank())),
       weights(make_blocks(table, ranges, shard(), grid_.layout().dp)),
       gradients(make_blocks(table, ranges, shard(), grid_.layout().dp)),
       where(table, ranges, shards, grid_.tp().rank(), weights) {
@@ -62,12 +61,13 @@ Trainer::State::State(const Exec& exec, const ModelFiles& files, const ProcessGr
   }
   for (const Range layers : ranges) shared.emplace_back(grid.tp(), shards, table, layers, gradients.tensors);
   compute.layers.resize(table.layers.size());
-  for (const Range layers : ranges)
-    each_block(table, layers, shard(), compute, [&](const TensorRow& row, Index layer, const LayerShard*, Weight& w) {
-      w = compute_weight(row, *block_of(row, layer));
-    });
-  if (table.head.tied && ranges.front().begin == 0 && ranges.back().end == spec.layer_count())
-    compute.head = compute.embedding;
+  const auto compute_with = [&](const TensorRow& row, const View3<float>& block, Weight& weight) {
+    if (block.size() != 0) weight = compute_weight(row, block);
+  };
+  each_first_tensor(compute_with, table, weights.tensors, compute);
+  for (std::size_t layer = 0; layer < table.layers.size(); ++layer)
+    each_tensor(compute_with, table.layers[layer], weights.tensors.layers[layer], compute.layers[layer]);
+  each_last_tensor(compute_with, table, weights.tensors, compute);
   for (int c = 0; c < chunks; ++c)
     stages.push_back(make_stage(spec, shards, ranges[static_cast<std::size_t>(c)], grid, products, compute,
                                 gradients.tensors, stage_options(options, slots_of(actions, c))));
@@ -77,21 +77,6 @@ Trainer::State::State(const Exec& exec, const ModelFiles& files, const ProcessGr
   scratch = {"scratch of norms", norm_scratch(most)};
   squares = {"squares", 2 * static_cast<Index>(pieces.size())};
   loaded(exec);
-}
-
-const View3<float>* Trainer::State::block_of(const TensorRow& wanted, Index layer) {
-  const View3<float>* found = nullptr;
-  const auto look = [&](const TensorRow& row, const View3<float>& block) {
-    if (&row == &wanted) found = &block;
-  };
-  if (layer >= 0) {
-    each_tensor(look, table.layers[static_cast<std::size_t>(layer)],
-                weights.tensors.layers[static_cast<std::size_t>(layer)]);
-  } else {
-    each_first_tensor(look, table, weights.tensors);
-    each_last_tensor(look, table, weights.tensors);
-  }
-  return found;
 }
 
 Weight Trainer::State::compute_weight(const TensorRow& row, View3<float> block) {

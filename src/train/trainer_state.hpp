@@ -35,10 +35,11 @@ struct Trainer::State {
   State(const Exec& exec, const ModelFiles& files, const ProcessGrid& grid_, const TrainerOptions& options_,
         std::string_view provider, std::uint64_t seed);
 
+  /// Whether this rank has the embedding's stage, and the head's.
+  [[nodiscard]] bool embeds() const { return ranges.front().begin == 0; }
+  [[nodiscard]] bool projects() const { return ranges.back().end == spec.layer_count(); }
   [[nodiscard]] const Shard& shard() const { return shards[static_cast<std::size_t>(grid.tp().rank())]; }
 
-  /// The block of weights that a row of the table has.
-  const View3<float>* block_of(const TensorRow& wanted, Index layer);
   Weight compute_weight(const TensorRow& row, View3<float> block);
   /// What is computed with follows the master weights.
   void loaded(const Exec& exec);

@@ -1,3 +1,4 @@
+#include <grist/comm/broadcast_text.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/core/philox.hpp>
 #include <grist/train/trainer_state.hpp>
@@ -41,13 +42,7 @@ std::vector<Piece> pieces_of(const TensorTable& table, const std::vector<Range>&
 std::string first_named(const Communicator& world, const std::string& name) {
   const Index best = world.all_reduce(Index{name.empty() ? 0 : world.size() - world.rank()}, Reduction::max);
   if (best == 0) return "the loss";
-  const int root = world.size() - static_cast<int>(best);
-  int size = static_cast<int>(name.size());
-  world.broadcast(&size, 1, root);
-  std::vector<int> letters(name.begin(), name.end());
-  letters.resize(static_cast<std::size_t>(size));
-  world.broadcast(letters.data(), size, root);
-  return {letters.begin(), letters.end()};
+  return broadcast_text(world, name, world.size() - static_cast<int>(best));
 }
 
 void round_all(const Exec& exec, View1<const float> from, View1<bf16> to) {
@@ -59,9 +54,9 @@ void round_all(const Exec& exec, View1<const float> from, View1<bf16> to) {
 void Trainer::State::sum_gradients(const Exec& exec) {
   for (const auto& layers : shared) layers.sum(exec);
   if (table.head.tied && grid.pp().size() > 1) {
-    if (ranges.front().begin == 0)
+    if (embeds())
       ends.all_reduce(exec, View1<float>(gradients.tensors.embedding.data(), gradients.tensors.embedding.size()));
-    else if (ranges.back().end == spec.layer_count())
+    else if (projects())
       ends.all_reduce(exec, View1<float>(gradients.tensors.head.data(), gradients.tensors.head.size()));
   }
   if (options.zero)
@@ -102,7 +97,7 @@ void Trainer::State::update(const Exec& exec, Index step, double scale) {
     }
   }
   if (!options.zero) return;
-  // In place: every rank's share lies where it belongs.
+  // The gradients' share has done its work: its memory sends this rank's weights.
   Kokkos::deep_copy(exec, share.view(), View1<float>(weights.memory.data() + mine.begin, mine.size()));
   grid.dp().all_gather(exec, as_const(share.view()), weights.flat());
   if (copy.size() != 0) round_all(exec, as_const(weights.flat()), copy.view());
@@ -163,9 +158,8 @@ void Trainer::check_replicas(const Exec& exec) const {
     compare(tp, rank, "tp",
             [&](const Piece& piece) { return std::ranges::find(piece.replicas, rank) != piece.replicas.end(); });
   // The stages of the embedding and of the head both hold a tied matrix.
-  const bool embeds = s.ranges.front().begin == 0, projects = s.ranges.back().end == s.spec.layer_count();
-  if (s.table.head.tied && embeds != projects) {
-    const auto& block = embeds ? s.weights.tensors.embedding : s.weights.tensors.head;
+  if (s.table.head.tied && s.embeds() != s.projects()) {
+    const auto& block = s.embeds() ? s.weights.tensors.embedding : s.weights.tensors.head;
     const auto tied = std::ranges::find(s.pieces, block.data() - s.weights.memory.data(), &Piece::first);
     const auto at = static_cast<std::size_t>(2 * (tied - s.pieces.begin()));
     int other[] = {mine[at], mine[at + 1]};

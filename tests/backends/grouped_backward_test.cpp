@@ -3,6 +3,7 @@
 #include <grist/core/errors.hpp>
 
 #include <backends/product.hpp>
+#include <support/refuses.hpp>
 
 namespace {
 
@@ -98,16 +99,6 @@ TYPED_TEST(ExpertsBackward, ExpertsGainDyTimesTheirRows) {
       }
       EXPECT_LE(worst_error(on_host(dw), expected), 1) << name;
     }
-  }
-}
-
-template <class F>
-std::string refusal(F&& f) {
-  try {
-    f();
-    return "no error";
-  } catch (const ShapeError& error) {
-    return error.what();
   }
 }
 

@@ -5,6 +5,7 @@
 #include <grist/core/errors.hpp>
 
 #include <backends/product.hpp>
+#include <support/refuses.hpp>
 #include <support/weights.hpp>
 
 #include <sys/mman.h>
@@ -260,17 +261,6 @@ TEST(ProductsRun, BothProductsOfABackwardPass) {
         sum += double{dy[static_cast<std::size_t>(t * out + o)]} * x[static_cast<std::size_t>(t * in + i)];
       EXPECT_NEAR(got_dw[static_cast<std::size_t>(o * in + i)], sum, 1e-4);
     }
-  }
-}
-
-/// The message of the ShapeError that f throws.
-template <class F>
-std::string refusal(F&& f) {
-  try {
-    f();
-    return "no error";
-  } catch (const ShapeError& error) {
-    return error.what();
   }
 }
 

@@ -5,6 +5,7 @@
 #include <grist/layers/experts.hpp>
 
 #include <support/files.hpp>
+#include <support/refuses.hpp>
 #include <support/views.hpp>
 
 #include <nlohmann/json.hpp>
@@ -243,17 +244,6 @@ TEST(LoadBalancing, OfNoTokensThatCountIsNothing) {
                                   as_const(routed.counted.view()), as_const(routed.sums.view(2, routed.experts)),
                                   routed.k, 1, dlogits.view(routed.tokens, routed.experts));
   EXPECT_EQ(on_host(dlogits), std::vector<float>(static_cast<std::size_t>(routed.tokens * routed.experts), 1));
-}
-
-/// The message of the ShapeError that f throws.
-template <class F>
-std::string refusal(F&& f) {
-  try {
-    f();
-    return "no error";
-  } catch (const ShapeError& error) {
-    return error.what();
-  }
 }
 
 TEST(ExpertsBackwardShapes, ThatDisagreeAreNamed) {

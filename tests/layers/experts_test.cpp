@@ -2,6 +2,7 @@
 #include <grist/core/errors.hpp>
 #include <grist/layers/experts.hpp>
 
+#include <support/refuses.hpp>
 #include <support/views.hpp>
 
 #include <numeric>
@@ -165,17 +166,6 @@ TEST(Combine, WeighsTheRowsOfATokensSlots) {
       }
       EXPECT_LE(worst_error(on_host(y), expected), 1);
     }
-  }
-}
-
-/// The message of the ShapeError that f throws.
-template <class F>
-std::string refusal(F&& f) {
-  try {
-    f();
-    return "no error";
-  } catch (const ShapeError& error) {
-    return error.what();
   }
 }
 

@@ -3,6 +3,7 @@
 #include <grist/layers/norm.hpp>
 
 #include <layers/gradients.hpp>
+#include <support/refuses.hpp>
 
 namespace {
 
@@ -157,28 +158,20 @@ TYPED_TEST(NormBackward, WithoutANormIsAnAddition) {
 
 TEST(NormBackwardShapes, ThatDisagreeAreNamed) {
   const Buffer<float> six("six", 6), w("w", 3), two("two", 2);
-  const auto message = [&](auto&& call) -> std::string {
-    try {
-      call();
-      return "no error";
-    } catch (const ShapeError& error) {
-      return error.what();
-    }
-  };
   const auto x = as_const(six.view(2, 3));
   const auto v3 = as_const(w.view());
-  EXPECT_EQ(message([&] { layers::rms_norm_backward(Exec(), x, v3, eps, x, six.view(), six.view(2, 3), two.view()); }),
+  EXPECT_EQ(refusal([&] { layers::rms_norm_backward(Exec(), x, v3, eps, x, six.view(), six.view(2, 3), two.view()); }),
             "rms_norm_backward: x [2, 3], w [3] do not give dx [2, 3], dw [2]");
-  EXPECT_EQ(message([&] { layers::rms_norm_backward(Exec(), x, v3, eps, x, two.view(), six.view(2, 3), w.view()); }),
+  EXPECT_EQ(refusal([&] { layers::rms_norm_backward(Exec(), x, v3, eps, x, two.view(), six.view(2, 3), w.view()); }),
             "rms_norm_backward: scratch has 2 floats, expected 6 or more");
-  EXPECT_EQ(message([&] {
+  EXPECT_EQ(refusal([&] {
               layers::layer_norm_backward(Exec(), x, v3, eps, x, six.view(), six.view(2, 3), w.view(), two.view());
             }),
             "layer_norm_backward: w [3] does not go with db [2]");
   EXPECT_EQ(
-      message([&] { layers::rms_norm_heads_backward(Exec(), x, 1, 1, v3, eps, six.view(), six.view(2, 3), w.view()); }),
+      refusal([&] { layers::rms_norm_heads_backward(Exec(), x, 1, 1, v3, eps, six.view(), six.view(2, 3), w.view()); }),
       "rms_norm_heads_backward: 1 heads of 3 from column 1 on in x [2, 3] do not give dx [2, 3], dw [3]");
-  EXPECT_EQ(message([&] { layers::no_norm_backward(Exec(), x, six.view(3, 2)); }),
+  EXPECT_EQ(refusal([&] { layers::no_norm_backward(Exec(), x, six.view(3, 2)); }),
             "no_norm_backward: dy [2, 3] does not give dx [3, 2]");
 }
 

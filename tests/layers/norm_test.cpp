@@ -2,6 +2,7 @@
 #include <grist/core/errors.hpp>
 #include <grist/layers/norm.hpp>
 
+#include <support/refuses.hpp>
 #include <support/views.hpp>
 
 namespace {
@@ -154,25 +155,17 @@ TYPED_TEST(NormInPlace, WithoutOneIsXRounded) {
 
 TEST(NormShapes, ThatDisagreeAreNamed) {
   const Buffer<float> x("x", 6), w("w", 2), y("y", 6), three("three", 3);
-  const auto message = [&](auto&& call) -> std::string {
-    try {
-      call();
-      return "no error";
-    } catch (const ShapeError& error) {
-      return error.what();
-    }
-  };
   const auto in = as_const(x.view(2, 3));
   const auto v2 = as_const(w.view()), v3 = as_const(three.view());
-  EXPECT_EQ(message([&] { layers::rms_norm(Exec(), in, v2, 1e-5F, y.view(2, 3)); }),
+  EXPECT_EQ(refusal([&] { layers::rms_norm(Exec(), in, v2, 1e-5F, y.view(2, 3)); }),
             "rms_norm: x [2, 3], w [2] do not give y [2, 3]");
-  EXPECT_EQ(message([&] { layers::layer_norm(Exec(), in, v2, {}, 1e-5F, y.view(2, 3)); }),
+  EXPECT_EQ(refusal([&] { layers::layer_norm(Exec(), in, v2, {}, 1e-5F, y.view(2, 3)); }),
             "layer_norm: x [2, 3], w [2] do not give y [2, 3]");
-  EXPECT_EQ(message([&] { layers::layer_norm(Exec(), in, v3, v2, 1e-5F, y.view(2, 3)); }),
+  EXPECT_EQ(refusal([&] { layers::layer_norm(Exec(), in, v3, v2, 1e-5F, y.view(2, 3)); }),
             "layer_norm: w [3] does not go with b [2]");
-  EXPECT_EQ(message([&] { layers::rms_norm_heads(Exec(), 0, 2, v2, 1e-5F, x.view(2, 3)); }),
+  EXPECT_EQ(refusal([&] { layers::rms_norm_heads(Exec(), 0, 2, v2, 1e-5F, x.view(2, 3)); }),
             "rms_norm_heads: 2 heads of 2 from column 0 on do not fit x [2, 3]");
-  EXPECT_EQ(message([&] { layers::no_norm(Exec(), in, y.view(3, 2)); }), "no_norm: x [2, 3] does not give y [3, 2]");
+  EXPECT_EQ(refusal([&] { layers::no_norm(Exec(), in, y.view(3, 2)); }), "no_norm: x [2, 3] does not give y [3, 2]");
 }
 
 }  // namespace

@@ -18,4 +18,15 @@ auto Refuses(const std::vector<std::string>& words) {
   return testing::ThrowsMessage<Exception>(testing::AllOfArray(parts));
 }
 
+/// The message of the ShapeError that f throws; "no error" where it throws none.
+template <class F>
+std::string refusal(F&& f) {
+  try {
+    f();
+    return "no error";
+  } catch (const ShapeError& error) {
+    return error.what();
+  }
+}
+
 }  // namespace grist::test
