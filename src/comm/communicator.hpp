@@ -10,6 +10,28 @@ namespace grist {
 
 enum class Reduction { sum, max };
 
+/// A message under way. What it sends stays as it is, and what it receives is not there, until wait() has returned. It
+/// may be moved, not dropped.
+class Transfer {
+public:
+  Transfer();
+  Transfer(Transfer&&) noexcept;
+  Transfer& operator=(Transfer&&) noexcept;
+  ~Transfer();
+
+  /// Whether there is nothing to wait for.
+  [[nodiscard]] bool none() const { return state_ == nullptr; }
+  /// Whether wait() would return at once; moves it on.
+  [[nodiscard]] bool arrived();
+  void wait(const Exec& exec);
+
+private:
+  friend class Communicator;
+  struct State;
+  explicit Transfer(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;  // null: nothing to wait for
+};
+
 /// Collectives over a group of ranks. Counts are in elements and 64 bits wide; T is float, double, int, Index, bf16 or
 /// f16. all_reduce sums in the order of ranks, so that its bits depend neither on the message's size nor on MPI's
 /// choice of an algorithm; 16-bit values are summed in float and rounded once. The execution space instance is fenced
@@ -38,7 +60,7 @@ public:
   template <class T>
   void all_reduce(const Exec& exec, View1<T> values, Reduction reduction = Reduction::sum) const;
 
-  /// all [size * n] = mine [n] of every rank, in the order of ranks.
+  /// all [size * n] = mine [n] of every rank, in the order of ranks. `mine` may be this rank's place in `all`.
   template <class T>
   void all_gather(const Exec& exec, View1<const T> mine, View1<T> all) const;
 
@@ -54,6 +76,10 @@ public:
   void send(const Exec& exec, View1<const T> values, int to, int tag = 0) const;
   template <class T>
   void recv(const Exec& exec, View1<T> values, int from, int tag = 0) const;
+  template <class T>
+  [[nodiscard]] Transfer start_send(const Exec& exec, View1<const T> values, int to, int tag = 0) const;
+  template <class T>
+  [[nodiscard]] Transfer start_recv(const Exec& exec, View1<T> values, int from, int tag = 0) const;
 
   /// Host values, for control: the same operations on plain memory.
   template <class T>

@@ -32,7 +32,7 @@ SharedGradients::SharedGradients(const Communicator& tp, const std::vector<Shard
       if (holders.size() == 1) return;  // then so it is on every rank
       const auto [group, added] = known.try_emplace(holders, groups_.size());
       if (added) groups_.push_back(tp.split(holders.front(), tp.rank()));
-      pieces_.push_back({group->second, values});
+      pieces_.push_back({number, group->second, values});
     };
     for (const auto& [row, block] : {std::pair(&rows.q_norm, blocks.q_norm), std::pair(&rows.k_norm, blocks.k_norm)})
       each_part(*row, shard, shard.layers[l], block,
@@ -44,9 +44,10 @@ SharedGradients::SharedGradients(const Communicator& tp, const std::vector<Shard
   }
 }
 
-void SharedGradients::sum(const Exec& exec) const {
+void SharedGradients::sum(const Exec& exec, Index layer) const {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::train::sum_shared_gradients");
-  for (const Piece& piece : pieces_) groups_[piece.holders].all_reduce(exec, piece.values);
+  for (const Piece& piece : pieces_)
+    if (piece.layer == layer) groups_[piece.holders].all_reduce(exec, piece.values);
 }
 
 }  // namespace grist::train

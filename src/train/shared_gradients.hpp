@@ -15,12 +15,13 @@ public:
   SharedGradients(const Communicator& tp, const std::vector<Shard>& shards, const TensorTable& table, Range layers,
                   const ModelTensors<View3<float>>& gradients);
 
-  /// Once after the last micro-batch of a step: each becomes the sum of its parts, of equal bits on the ranks that hold
-  /// it. Collective over tp.
-  void sum(const Exec& exec) const;
+  /// Once after the layer's last micro-batch of a step: each of its gradients becomes the sum of its parts, of equal
+  /// bits on the ranks that hold it. Collective over tp.
+  void sum(const Exec& exec, Index layer) const;
 
 private:
   struct Piece {
+    Index layer;
     std::size_t holders;  // of groups_
     View1<float> values;
   };

@@ -193,7 +193,7 @@ public:
     if (last()) head(exec, at(number), false);
   }
 
-  void backward(const Exec& exec, int number) override {
+  void backward(const Exec& exec, int number, const std::function<void(Index)>& done) override {
     const auto region = Kokkos::Profiling::ScopedRegion("grist::train::backward");
     Slot<X>& slot = at(number);
     products_.serve(0);
@@ -210,6 +210,7 @@ public:
       } else {
         decoder_block_backward(context(exec, slot, slot.workspace), block, slot.saved[i], gradients, slot.dx);
       }
+      if (done) done(block.number);
     }
     if (first())
       embed_backward<X>(embed_context(exec, slot), weights_, {row_list(slot, 1), row_list(slot, 2)}, as_const(slot.raw),

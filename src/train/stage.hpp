@@ -8,6 +8,7 @@
 #include <grist/core/weight.hpp>
 #include <grist/model/sharding.hpp>
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -59,7 +60,8 @@ public:
 
   /// On the last stage: adds the sum of the tokens' losses, whose gradients are taken of the sum.
   virtual void forward(const Exec& exec, int slot) = 0;
-  virtual void backward(const Exec& exec, int slot) = 0;
+  /// Calls `done` with each layer's number, from the last to the first, when its gradients are enqueued.
+  virtual void backward(const Exec& exec, int slot, const std::function<void(Index layer)>& done) = 0;
   /// Without gradients, on the last stage: adds the loss alone.
   virtual void evaluate(const Exec& exec, int slot) = 0;
 

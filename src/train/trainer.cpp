@@ -43,6 +43,8 @@ Trainer::State::State(const Exec& exec, const ModelFiles& files, const ProcessGr
       ends(grid_.pp().split(embeds() || projects() ? 0 : 1, grid_.pp().rank())),
       weights(make_blocks(table, ranges, shard(), grid_.layout().dp)),
       gradients(make_blocks(table, ranges, shard(), grid_.layout().dp)),
+      places(places_of(table, ranges, shard(), gradients)),
+      sums(grid_.dp(), grid_.dp().split_by_node(), gradients.flat(), options_.zero),
       where(table, ranges, shards, grid_.tp().rank(), weights) {
   const Index size = weights.memory.size(), dp = grid.layout().dp;
   mine = options.zero ? Range{size / dp * grid.dp().rank(), size / dp * (grid.dp().rank() + 1)} : Range{0, size};
@@ -51,7 +53,6 @@ Trainer::State::State(const Exec& exec, const ModelFiles& files, const ProcessGr
     *moments = {"moments", mine.size()};
     Kokkos::deep_copy(moments->view(), 0.0F);
   }
-  if (options.zero) share = {"share of the gradient", mine.size()};
   if (options.type == DType::bf16) copy = {"weights in bf16", size};
   for (const Range layers : ranges) {
     if (files.weights.tensors().empty())
@@ -87,70 +88,6 @@ Weight Trainer::State::compute_weight(const TensorRow& row, View3<float> block) 
 void Trainer::State::loaded(const Exec& exec) {
   if (options.type == DType::bf16) round_all(exec, as_const(weights.flat()), copy.view());
   exec.fence("grist::train: weights are there");
-}
-
-/// Walks the pipeline's actions. Returns the sum of this rank's losses.
-double Trainer::State::run_passes(const Exec& exec, const MicroBatches& batches, StepSeconds& spent, Trace* trace,
-                                  Index& counted) {
-  std::vector<MicroBatch> held(static_cast<std::size_t>(options.micro_batches));
-  const auto data_begin = Clock::now();
-  for (int i = 0; i < options.micro_batches; ++i) {
-    held[static_cast<std::size_t>(i)] = batches(i);
-    counted += std::ranges::count_if(held[static_cast<std::size_t>(i)].targets, [](int target) { return target >= 0; });
-  }
-  spent.data += seconds_since(data_begin);
-  std::vector<std::map<int, int>> slot_of(static_cast<std::size_t>(chunks));
-  const auto slot = [&](const Action& action) {
-    auto& slots = slot_of[static_cast<std::size_t>(action.chunk)];
-    if (const auto found = slots.find(action.micro_batch); found != slots.end()) return found->second;
-    int free = 0;
-    while (std::ranges::any_of(slots, [&](const auto& s) { return s.second == free; })) ++free;
-    slots.emplace(action.micro_batch, free);
-    const MicroBatch& batch = held[static_cast<std::size_t>(action.micro_batch)];
-    stages[static_cast<std::size_t>(action.chunk)]->begin(exec, free, batch);
-    return free;
-  };
-  const Communicator& pp = grid.pp();
-  const int stages_count = pp.size();
-  for (const Action& action : actions) {
-    Stage& stage = *stages[static_cast<std::size_t>(action.chunk)];
-    const int at = slot(action);
-    const int peer = peer_of(action.kind, pp.rank(), stages_count);
-    const auto begin = Clock::now();
-    const char* name = "";
-    bool passes = false, ends_here = false;
-    switch (action.kind) {
-      case Action::forward:
-        stage.forward(exec, at), name = "forward", passes = true;
-        break;
-      case Action::backward:
-        stage.backward(exec, at), name = "backward", passes = true;
-        ends_here = stage.first();
-        break;
-      case Action::recv_x:
-        pp.recv(exec, flat(stage.x(at)), peer), name = "receive x";
-        break;
-      case Action::send_y:
-        pp.send(exec, as_const(flat(stage.x(at))), peer), name = "send y";
-        break;
-      case Action::recv_dy:
-        pp.recv(exec, flat(stage.dx(at)), peer), name = "receive dy";
-        break;
-      case Action::send_dx:
-        pp.send(exec, as_const(flat(stage.dx(at))), peer), name = "send dx";
-        ends_here = true;
-        break;
-    }
-    if (passes) exec.fence("grist::train: a pass has ended");
-    (passes ? spent.compute : spent.bubble) += seconds_since(begin);
-    if (trace != nullptr)
-      trace->add(passes ? Lane::compute : Lane::communication, name, begin, Clock::now(),
-                 std::format("micro-batch {}, chunk {}", action.micro_batch, action.chunk));
-    if (ends_here) slot_of[static_cast<std::size_t>(action.chunk)].erase(action.micro_batch);
-  }
-  double loss = 0;
-  for (const auto& stage : stages) loss += stage->take_loss();
-  return loss;
 }
 
 Trainer::Trainer(const Exec& exec, const ModelFiles& files, const ProcessGrid& grid, const TrainerOptions& options,
@@ -234,7 +171,7 @@ Index Trainer::parameters() const { return parameter_count(state_->spec); }
 std::uint64_t Trainer::bytes() const {
   const State& s = *state_;
   std::uint64_t bytes = 4 * static_cast<std::uint64_t>(s.weights.memory.size() + s.gradients.memory.size() +
-                                                       s.m.size() + s.v.size() + s.share.size()) +
+                                                       s.m.size() + s.v.size()) +
                         2 * static_cast<std::uint64_t>(s.copy.size());
   for (const auto& stage : s.stages) bytes += stage->bytes();
   return bytes;

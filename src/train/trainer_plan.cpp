@@ -1,5 +1,6 @@
 #include <grist/train/trainer_plan.hpp>
 
+#include <grist/train/gradient_sums.hpp>
 #include <grist/model/model_parts.hpp>
 
 #include <algorithm>
@@ -69,7 +70,8 @@ std::uint64_t trainer_bytes(const ModelSpec& spec, const TensorNames& names, con
     bytes += stage_bytes(spec, shards, ranges[static_cast<std::size_t>(c)], tp_rank,
                          stage_options(options, slots_of(actions, c)));
   const auto share = options.zero ? elements / static_cast<std::uint64_t>(layout.dp) : elements;
-  return bytes + elements * (options.type == DType::bf16 ? 10 : 8) + share * (options.zero ? 12 : 8);
+  return bytes + elements * (options.type == DType::bf16 ? 10 : 8) + share * 8 +
+         GradientSums::bytes_for(layout.dp, options.zero);
 }
 
 }  // namespace grist::train

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <grist/model/model_parts.hpp>
+#include <grist/train/gradient_sums.hpp>
 #include <grist/train/shared_gradients.hpp>
 #include <grist/train/trainer.hpp>
 #include <grist/train/trainer_plan.hpp>
@@ -24,6 +25,16 @@ struct Piece {
 
 std::vector<Piece> pieces_of(const TensorTable& table, const std::vector<Range>& ranges,
                              const std::vector<Shard>& shards, int tp_rank, TensorBlocks& blocks, bool pipelined);
+
+/// Where the tensors of a chunk lie in the flat array: its first ones, each layer's, its last ones.
+struct FlatRanges {
+  Range first;
+  std::vector<Range> layers;
+  Range last;
+};
+
+std::vector<FlatRanges> places_of(const TensorTable& table, const std::vector<Range>& ranges, const Shard& shard,
+                                  TensorBlocks& blocks);
 
 /// What the first rank says that says something; "the loss" where none does. Collective.
 std::string first_named(const Communicator& world, const std::string& name);
@@ -54,11 +65,12 @@ struct Trainer::State {
   [[nodiscard]] OptimizerRange range_of(Range part) const;
   /// The gradient that this rank updates with, by place in the flat array.
   [[nodiscard]] View1<float> gradient(Range part) const {
-    float* const data = options.zero ? share.data() - mine.begin : gradients.memory.data();
-    return View1<float>(data + part.begin, part.size());
+    return View1<float>(gradients.memory.data() + part.begin, part.size());
   }
 
+  class Passes;
   double run_passes(const Exec& exec, const MicroBatches& batches, StepSeconds& spent, Trace* trace, Index& counted);
+  /// Waits for the gradients' sums over all ranks that hold their tensors, which began with the last backward pass.
   void sum_gradients(const Exec& exec);
   double gradient_norm(const Exec& exec, std::string& broken);
   void update(const Exec& exec, Index step, double scale);
@@ -75,10 +87,12 @@ struct Trainer::State {
   Products products;
   Communicator ends;  // first and last stage: those that hold a tied matrix
   TensorBlocks weights, gradients;
+  std::vector<FlatRanges> places;  // of each chunk
+  GradientSums sums;               // over dp
   std::vector<SharedGradients> shared;  // of each chunk
   CheckpointLayout where;
   Range mine;  // of the flat arrays: what this rank updates
-  Buffer<float> m, v, share;
+  Buffer<float> m, v;
   Buffer<bf16> copy;
   ModelTensors<Weight> compute;
   std::vector<std::unique_ptr<Stage>> stages;

@@ -50,19 +50,38 @@ void round_all(const Exec& exec, View1<const float> from, View1<bf16> to) {
       "grist::train::round", Indices<Exec>(exec, 0, from.size()), KOKKOS_LAMBDA(Index i) { to(i) = bf16(from(i)); });
 }
 
-/// Each gradient becomes the sum over all ranks that hold its tensor.
-void Trainer::State::sum_gradients(const Exec& exec) {
-  for (const auto& layers : shared) layers.sum(exec);
-  if (table.head.tied && grid.pp().size() > 1) {
-    if (embeds())
-      ends.all_reduce(exec, View1<float>(gradients.tensors.embedding.data(), gradients.tensors.embedding.size()));
-    else if (projects())
-      ends.all_reduce(exec, View1<float>(gradients.tensors.head.data(), gradients.tensors.head.size()));
+std::vector<FlatRanges> places_of(const TensorTable& table, const std::vector<Range>& ranges, const Shard& shard,
+                                  TensorBlocks& blocks) {
+  std::vector<FlatRanges> places;
+  Index end = 0;
+  const auto grown = [&](Range range, Index to) { return Range{range.size() == 0 ? end : range.begin, to}; };
+  for (const Range layers : ranges) {
+    FlatRanges& place = places.emplace_back();
+    place.layers.resize(static_cast<std::size_t>(layers.size()));
+    bool behind = false;  // the layers
+    each_block(table, layers, shard, blocks.tensors,
+               [&](const TensorRow&, Index layer, const LayerShard*, const View3<float>& block) {
+                 behind = behind || layer >= 0;
+                 Range& range = layer >= 0 ? place.layers[static_cast<std::size_t>(layer - layers.begin)]
+                                           : (behind || layers.begin > 0 ? place.last : place.first);
+                 const Index to = block.data() - blocks.memory.data() + static_cast<Index>(block.size());
+                 range = grown(range, to);
+                 end = to;
+               });
   }
-  if (options.zero)
-    grid.dp().reduce_scatter(exec, as_const(gradients.flat()), share.view());
-  else
-    grid.dp().all_reduce(exec, gradients.flat());
+  return places;
+}
+
+void Trainer::State::sum_gradients(const Exec& exec) {
+  const bool apart = table.head.tied && grid.pp().size() > 1;  // two stages hold a tied matrix
+  const auto sum_ends = [&](const View3<float>& block) { ends.all_reduce(exec, View1<float>(block.data(), block.size())); };
+  if (apart && embeds()) sum_ends(gradients.tensors.embedding);
+  else if (apart && projects()) sum_ends(gradients.tensors.head);
+  for (const FlatRanges& place : places) {
+    sums.start(exec, place.first);
+    if (table.head.tied) sums.start(exec, place.last);  // else it was before the last backward pass
+  }
+  sums.finish(exec);
 }
 
 /// Of all gradients, each element once. `broken` names a tensor whose gradient is not finite.
@@ -97,9 +116,8 @@ void Trainer::State::update(const Exec& exec, Index step, double scale) {
     }
   }
   if (!options.zero) return;
-  // The gradients' share has done its work: its memory sends this rank's weights.
-  Kokkos::deep_copy(exec, share.view(), View1<float>(weights.memory.data() + mine.begin, mine.size()));
-  grid.dp().all_gather(exec, as_const(share.view()), weights.flat());
+  const View1<const float> share(weights.memory.data() + mine.begin, mine.size());
+  grid.dp().all_gather(exec, share, weights.flat());
   if (copy.size() != 0) round_all(exec, as_const(weights.flat()), copy.view());
 }
 

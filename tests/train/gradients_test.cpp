@@ -127,7 +127,7 @@ protected:
 TEST_P(Gradients, AreThoseOfTransformers) {
   const auto model = make(options());
   EXPECT_NEAR(model->pass(packed(reference.sequences)), reference.loss, 1e-5 * reference.loss);
-  model->shared->sum(model->exec);
+  model->sum_shared();
   expect_reference(model->whole());
 }
 
@@ -135,7 +135,7 @@ TEST_P(Gradients, AreThoseOfTransformers) {
 TEST_P(Gradients, InBf16AreNearThem) {
   const auto model = make(options(DType::bf16));
   EXPECT_NEAR(model->pass(packed(reference.sequences)), reference.loss, 0.01 * reference.loss);
-  model->shared->sum(model->exec);
+  model->sum_shared();
   const double error = distance(model->whole());
   EXPECT_LT(error, 1.25 * reference.bf16_error);
   EXPECT_GT(error, 0.1 * reference.bf16_error) << "this was not computed in bf16";
@@ -147,8 +147,8 @@ TEST_P(Gradients, OfSequencesPackedAreTheSumsOfEach) {
   double sum = 0;
   for (const auto& sequence : reference.sequences) sum += apart->pass(packed({sequence}));
   EXPECT_NEAR(loss, sum, 1e-6 * loss);
-  together->shared->sum(together->exec);
-  apart->shared->sum(apart->exec);
+  together->sum_shared();
+  apart->sum_shared();
   test::expect_close(apart->whole(), together->whole(), 1e-5);
 }
 
@@ -194,12 +194,12 @@ TEST_P(Gradients, DoNotDependOnMicroBatchesThatWait) {
     model->stage->begin(exec, slot, packed({reference.sequences[static_cast<std::size_t>(slot)]}));
     model->stage->forward(exec, slot);
   }
-  for (int slot : {0, 1}) model->stage->backward(exec, slot);
+  for (int slot : {0, 1}) model->stage->backward(exec, slot, {});
   if (!files.spec.tied_embeddings) {
     EXPECT_EQ(model->flat(), other->flat());
   } else {  // the head's and the embedding's parts of one gradient come in another order
-    model->shared->sum(exec);
-    other->shared->sum(exec);
+    model->sum_shared();
+    other->sum_shared();
     test::expect_close(model->whole(), other->whole(), 1e-6);
   }
 }
@@ -213,7 +213,7 @@ TEST_P(Gradients, OfTwoStagesAreThoseOfOne) {
   EXPECT_EQ(test::pass_through(*first, *last, batch), loss);
   EXPECT_EQ(first->stage->take_loss(), 0);
   if (files.spec.tied_embeddings) test::tie(*first, *last);
-  whole->shared->sum(whole->exec);
+  whole->sum_shared();
   test::expect_close(test::sum_of(*first, *last), whole->whole(), 1e-6);
 }
 

@@ -226,7 +226,7 @@ void compare(std::uint64_t seed) {
   if (cut == 0) {
     const auto model = make(grid, layers);
     const double found = model->pass(batch);
-    model->shared->sum(model->exec);
+    model->sum_shared();
     expect_zeros_between(*model);
     check(found, model->whole());
   } else {

@@ -76,13 +76,18 @@ public:
   double pass(const train::MicroBatch& batch) {
     stage->begin(exec, 0, batch);
     stage->forward(exec, 0);
-    stage->backward(exec, 0);
+    stage->backward(exec, 0, {});
     return stage->take_loss();
   }
   double loss(const train::MicroBatch& batch) {
     stage->begin(exec, 0, batch);
     stage->evaluate(exec, 0);
     return stage->take_loss();
+  }
+
+  /// Gradients of what several ranks of tp hold become their sums. Collective over tp.
+  void sum_shared() const {
+    for (Index layer = layers.begin; layer < layers.end; ++layer) shared->sum(exec, layer);
   }
 
   [[nodiscard]] std::vector<float> flat() const { return on_host(gradients.memory); }
@@ -173,9 +178,9 @@ inline double pass_through(StageModel& first, StageModel& last, const train::Mic
   first.stage->forward(exec, 0);
   Kokkos::deep_copy(exec, last.stage->x(0), first.stage->x(0));
   last.stage->forward(exec, 0);
-  last.stage->backward(exec, 0);
+  last.stage->backward(exec, 0, {});
   Kokkos::deep_copy(exec, first.stage->dx(0), last.stage->dx(0));
-  first.stage->backward(exec, 0);
+  first.stage->backward(exec, 0, {});
   return last.stage->take_loss();
 }
 
@@ -189,8 +194,8 @@ inline void tie(const StageModel& first, const StageModel& last) {
 
 /// The gradients of a model in two stages.
 inline NamedTensors sum_of(const StageModel& first, const StageModel& last) {
-  first.shared->sum(first.exec);
-  last.shared->sum(last.exec);
+  first.sum_shared();
+  last.sum_shared();
   auto sum = first.whole();
   for (const auto& [name, values] : last.whole())
     for (std::size_t i = 0; i < values.size(); ++i) sum.at(name)[i] += values[i];

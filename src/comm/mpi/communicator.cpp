@@ -131,7 +131,60 @@ void expect(bool holds, const char* call, Index found, Index expected) {
   if (!holds) throw ShapeError("{}: {} elements given, {} expected", call, found, expected);
 }
 
+/// Pieces of a reduction: of so many elements MPI's buffers stay in the caches, and are not allocated anew. Of 134 M
+/// floats on two ranks of a node the sum takes 0.17 s so, and 0.44 s in one piece.
+constexpr Index reduction_piece = Index{1} << 20;
+
 }  // namespace
+
+/// Copies for MPI that no message uses now.
+using IdleStaging = std::vector<Staging>;
+
+/// Bytes of a message, in the memory of a View or in a copy for MPI.
+struct Transfer::State {
+  State(const Exec& exec, std::shared_ptr<IdleStaging> idle_, bool direct, View1<std::byte> values, bool receives)
+      : idle(std::move(idle_)), staging(direct), target(receives ? values : View1<std::byte>()) {
+    if (!idle->empty()) {
+      staging = std::move(idle->back());
+      idle->pop_back();
+    }
+    if (receives) exec.fence("grist::comm: MPI writes");
+    else staging.load(exec, as_const(values));
+    data = staging.room(values);
+  }
+
+  std::shared_ptr<IdleStaging> idle;
+  Staging staging;
+  View1<std::byte> target;  // empty: sends
+  std::byte* data = nullptr;
+  std::vector<MPI_Request> requests;
+};
+
+Transfer::Transfer() = default;
+Transfer::Transfer(Transfer&&) noexcept = default;
+Transfer& Transfer::operator=(Transfer&&) noexcept = default;
+Transfer::~Transfer() = default;
+Transfer::Transfer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+bool Transfer::arrived() {
+  if (!state_) return true;
+  int flag = 0;
+  check(MPI_Testall(static_cast<int>(state_->requests.size()), state_->requests.data(), &flag, MPI_STATUSES_IGNORE),
+        "MPI_Testall");
+  return flag != 0;
+}
+
+void Transfer::wait(const Exec& exec) {
+  if (!state_) return;
+  check(MPI_Waitall(static_cast<int>(state_->requests.size()), state_->requests.data(), MPI_STATUSES_IGNORE),
+        "MPI_Waitall");
+  if (state_->target.size() != 0) {
+    state_->staging.store(exec, state_->target);
+    exec.fence("grist::comm: a message is where it belongs");
+  }
+  state_->idle->push_back(std::move(state_->staging));
+  state_.reset();
+}
 
 struct Communicator::Shared {
   Shared(MPI_Comm c, bool d) : comm(c), direct(d) {
@@ -155,6 +208,7 @@ struct Communicator::Shared {
   Staging host_source{direct && host_reaches_memory}, host_target{direct && host_reaches_memory};
   Reserve<Memory> device;
   Reserve<Kokkos::HostSpace> host;
+  std::shared_ptr<IdleStaging> idle = std::make_shared<IdleStaging>();
 };
 
 Communicator::Communicator(CommHandle parent, int largest_message) : largest_message_(largest_message) {
@@ -204,7 +258,7 @@ void Communicator::all_reduce(const Exec& exec, View1<T> values, Reduction reduc
   T* const data = staging.room(values);
   const Operation<T> operation(reduction);
   const bool ordered = needs_order<T>(size_, reduction);
-  const Index largest = ordered ? largest_message_ / size_ + 1 : largest_message_;
+  const Index largest = std::min(reduction_piece, Index{ordered ? largest_message_ / size_ + 1 : largest_message_});
   in_pieces(static_cast<Index>(values.size()), largest, [&](Index first, int count) {
     if (!ordered)
       check(MPI_Allreduce(MPI_IN_PLACE, data + first, count, datatype<T>(), operation, handle()), "MPI_Allreduce");
@@ -231,15 +285,21 @@ template <class T>
 void Communicator::all_gather(const Exec& exec, View1<const T> mine, View1<T> all) const {
   const Index count = static_cast<Index>(mine.size());
   expect(static_cast<Index>(all.size()) == count * size_, "all_gather", static_cast<Index>(all.size()), count * size_);
-  if (size_ == 1) return Kokkos::deep_copy(exec, all, mine);
+  if (size_ == 1) {
+    if (all.data() != mine.data()) Kokkos::deep_copy(exec, all, mine);
+    return;
+  }
   const T* const source = shared_->source.load(exec, mine);
   T* const target = shared_->target.room(all);
+  const bool in_place = source == target + rank_ * count;
   if (count <= largest_message_) {
     const int n = static_cast<int>(count);
-    check(MPI_Allgather(source, n, datatype<T>(), target, n, datatype<T>(), handle()), "MPI_Allgather");
+    check(MPI_Allgather(in_place ? MPI_IN_PLACE : source, n, datatype<T>(), target, n, datatype<T>(), handle()),
+          "MPI_Allgather");
   } else {
     const auto own = target + rank_ * count;
-    if (direct()) copy(exec, source, count, own);
+    if (in_place) exec.fence("grist::comm: what is gathered is complete");
+    else if (direct()) copy(exec, source, count, own);
     else std::copy_n(source, count, own);
     for (int root = 0; root < size_; ++root) broadcast(target + root * count, count, root);
   }
@@ -301,6 +361,30 @@ void Communicator::recv(const Exec& exec, View1<T> values, int from, int tag) co
 }
 
 template <class T>
+Transfer Communicator::start_send(const Exec& exec, View1<const T> values, int to, int tag) const {
+  const View1<std::byte> bytes(reinterpret_cast<std::byte*>(const_cast<T*>(values.data())), values.size() * sizeof(T));
+  auto state = std::make_unique<Transfer::State>(exec, shared_->idle, direct(), bytes, false);
+  const auto* const data = reinterpret_cast<const T*>(state->data);
+  in_pieces(static_cast<Index>(values.size()), largest_message_, [&](Index first, int count) {
+    check(MPI_Isend(data + first, count, datatype<T>(), to, tag, handle(), &state->requests.emplace_back()),
+          "MPI_Isend");
+  });
+  return Transfer(std::move(state));
+}
+
+template <class T>
+Transfer Communicator::start_recv(const Exec& exec, View1<T> values, int from, int tag) const {
+  const View1<std::byte> bytes(reinterpret_cast<std::byte*>(values.data()), values.size() * sizeof(T));
+  auto state = std::make_unique<Transfer::State>(exec, shared_->idle, direct(), bytes, true);
+  auto* const data = reinterpret_cast<T*>(state->data);
+  in_pieces(static_cast<Index>(values.size()), largest_message_, [&](Index first, int count) {
+    check(MPI_Irecv(data + first, count, datatype<T>(), from, tag, handle(), &state->requests.emplace_back()),
+          "MPI_Irecv");
+  });
+  return Transfer(std::move(state));
+}
+
+template <class T>
 void Communicator::broadcast(T* values, Index count, int root) const {
   in_pieces(count, largest_message_, [&](Index first, int n) {
     check(MPI_Bcast(values + first, n, datatype<T>(), root, handle()), "MPI_Bcast");
@@ -314,6 +398,8 @@ void Communicator::broadcast(T* values, Index count, int root) const {
   template void Communicator::broadcast(const Exec&, View1<T>, int) const;                     \
   template void Communicator::send(const Exec&, View1<const T>, int, int) const;               \
   template void Communicator::recv(const Exec&, View1<T>, int, int) const;                     \
+  template Transfer Communicator::start_send(const Exec&, View1<const T>, int, int) const;     \
+  template Transfer Communicator::start_recv(const Exec&, View1<T>, int, int) const;           \
   template T Communicator::all_reduce(T, Reduction) const;                                     \
   template void Communicator::broadcast(T*, Index, int) const;
 GRIST_INSTANTIATE(float)

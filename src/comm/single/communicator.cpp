@@ -17,6 +17,14 @@ void expect_rank(const char* call, int rank) {
 }  // namespace
 
 struct Communicator::Shared {};
+struct Transfer::State {};
+
+Transfer::Transfer() = default;
+Transfer::Transfer(Transfer&&) noexcept = default;
+Transfer& Transfer::operator=(Transfer&&) noexcept = default;
+Transfer::~Transfer() = default;
+bool Transfer::arrived() { return true; }
+void Transfer::wait(const Exec&) {}
 
 Communicator::Communicator(CommHandle, int largest_message) : largest_message_(largest_message) {
   expect(largest_message > 0, "Communicator: largest_message", largest_message, 1);
@@ -37,7 +45,7 @@ T Communicator::all_reduce(T value, Reduction) const { return value; }
 template <class T>
 void Communicator::all_gather(const Exec& exec, View1<const T> mine, View1<T> all) const {
   expect(all.size() == mine.size(), "all_gather", static_cast<Index>(all.size()), static_cast<Index>(mine.size()));
-  Kokkos::deep_copy(exec, all, mine);
+  if (all.data() != mine.data()) Kokkos::deep_copy(exec, all, mine);
 }
 
 template <class T>
@@ -63,6 +71,18 @@ void Communicator::recv(const Exec&, View1<T>, int from, int) const {
   throw InternalError("recv from rank {}: there is no other rank, because grist was built without MPI", from);
 }
 
+template <class T>
+Transfer Communicator::start_send(const Exec& exec, View1<const T> values, int to, int tag) const {
+  send(exec, values, to, tag);
+  return {};
+}
+
+template <class T>
+Transfer Communicator::start_recv(const Exec& exec, View1<T> values, int from, int tag) const {
+  recv(exec, values, from, tag);
+  return {};
+}
+
 #define GRIST_INSTANTIATE(T)                                                                   \
   template void Communicator::all_reduce(const Exec&, View1<T>, Reduction) const;              \
   template void Communicator::all_gather(const Exec&, View1<const T>, View1<T>) const;         \
@@ -70,6 +90,8 @@ void Communicator::recv(const Exec&, View1<T>, int from, int) const {
   template void Communicator::broadcast(const Exec&, View1<T>, int) const;                     \
   template void Communicator::send(const Exec&, View1<const T>, int, int) const;               \
   template void Communicator::recv(const Exec&, View1<T>, int, int) const;                     \
+  template Transfer Communicator::start_send(const Exec&, View1<const T>, int, int) const;     \
+  template Transfer Communicator::start_recv(const Exec&, View1<T>, int, int) const;           \
   template T Communicator::all_reduce(T, Reduction) const;                                     \
   template void Communicator::broadcast(T*, Index, int) const;
 GRIST_INSTANTIATE(float)
