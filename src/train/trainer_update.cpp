@@ -74,7 +74,9 @@ std::vector<FlatRanges> places_of(const TensorTable& table, const std::vector<Ra
 
 void Trainer::State::sum_gradients(const Exec& exec) {
   const bool apart = table.head.tied && grid.pp().size() > 1;  // two stages hold a tied matrix
-  const auto sum_ends = [&](const View3<float>& block) { ends.all_reduce(exec, View1<float>(block.data(), block.size())); };
+  const auto sum_ends = [&](const View3<float>& block) {
+    ends.all_reduce(exec, View1<float>(block.data(), block.size()));
+  };
   if (apart && embeds()) sum_ends(gradients.tensors.embedding);
   else if (apart && projects()) sum_ends(gradients.tensors.head);
   for (const FlatRanges& place : places) {
