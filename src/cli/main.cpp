@@ -154,6 +154,8 @@ int main(int argc, char** argv) {
   grist::cli::add_train(app, action);
   grist::cli::add_convert(app, action);
   grist::cli::add_inspect(app, action);
+  grist::cli::add_plot(app, action);
+  grist::cli::add_vocabulary(app, action);
   const std::vector<std::string> words(argv + 1, argv + argc);
   grist::cli::add_info(app, action, std::ranges::find(words, "--train") != words.end());
   try {

@@ -173,7 +173,12 @@ void Run::step() {
   const auto begin = Clock::now();
   const auto result = trainer_->step(
       runtime_.exec(), done_.step + 1,
-      [&](int i) { return data_->micro_batch(share.first + static_cast<std::uint64_t>(i * micro), micro); },
+      [&](int i) {
+        const auto reading = Clock::now();
+        auto batch = data_->micro_batch(share.first + static_cast<std::uint64_t>(i * micro), micro);
+        if (trace_) trace_->add(train::Lane::data, "read", reading, Clock::now(), std::format("micro-batch {}", i));
+        return batch;
+      },
       trace_ ? &*trace_ : nullptr);
   ++done_.step;
   done_.tokens += options_.batch * setup_.sequence;
@@ -198,12 +203,14 @@ void Run::show(const train::StepResult& result, double seconds) {
 
 void Run::evaluate() {
   const Index micro = setup_.trainer.micro_batch, dp = setup_.layout.dp;
+  const auto begin = Clock::now();
   const Index count = std::max<Index>(1, std::min<Index>(held_out_->samples_per_epoch(), 32) / (micro * dp));
   const double loss = trainer_->evaluate(runtime_.exec(), static_cast<int>(count), [&](int i) {
     return held_out_->micro_batch(static_cast<std::uint64_t>((Index{i} * dp + grid_->dp().rank()) * micro), micro);
   });
   if (display_) display_->say(std::format("step {}: held-out loss {:.4f}", done_.step, loss));
   if (metrics_) metrics_->write_evaluation(done_.step, loss);
+  if (trace_) trace_->add(train::Lane::compute, "evaluate", begin, Clock::now());
 }
 
 /// What cannot be saved is told, and training goes on: the last good checkpoint stays.

@@ -27,5 +27,7 @@ void add_info(CLI::App& app, Action& action, bool training);
 void add_train(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
+void add_plot(CLI::App& app, Action& action);
+void add_vocabulary(CLI::App& app, Action& action);
 
 }  // namespace grist::cli
