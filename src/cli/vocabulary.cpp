@@ -63,6 +63,14 @@ std::vector<std::string> sentences_of(const std::vector<std::string>& files) {
   return sentences;
 }
 
+/// What the library says, without its place in the library's source and the options of another program.
+std::string reason(std::string why) {
+  if (const auto place = why.rfind("] "); place != std::string::npos) why.erase(0, place + 2);
+  why.erase(std::min(why.find(" Increase vocab_size"), why.size()));
+  std::ranges::replace(why, '\n', ' ');
+  return why;
+}
+
 /// Any text comes back as it was: nothing is normalized, and characters that the vocabulary lacks are bytes.
 std::string train(const Options& options) {
   const std::unordered_map<std::string, std::string> settings = {
@@ -78,11 +86,8 @@ std::string train(const Options& options) {
   const auto sentences = sentences_of(options.files);
   if (sentences.empty()) throw InputError("{}: holds no text", options.files.front());
   std::string model;
-  if (const auto status = sentencepiece::SentencePieceTrainer::Train(settings, sentences, &model); !status.ok()) {
-    std::string why = status.ToString();
-    std::ranges::replace(why, '\n', ' ');
-    throw InputError("a vocabulary of {} cannot be made of these texts: {}", options.size, why);
-  }
+  if (const auto status = sentencepiece::SentencePieceTrainer::Train(settings, sentences, &model); !status.ok())
+    throw InputError("a vocabulary of {} cannot be made of these texts: {}", options.size, reason(status.ToString()));
   return model;
 }
 
@@ -96,10 +101,10 @@ void run(const Options& options) {
   for (const char* name : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json"})
     if (fs::exists(folder / name))
       throw UsageError("--output {}: already holds a {}; choose another folder", options.output, name);
+  const std::string model = train(options);
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) throw InputError("{}: cannot be made: {}", options.output, error.message());
-  const std::string model = train(options);
   const nlohmann::ordered_json config = {{"tokenizer_class", "LlamaTokenizer"}, {"bos_token", "<s>"},
                                          {"eos_token", "</s>"},                 {"unk_token", "<unk>"},
                                          {"add_bos_token", true},               {"add_eos_token", false},

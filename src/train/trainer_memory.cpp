@@ -36,21 +36,24 @@ Bytes communication_bytes(const ModelSpec& spec, const Layout& layout, Index gra
   return sum_bytes(layout.tp, stream) + (options.zero ? floats(gradients / layout.dp) : sum_bytes(layout.dp, gradients));
 }
 
-/// The tensors of a stage are cut over tp about evenly.
+/// The tensors of a stage are cut over tp about evenly. What lies between that of others in the file, MPI-IO exchanges
+/// between ranks from a copy.
 Bytes checkpoint_bytes(const TensorTable& table, const std::vector<Range>& ranges, const std::vector<Shard>& shards,
                        int tp_rank, int groups, Index held) {
   Index all = 0;
   for (const Shard& shard : shards) all += block_elements(table, ranges, shard);
   const Index mine = block_elements(table, ranges, shards[static_cast<std::size_t>(tp_rank)]);
   const auto queued = static_cast<double>(queued_elements(file_tensors(table), groups));
-  return floats(std::min(held, static_cast<Index>(queued * static_cast<double>(mine) / static_cast<double>(all)) + 1));
+  const auto packed = static_cast<Index>(queued * static_cast<double>(mine) / static_cast<double>(all)) + 1;
+  return floats(std::min(held, packed)) * (shards.size() > 1 ? 2 : 1);
 }
 
 /// Code, tables and scratch of oneDNN, MPI and HDF5 that come with the first step and the first save: 21 and 6 MiB were
-/// measured, of a device those of the memory plan.
-Bytes library_bytes(bool saves) {
+/// measured, and 7 more where ranks save together; of a device those of the memory plan.
+Bytes library_bytes(bool saves, Index ranks) {
   constexpr Bytes mib = Bytes{1} << 20;
-  return host_reaches_memory ? (saves ? 36 : 28) * mib : 512 * mib;
+  if (!host_reaches_memory) return 512 * mib;
+  return (28 + (saves ? 8 : 0) + (saves && ranks > 1 ? 8 : 0)) * mib;
 }
 
 }  // namespace
@@ -72,7 +75,7 @@ TrainerMemory trainer_memory(const ModelSpec& spec, const TensorNames& names, co
                                         options);
   memory.communication = communication_bytes(spec, layout, size, options);
   if (saves) memory.checkpoint = checkpoint_bytes(table, ranges, shards, tp_rank, 1 + moments, share);
-  memory.libraries = library_bytes(saves);
+  memory.libraries = library_bytes(saves, layout.ranks());
   return memory;
 }
 

@@ -18,7 +18,7 @@ protected:
   Outcome make(const Words& more = {}) const {
     Words words = {"vocabulary", "--output", output};
     if (std::ranges::find(more, "--file") == more.end()) words.insert(words.end(), {"--file", text});
-    if (std::ranges::find(more, "--size") == more.end()) words.insert(words.end(), {"--size", "400"});
+    if (std::ranges::find(more, "--size") == more.end()) words.insert(words.end(), {"--size", "600"});
     words.insert(words.end(), more.begin(), more.end());
     return grist::test::grist(words);
   }
@@ -33,10 +33,10 @@ TEST_F(Vocabulary, GivesEveryTextBack) {
     const auto outcome = make({"--kind", kind});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_EQ(outcome.err, "");
-    EXPECT_THAT(outcome.out, HasSubstr("400 pieces"));
+    EXPECT_THAT(outcome.out, HasSubstr("600 pieces"));
     const auto tokenizer = grist::text::load_tokenizer(output);
     ASSERT_TRUE(tokenizer);
-    EXPECT_EQ(tokenizer->vocab_size(), 400);
+    EXPECT_EQ(tokenizer->vocab_size(), 600);
     const std::string sample = contents_of(text);
     for (const std::string& whole : {sample, std::string("tabs\t and  two spaces\n\n  an indent"),
                                      std::string("\xE6\xB0\xB4\xE8\xBB\x8A \xF0\x9F\x98\x80 \xC3\xA9\xCC\x81 1234")})
@@ -62,7 +62,7 @@ TEST_F(Vocabulary, ReadsWhatTokenizeReadsAndTrainsAModel) {
   const std::string tokens = folder / "data.tokens";
   EXPECT_EQ(quiet({"tokenize", "--model", output, "--file", text, "--output", tokens}).substr(0, tokens.size()), tokens);
   const auto config = folder.write("config.json", contents_of(data_file("tiny/llama2/config.json")));
-  edit_json(config, [](auto& json) { json["vocab_size"] = 400; });
+  edit_json(config, [](auto& json) { json["vocab_size"] = 600; });
   const auto trained =
       grist::test::grist({"train", "--config", config, "--tokenizer", output, "--data", tokens, "--steps", "2",
                           "--batch", "2", "--sequence", "32", "--save-hf", folder / "model"});
@@ -78,6 +78,7 @@ TEST_F(Vocabulary, SaysInOneLineWhatItCannot) {
   };
   for (const auto& [words, code, said] : std::vector<Case>{
            {{"--size", "100000"}, 3, "a vocabulary of 100000 cannot be made of these texts"},
+           {{"--size", "300"}, 3, "smaller than required_chars. 300 vs "},
            {{"--size", "100"}, 2, "--size"},
            {{"--kind", "wordpiece"}, 2, "wordpiece"},
            {{"--file", folder / "no.txt"}, 3, "no.txt: cannot be read"},
