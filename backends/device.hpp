@@ -17,6 +17,13 @@ struct DeviceFacts {
 };
 DeviceFacts device_facts();
 
+/// Bytes of host memory that this process holds now, and the most that it ever held, mapped files included; 0 where the
+/// system does not tell.
+struct ProcessMemory {
+  std::uint64_t now = 0, most = 0;
+};
+ProcessMemory process_memory();
+
 /// The device of the `rank_on_node`-th process of a node, of `devices` that it sees: one each, in order, from the first
 /// again where there are more processes. A launcher that shows each process a device of its own has its way.
 constexpr int device_of(int rank_on_node, int devices) { return rank_on_node % devices; }

@@ -4,8 +4,6 @@
 #include "texts.hpp"
 
 #include <grist/core/errors.hpp>
-#include <grist/core/philox.hpp>
-#include <grist/text/conversation.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -49,8 +47,7 @@ std::vector<text::Message> messages_of(const json& list) {
 
 }  // namespace
 
-Documents::Documents(const std::vector<std::string>& inputs, const text::Tokenizer& tokenizer, bool add_special)
-    : tokenizer_(tokenizer), add_special_(add_special) {
+Documents::Documents(const std::vector<std::string>& inputs) {
   for (const std::string& input : inputs) {
     if (input == "-")
       files_.push_back({.path = input});
@@ -83,18 +80,17 @@ void Documents::add_folder(const std::filesystem::path& folder) {
   for (const auto& path : found) add_file(path);
 }
 
-std::uint64_t Documents::sources() const {
-  std::string all = std::format("{}\n{}\n", add_special_, tokenizer_.chat_template);
+std::string Documents::describe() const {
+  std::string all;
   for (const auto& [path, bytes, changed] : files_) all += std::format("{}\n{} {}\n", path, bytes, changed);
-  return hash_name(all);
+  return all;
 }
 
-bool Documents::each(std::uint64_t first, const std::function<bool(const DocumentTokens&)>& take) {
+bool Documents::each(std::uint64_t first, const std::function<bool(const Document&)>& take) {
   std::uint64_t number = 0, done = 0;
   for (const auto& [path, bytes, changed] : files_) {
     if (!path.ends_with(".jsonl")) {
-      if (number++ >= first && !take({tokenizer_.encode(read_text(path), add_special_), {}, done + bytes}))
-        return false;
+      if (number++ >= first && !take({.text = read_text(path), .place = path, .bytes_done = done + bytes})) return false;
       done += bytes;
       continue;
     }
@@ -106,12 +102,14 @@ bool Documents::each(std::uint64_t first, const std::function<bool(const Documen
       read = std::min(read + line.size() + 1, bytes);
       if (lines == 1 && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
       if (line.find_first_not_of(" \t\r") == std::string::npos || number++ < first) continue;
-      DocumentTokens document;
+      const std::string place = std::format("{}, line {}", path, lines);
+      Document document;
       try {
         document = of_line(path, line);
       } catch (const Error& error) {
-        throw InputError("{}, line {}: {}", path, lines, error.what());
+        throw InputError("{}: {}", place, error.what());
       }
+      document.place = place;
       document.bytes_done = done + read;
       if (!take(document)) return false;
     }
@@ -121,7 +119,7 @@ bool Documents::each(std::uint64_t first, const std::function<bool(const Documen
   return true;
 }
 
-DocumentTokens Documents::of_line(const std::string& file, std::string_view line) {
+Document Documents::of_line(const std::string& file, std::string_view line) {
   json object;
   try {
     object = json::parse(line);
@@ -138,9 +136,10 @@ DocumentTokens Documents::of_line(const std::string& file, std::string_view line
     if (key != "text" && key != "messages" && left_out_.insert(key).second)
       note(std::format("{}: the key '{}' is left out", file, key));
   }
-  if (text) return {.ids = tokenizer_.encode(text_of(object["text"], "text"), add_special_)};
-  auto [ids, trained] = text::encode_conversation(tokenizer_, messages_of(object["messages"]));
-  return {.ids = std::move(ids), .trained = std::move(trained)};
+  if (text) return {.text = text_of(object["text"], "text")};
+  Document document{.messages = messages_of(object["messages"])};
+  if (document.messages.empty()) throw InputError("messages is empty");
+  return document;
 }
 
 }  // namespace grist::cli

@@ -1,6 +1,7 @@
 // grist info: what this build can do, what this machine is, and what a model would need.
 #include "model_options.hpp"
 #include "processes.hpp"
+#include "train_info.hpp"
 #include "version.hpp"
 
 #include <grist/backends/device.hpp>
@@ -145,8 +146,10 @@ void run(Runtime& runtime, const Options& options) {
 
 }  // namespace
 
-void add_info(CLI::App& app, Action& action) {
+void add_info(CLI::App& app, Action& action, bool training) {
   auto* verb = app.add_subcommand("info", "What this build and machine can do; with --model what a model needs");
+  verb->add_flag("--train", "Tell what training needs; takes the options of `grist train`, `grist info --train --help`");
+  if (training) return add_training_info(*verb, action);
   const auto options = std::make_shared<Options>();
   verb->add_option("--model", options->model.model, "Hugging Face folder, config.json or GGUF file")->type_name("PATH");
   add_number_options(*verb, options->model);
@@ -162,7 +165,8 @@ void add_info(CLI::App& app, Action& action) {
       ->excludes("--model");
   verb->footer("Start it as you start a job, and it tells where the ranks' threads run:\n"
                "  mpirun -n 4 grist info\n"
-               "  grist info --model MODEL --tp 4 --context 8192      the memory of each rank, without starting four");
+               "  grist info --model MODEL --tp 4 --context 8192      the memory of each rank, without starting four\n"
+               "  grist info --train --config config.json --tp 4      the same for training");
   verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });
 }
 

@@ -151,11 +151,13 @@ int main(int argc, char** argv) {
   grist::cli::add_perplexity(app, action);
   grist::cli::add_tokenize(app, action);
   grist::cli::add_init(app, action);
-  grist::cli::add_info(app, action);
   grist::cli::add_train(app, action);
   grist::cli::add_convert(app, action);
   grist::cli::add_inspect(app, action);
+  grist::cli::add_plot(app, action);
+  grist::cli::add_vocabulary(app, action);
   const std::vector<std::string> words(argv + 1, argv + argc);
+  grist::cli::add_info(app, action, std::ranges::find(words, "--train") != words.end());
   try {
     app.parse(grist::cli::literal_words(words));
   } catch (const CLI::ParseError& error) {

@@ -77,7 +77,8 @@ void copy_over(const fs::path& from, const fs::path& to) {
 
 void copy_companions(const fs::path& from, const fs::path& to) {
   for (const char* name : {"generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
-                           "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"})
+                           "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "vocab.json",
+                           "merges.txt"})
     if (fs::exists(from / name)) copy_over(from / name, to / name);
 }
 

@@ -7,8 +7,10 @@
 #include "verbs.hpp"
 
 #include <grist/core/errors.hpp>
+#include <grist/core/philox.hpp>
 #include <grist/io/gguf.hpp>
 #include <grist/io/token_file_writer.hpp>
+#include <grist/text/conversation.hpp>
 #include <grist/text/tokenizer.hpp>
 
 #include <nlohmann/json.hpp>
@@ -25,6 +27,29 @@ struct Options {
   bool no_special = false;
   bool json = false;
 };
+
+/// One document as tokens.
+struct DocumentTokens {
+  std::vector<int> ids;
+  std::vector<char> trained;  // for each id; empty: all are
+};
+
+/// A text ends with the EOS token, so that a model learns to end; a conversation as its template says, and of it the
+/// assistant's answers alone are trained on.
+DocumentTokens encode(const text::Tokenizer& tokenizer, const Document& document, bool special) {
+  try {
+    if (!document.messages.empty()) {
+      auto [ids, trained] = text::encode_conversation(tokenizer, document.messages);
+      return {std::move(ids), std::move(trained)};
+    }
+    DocumentTokens tokens{tokenizer.encode(document.text, special), {}};
+    const int end = special && !tokenizer.eos.empty() ? tokenizer.eos.front() : -1;
+    if (end >= 0 && (tokens.ids.empty() || tokens.ids.back() != end)) tokens.ids.push_back(end);
+    return tokens;
+  } catch (const Error& error) {
+    throw InputError("{}: {}", document.place, error.what());
+  }
+}
 
 /// Whether a file is there already, made of the same. Throws InputError where it is something else.
 bool is_made(const std::filesystem::path& file, const io::TokenOrigin& origin) {
@@ -49,10 +74,11 @@ void check_output(const Options& options) {
 
 void write_tokens(const Options& options, const text::Tokenizer& tokenizer) {
   check_output(options);
-  Documents documents(options.files, tokenizer, !options.no_special);
+  Documents documents(options.files);
+  const std::string encoding = std::format("{}, EOS behind a text\n{}\n", !options.no_special, tokenizer.chat_template);
   const io::TokenOrigin origin{.vocab_size = static_cast<std::uint64_t>(tokenizer.vocab_size()),
                                .fingerprint = text::fingerprint(tokenizer),
-                               .sources = documents.sources()};
+                               .sources = hash_name(encoding + documents.describe())};
   if (is_made(options.output, origin)) return;
   const Interrupt interrupt({SIGINT, SIGTERM, SIGUSR1, SIGUSR2});
   io::TokenFileWriter writer(options.output, origin);
@@ -61,10 +87,11 @@ void write_tokens(const Options& options, const text::Tokenizer& tokenizer) {
   bool all = false, doubled = false;
   {
     ProgressLine progress("tokenizing", true);
-    all = documents.each(writer.documents(), [&](const DocumentTokens& document) {
-      if (!doubled && tokenizer.doubles_bos(document.ids)) note(second_bos);
-      doubled = doubled || tokenizer.doubles_bos(document.ids);
-      writer.append(document.ids, document.trained);
+    all = documents.each(writer.documents(), [&](const Document& document) {
+      const auto [ids, trained] = encode(tokenizer, document, !options.no_special);
+      if (!doubled && tokenizer.doubles_bos(ids)) note(second_bos);
+      doubled = doubled || tokenizer.doubles_bos(ids);
+      writer.append(ids, trained);
       progress.show(document.bytes_done, documents.bytes());
       return !Interrupt::came();
     });
@@ -132,10 +159,10 @@ void add_tokenize(CLI::App& app, Action& action) {
   auto* ids = input->add_option("--ids", options->ids, "Token ids to decode")->type_name("IDS");
   input->require_option(1);
   verb->add_option("--output", options->output,
-                   "Write a token file for training instead. Of messages the assistant's answers alone are trained on. "
-                   "After a signal (exit code 75) or a crash the same command continues")
+                   "Write a token file for training instead. A text ends with the EOS token; of messages the assistant's "
+                   "answers alone are trained on. After a signal (exit code 75) or a crash the same command continues")
       ->type_name("FILE");
-  verb->add_flag("--no-special", options->no_special, "Do not add what the model puts around a text (BOS)");
+  verb->add_flag("--no-special", options->no_special, "Do not add what the model puts around a text (BOS), and with --output no EOS");
   verb->add_flag("--json", options->json, "Ids as a JSON array");
   verb->footer(
       "Needs neither MPI nor a GPU; every process that a launcher starts does its own. Examples:\n"

@@ -1,29 +1,24 @@
 // grist train: a model from scratch or from a Hugging Face folder, on one core or many nodes, in jobs with a wall time.
+#include "deadline.hpp"
 #include "interrupt.hpp"
 #include "model_files.hpp"
 #include "progress.hpp"
 #include "runtime.hpp"
+#include "train_data.hpp"
+#include "train_files.hpp"
 #include "train_options.hpp"
+#include "train_setup.hpp"
 #include "verbs.hpp"
 
 #include <grist/backends/device.hpp>
 #include <grist/backends/rates.hpp>
 #include <grist/comm/broadcast_text.hpp>
 #include <grist/core/errors.hpp>
+#include <grist/core/staging.hpp>
 #include <grist/model/memory_plan.hpp>
-#include <grist/text/tokenizer.hpp>
-#include <grist/train/batches.hpp>
-#include <grist/train/checkpoint_convert.hpp>
-#include <grist/train/checkpoint_folder.hpp>
 #include <grist/train/step_line.hpp>
-#include <grist/train/token_source.hpp>
 #include <grist/train/trainer.hpp>
 
-#include <nlohmann/json.hpp>
-
-#include <chrono>
-#include <cstdlib>
-#include <fstream>
 #include <iostream>
 #include <optional>
 
@@ -32,74 +27,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::string text_of(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) throw InputError("{}: cannot be read", file.string());
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-std::vector<io::TokenFile> token_files(const std::vector<std::string>& paths, const text::Tokenizer* tokenizer) {
-  std::vector<io::TokenFile> files;
-  for (const auto& path : paths) files.push_back(train::token_source(path, tokenizer));
-  return files;
-}
-
-std::unique_ptr<const train::BatchSource> source_of(const std::vector<std::string>& paths, const TrainOptions& options,
-                                                    Index sequence, const text::Tokenizer* tokenizer,
-                                                    Index vocab_size) {
-  const auto order = options.order == "shuffled" ? train::DataOrder::shuffled : train::DataOrder::sequential;
-  auto source =
-      std::make_unique<const train::BatchSource>(token_files(paths, tokenizer), sequence, order, options.seed);
-  if (static_cast<Index>(source->vocab_size()) > vocab_size)
-    throw InputError("{}: its tokens are of a vocabulary of {}, the model has {}", paths.front(), source->vocab_size(),
-                     vocab_size);
-  return source;
-}
-
-/// Samples first ... first + count as one micro-batch.
-train::MicroBatch micro_batch(const train::BatchSource& source, std::uint64_t first, Index count) {
-  train::MicroBatch batch;
-  train::Sample sample;
-  for (Index i = 0; i < count; ++i) {
-    source.sample(first + static_cast<std::uint64_t>(i), sample);
-    const int offset = static_cast<int>(batch.ids.size());
-    for (const int begin : sample.begins) batch.begins.push_back(offset + begin);
-    batch.ids.insert(batch.ids.end(), sample.ids.begin(), sample.ids.end());
-    batch.targets.insert(batch.targets.end(), sample.targets.begin(), sample.targets.end());
-  }
-  return batch;
-}
-
-train::TrainerOptions trainer_options(const TrainOptions& options, const Layout& layout, Index sequence) {
-  return {.type = options.dtype == "bf16" ? DType::bf16 : DType::f32,
-          .recompute = options.recompute == "block" ? train::Recompute::block : train::Recompute::none,
-          .pipeline = options.pipeline_kind(),
-          .chunks = options.chunks_per_rank(),
-          .zero = options.zero == 1,
-          .optimizer = options.optimizer == "lamb"  ? train::Optimizer::lamb
-                       : options.optimizer == "sgd" ? train::Optimizer::sgd
-                                                    : train::Optimizer::adamw,
-          .config = options.optimizer_config(),
-          .learning_rate = options.learning_rate(),
-          .clip = options.clip,
-          .max_skipped = options.max_skipped,
-          .sequence = sequence,
-          .micro_batch = options.micro_batch_of(layout),
-          .micro_batches = static_cast<int>(options.micro_batches(layout)),
-          .documents = options.order == "shuffled" ? static_cast<int>(sequence) : 1,
-          .check_replicas = options.check_replicas};
-}
-
-/// When the job's time is over: by --max-walltime, or as Slurm says.
-std::optional<Clock::time_point> end_of_job(const TrainOptions& options) {
-  std::optional<Clock::time_point> end;
-  if (const auto limit = options.walltime()) end = Clock::now() + *limit;
-  if (const char* slurm = std::getenv("SLURM_JOB_END_TIME"); slurm != nullptr && std::atoll(slurm) > 0) {
-    const auto left = std::chrono::seconds(std::atoll(slurm) - std::time(nullptr));
-    end = std::min(end.value_or(Clock::now() + left), Clock::now() + left);
-  }
-  return end;
-}
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 /// One run: the trainer, its data, and what it writes.
 class Run {
@@ -110,272 +38,224 @@ public:
 
 private:
   void open();
-  void resume();
+  void check_memory() const;
+  void begin_to_show();
   void train();
-  void evaluate(Index step);
-  bool save(Index step);
-  void write_checkpoint(const std::filesystem::path& file, const std::vector<TensorGroup>& groups) const;
-  void save_folder();
-  [[nodiscard]] bool asked_to_stop();
+  void step();
+  void show(const train::StepResult& result, double seconds);
+  void evaluate();
+  void save();
+  void write_trace();
+  void end();
+  [[nodiscard]] bool asked_to_stop() const;
   [[nodiscard]] double peak_rate() const;
+  [[nodiscard]] std::uint64_t memory() const;
 
   Runtime& runtime_;
   const TrainOptions& options_;
-  Layout layout_;
-  Index sequence_ = 0;
-  ModelFiles files_;
-  std::unique_ptr<text::Tokenizer> tokenizer_;
-  std::string model_config_;
-  std::unique_ptr<const train::BatchSource> data_, held_out_;
+  const Clock::time_point begin_ = Clock::now();
+  TrainSetup setup_;
+  std::optional<TrainData> data_, held_out_;
   std::optional<ProcessGrid> grid_;
+  std::optional<TrainFiles> files_;
   std::optional<train::Trainer> trainer_;
+  std::optional<Deadline> deadline_;
   std::optional<train::StepDisplay> display_;
   std::optional<train::MetricsFile> metrics_;
   std::optional<train::Trace> trace_;
-  std::optional<Clock::time_point> end_;
-  double save_seconds_ = 5;  // of the last one; a guess before the first
-  double step_seconds_ = 0;
-  Index done_ = 0, tokens_ = 0, saved_ = -1;
+  TrainProgress done_;
+  Index saved_ = -1;         // the step of the last checkpoint
+  double flops_per_token_ = 0, peak_rate_ = 0;
 };
 
 void Run::go() {
   const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2});
   open();
-  resume();
+  begin_to_show();
   train();
+  end();
 }
 
 void Run::open() {
   std::string description;
   runtime_.together([&] {
-    if (options_.recompute == "selective")
-      throw UsageError("--recompute selective is not there yet: scores of attention are never kept anyway; use block");
-    if (options_.sequence_parallel) throw UsageError("--sequence-parallel is not there yet");
-    if (std::filesystem::is_regular_file(options_.model))
-      throw UsageError("--model {}: is a file; training goes on from a Hugging Face folder", options_.model);
-    layout_ = options_.layout(runtime_.world().size());
-    if (runtime_.world().size() > 1 && !options_.model.empty()) description = describe_files(options_.model);
+    if (runtime_.world().size() > 1 && std::filesystem::is_directory(options_.model))
+      description = describe_files(options_.model);
   });
   runtime_.expect_same("the model", description, ExitCode::bad_input);
-  train::TrainerOptions wanted;
-  std::uint64_t bytes = 0;
   runtime_.together([&] {
-    const std::filesystem::path config =
-        options_.model.empty() ? std::filesystem::path(options_.config) : std::filesystem::path(options_.model);
-    files_ = options_.model.empty() ? read_spec(config) : open_model(config);
-    if (std::filesystem::is_directory(config) || config.extension() == ".json")
-      model_config_ = text_of(config.extension() == ".json" ? config : config / "config.json");
-    const std::string tokenizer = options_.tokenizer.empty() ? options_.model : options_.tokenizer;
-    if (!tokenizer.empty()) tokenizer_ = text::load_tokenizer(tokenizer);
-    sequence_ = options_.sequence > 0 ? options_.sequence : std::min(files_.spec.max_positions, 1024);
-    if (sequence_ > files_.spec.max_positions)
-      throw UsageError("--sequence {} is more than the model's {} positions", sequence_, files_.spec.max_positions);
-    data_ = source_of(options_.data, options_, sequence_, tokenizer_.get(), files_.spec.vocab_size);
-    if (!options_.eval_data.empty())
-      held_out_ = source_of({options_.eval_data}, options_, sequence_, tokenizer_.get(), files_.spec.vocab_size);
-    wanted = trainer_options(options_, layout_, sequence_);
-    const int rank = runtime_.world().rank();
-    bytes = trainer_bytes(files_.spec, files_.names, layout_, rank / layout_.tp % layout_.pp, rank % layout_.tp,
-                          wanted);
-    for (const char* name : {"model.safetensors", "model.safetensors.index.json"})
-      if (!options_.save_hf.empty() && std::filesystem::exists(std::filesystem::path(options_.save_hf) / name))
-        throw UsageError("--save-hf {}: already holds a {}; choose another folder", options_.save_hf, name);
-    for (const std::filesystem::path folder : {options_.checkpoint, options_.save_hf}) {
-      std::error_code error;
-      if (runtime_.root() && !folder.empty()) std::filesystem::create_directories(folder, error);
-      if (error) throw InputError("{}: cannot be made: {}", folder.string(), error.message());
-    }
+    setup_ = setup_of(options_, runtime_.world().size(), true);
+    const auto read = [&](std::optional<TrainData>& data, const std::vector<std::string>& files) {
+      data.emplace(files, options_, setup_.sequence, setup_.tokenizer.get(), setup_.files.spec.vocab_size);
+    };
+    read(data_, options_.data);
+    if (!options_.eval_data.empty()) read(held_out_, {options_.eval_data});
+    setup_.trainer.documents = std::max(data_->most_documents(), held_out_ ? held_out_->most_documents() : 1);
+    TrainFiles::prepare(options_, runtime_.root());
   });
+  check_memory();
+  if (!options_.metrics.empty()) peak_rate_ = peak_rate();
+  flops_per_token_ = train::model_flops(setup_.files.spec, setup_.sequence);
+  grid_.emplace(runtime_.world().handle(), setup_.layout);
+  files_.emplace(runtime_, options_, setup_, *grid_);
+  trainer_.emplace(runtime_.exec(), setup_.files, *grid_, setup_.trainer, options_.gemm, options_.seed);
+  done_ = files_->resume(*trainer_);
+  if (done_.step > 0) saved_ = done_.step;
+  double save_seconds = 0;
+  if (!options_.checkpoint.empty())
+    save_seconds = done_.save_seconds > 0 ? done_.save_seconds
+                                          : first_save_seconds(12 * static_cast<double>(trainer_->parameters()));
+  deadline_.emplace(end_of_job(options_.walltime(), begin_), save_seconds);
+}
+
+void Run::check_memory() const {
+  train::TrainerMemory memory;
+  runtime_.together([&] { memory = memory_of(options_, setup_, runtime_.world().rank()); });
   const Communicator node = runtime_.world().split_by_node();
-  const auto needed = static_cast<std::uint64_t>(node.all_reduce(static_cast<Index>(bytes)));
+  const auto needed = static_cast<std::uint64_t>(node.all_reduce(static_cast<Index>(memory.total())));
   runtime_.together([&] {
     const std::uint64_t free = device_facts().available;
     if (free != 0 && needed > free)
       throw MemoryError(
-          "the ranks of this node need {} for training (this one {}), {} is free; use a smaller "
-          "--micro-batch, --recompute block, --zero 1 or more nodes",
-          human_bytes(needed), human_bytes(bytes), human_bytes(free));
-  });
-  grid_.emplace(runtime_.world().handle(), layout_);
-  trainer_.emplace(runtime_.exec(), files_, *grid_, wanted, options_.gemm, options_.seed);
-  end_ = end_of_job(options_);
-}
-
-void Run::resume() {
-  if (options_.resume.empty()) return;
-  const auto warn = [](const std::string& line) { note(line); };
-  std::optional<TrainingState> state;
-  if (options_.resume == "auto") {
-    state = load_latest(runtime_.exec(), options_.checkpoint, trainer_->layout(), trainer_->groups(), *grid_, warn);
-  } else {
-    state = load_checkpoint(runtime_.exec(), options_.resume, trainer_->layout(), trainer_->groups(), *grid_);
-  }
-  if (!state) return;
-  done_ = saved_ = state->step;
-  tokens_ = state->tokens;
-  const auto updates = state->integers.find("updates");
-  trainer_->loaded(runtime_.exec(), updates != state->integers.end() ? updates->second : done_);
-  runtime_.together([&] {
-    if (state->seed != options_.seed)
-      throw UsageError("--seed {}: the checkpoint was made with {}, and the data would come in another order",
-                       options_.seed, state->seed);
-    for (const auto& [name, value] :
-         {std::pair("batch", options_.batch), std::pair("sequence", std::int64_t{sequence_})})
-      if (const auto held = state->integers.find(name); held != state->integers.end() && held->second != value)
-        throw UsageError("--{} {}: the checkpoint was made with {}, and its step would stand for other data", name,
-                         value, held->second);
+          "the ranks of this node need {} for training (this one {}), {} is free; use a smaller --micro-batch, "
+          "--recompute block, --zero 1 or more nodes (`grist info --train` tells what takes how much)",
+          human_bytes(needed), human_bytes(memory.total()), human_bytes(free));
   });
 }
 
 /// FLOP per second of the matrix products of all ranks together, measured at the same time; of bf16 where that is used.
 double Run::peak_rate() const {
   runtime_.world().barrier();
-  const DType type = options_.dtype == "bf16" ? DType::bf16 : DType::f32;
-  return runtime_.world().all_reduce(gemm_rate(runtime_.exec(), *make_gemm(options_.gemm), type));
+  return runtime_.world().all_reduce(gemm_rate(runtime_.exec(), *make_gemm(options_.gemm), setup_.trainer.type));
 }
 
-bool Run::asked_to_stop() {
-  int stop = Interrupt::came() ? 1 : 0;
-  if (end_) {
-    const double left = std::chrono::duration<double>(*end_ - Clock::now()).count();
-    if (left < 2 * save_seconds_ + 2 * step_seconds_) stop = 1;
-  }
+/// The most that any rank has held.
+std::uint64_t Run::memory() const {
+  const std::uint64_t mine = host_reaches_memory ? process_memory().most : trainer_->bytes();
+  return static_cast<std::uint64_t>(runtime_.world().all_reduce(static_cast<Index>(mine), Reduction::max));
+}
+
+bool Run::asked_to_stop() const {
+  const int stop = Interrupt::came() || deadline_->reached(Clock::now()) ? 1 : 0;
   return runtime_.world().all_reduce(stop, Reduction::max) != 0;
 }
 
-void Run::train() {
-  const bool root = runtime_.root();
-  const bool live = root && on_terminal(STDERR_FILENO);
+void Run::begin_to_show() {
+  const bool root = runtime_.root(), live = root && on_terminal(STDERR_FILENO);
   runtime_.together([&] {
-    if (root) display_.emplace(stderr, live, done_, options_.steps, options_.log_every);
-    if (root && !options_.metrics.empty()) metrics_.emplace(options_.metrics, done_);
+    if (root) display_.emplace(stderr, live, done_.step, options_.steps, options_.log_every);
+    if (root && !options_.metrics.empty()) metrics_.emplace(options_.metrics, done_.step);
   });
-  if (!options_.trace.empty()) {
-    runtime_.world().barrier();
-    trace_.emplace(runtime_.world().rank(), std::format("rank {}: dp {}, pp {}, tp {}", runtime_.world().rank(),
-                                                        grid_->dp().rank(), grid_->pp().rank(), grid_->tp().rank()));
-  }
-  const double flops = train::model_flops(files_.spec, sequence_);
-  const double peak = options_.metrics.empty() ? 0 : peak_rate();
-  const Index micro = options_.micro_batch_of(layout_);
-  bool stopped = done_ < options_.steps && asked_to_stop();
-  while (done_ < options_.steps && !stopped) {
-    const Index step = done_ + 1;
-    const auto share = train::samples_of(static_cast<std::uint64_t>(done_), options_.batch, grid_->dp().rank(),
-                                         layout_.dp);
+  if (options_.trace.empty()) return;
+  runtime_.world().barrier();
+  trace_.emplace(runtime_.world().rank(), std::format("rank {}: dp {}, pp {}, tp {}", runtime_.world().rank(),
+                                                      grid_->dp().rank(), grid_->pp().rank(), grid_->tp().rank()));
+}
+
+void Run::train() {
+  bool stopped = done_.step < options_.steps && asked_to_stop();
+  while (done_.step < options_.steps && !stopped) {
     const auto begin = Clock::now();
-    const auto result = trainer_->step(
-        runtime_.exec(), step,
-        [&](int i) { return micro_batch(*data_, share.first + static_cast<std::uint64_t>(i * micro), micro); },
-        trace_ ? &*trace_ : nullptr);
-    step_seconds_ = std::chrono::duration<double>(Clock::now() - begin).count();
-    done_ = step;
-    tokens_ += options_.batch * sequence_;
-    train::StepMetrics line{.step = step,
-                            .loss = result.loss,
-                            .learning_rate = options_.learning_rate().at(step),
-                            .gradient_norm = result.gradient_norm,
-                            .tokens_per_second = static_cast<double>(options_.batch * sequence_) / step_seconds_,
-                            .mfu = {},
-                            .memory = trainer_->bytes(),
-                            .seconds = step_seconds_,
-                            .spent = result.spent};
-    if (peak > 0) line.mfu = flops * line.tokens_per_second / peak;
-    if (display_) display_->show(line);
-    if (display_ && result.skipped) display_->say(std::format("step {}: not finite, skipped", step));
-    if (metrics_) metrics_->write(line);
-    const bool at_interval = options_.eval_every && step % *options_.eval_every == 0;
-    if (held_out_ && (at_interval || step == options_.steps)) evaluate(step);
+    step();
+    const bool last = done_.step == options_.steps;
+    if (held_out_ && (last || (options_.eval_every && done_.step % *options_.eval_every == 0))) evaluate();
+    deadline_->stepped(seconds_since(begin));
     stopped = asked_to_stop();
-    const bool due = options_.save_every > 0 && step % options_.save_every == 0;
-    if (!options_.checkpoint.empty() && (due || stopped || step == options_.steps)) save(step);
+    const bool due = options_.save_every > 0 && done_.step % options_.save_every == 0;
+    if (!options_.checkpoint.empty() && (due || stopped || last)) save();
   }
-  if (trace_) {
-    std::vector<std::string> events;
-    for (int rank = 0; rank < runtime_.world().size(); ++rank)
-      events.push_back(broadcast_text(runtime_.world(), trace_->events(), rank));
-    runtime_.together([&] {
-      if (root) train::write_trace(options_.trace, events);
-    });
-  }
-  display_.reset();
-  if (done_ >= options_.steps) {
-    save_folder();
-    if (!options_.checkpoint.empty() && saved_ != done_)
-      runtime_.together([&] { throw InputError("{}: the last step could not be saved there", options_.checkpoint); });
-    return;
-  }
-  if (root) {
-    const std::string stopped_after = std::format("stopped after step {} of {}", done_, options_.steps);
-    note(saved_ == done_               ? stopped_after + ", saved; the same command with --resume auto goes on"
-         : options_.checkpoint.empty() ? stopped_after + ", and nothing was saved: give --checkpoint DIR"
-                                       : stopped_after + ", which is not saved");
-  }
-  throw ToldError{ended_by_signal};
 }
 
-void Run::evaluate(Index step) {
-  const Index micro = options_.micro_batch_of(layout_);
-  const auto whole = static_cast<Index>(held_out_->samples_per_epoch());
-  const Index count = std::max<Index>(1, std::min<Index>(whole, 32) / (micro * layout_.dp));
+void Run::step() {
+  const Index micro = setup_.trainer.micro_batch;
+  const auto share = train::samples_of(static_cast<std::uint64_t>(done_.step), options_.batch, grid_->dp().rank(),
+                                       setup_.layout.dp);
+  const auto begin = Clock::now();
+  const auto result = trainer_->step(
+      runtime_.exec(), done_.step + 1,
+      [&](int i) {
+        const auto reading = Clock::now();
+        auto batch = data_->micro_batch(share.first + static_cast<std::uint64_t>(i * micro), micro);
+        if (trace_) trace_->add(train::Lane::data, "read", reading, Clock::now(), std::format("micro-batch {}", i));
+        return batch;
+      },
+      trace_ ? &*trace_ : nullptr);
+  ++done_.step;
+  done_.tokens += options_.batch * setup_.sequence;
+  show(result, seconds_since(begin));
+}
+
+void Run::show(const train::StepResult& result, double seconds) {
+  train::StepMetrics line{.step = done_.step,
+                          .loss = result.loss,
+                          .learning_rate = options_.learning_rate().at(done_.step),
+                          .gradient_norm = result.gradient_norm,
+                          .tokens_per_second = static_cast<double>(options_.batch * setup_.sequence) / seconds,
+                          .mfu = {},
+                          .memory = options_.metrics.empty() ? 0 : memory(),
+                          .seconds = seconds,
+                          .spent = result.spent};
+  if (peak_rate_ > 0) line.mfu = flops_per_token_ * line.tokens_per_second / peak_rate_;
+  if (display_) display_->show(line);
+  if (display_ && result.skipped) display_->say(std::format("step {}: not finite, skipped", done_.step));
+  if (metrics_) metrics_->write(line);
+}
+
+void Run::evaluate() {
+  const Index micro = setup_.trainer.micro_batch, dp = setup_.layout.dp;
+  const auto begin = Clock::now();
+  const Index count = std::max<Index>(1, std::min<Index>(held_out_->samples_per_epoch(), 32) / (micro * dp));
   const double loss = trainer_->evaluate(runtime_.exec(), static_cast<int>(count), [&](int i) {
-    const auto first = static_cast<std::uint64_t>((Index{i} * layout_.dp + grid_->dp().rank()) * micro);
-    return micro_batch(*held_out_, first, micro);
+    return held_out_->micro_batch(static_cast<std::uint64_t>((Index{i} * dp + grid_->dp().rank()) * micro), micro);
   });
-  if (display_) display_->say(std::format("step {}: held-out loss {:.4f}", step, loss));
-  if (metrics_) metrics_->write_evaluation(step, loss);
-}
-
-void Run::write_checkpoint(const std::filesystem::path& file, const std::vector<TensorGroup>& groups) const {
-  save_checkpoint(runtime_.exec(), file, trainer_->layout(), groups,
-                  {.step = done_,
-                   .tokens = tokens_,
-                   .seed = options_.seed,
-                   .integers = {{"updates", trainer_->updates()}, {"batch", options_.batch}, {"sequence", sequence_}},
-                   .configuration = nlohmann::json{{"options", options_.to_toml()}}.dump(),
-                   .model_config = model_config_},
-                  *grid_);
+  if (display_) display_->say(std::format("step {}: held-out loss {:.4f}", done_.step, loss));
+  if (metrics_) metrics_->write_evaluation(done_.step, loss);
+  if (trace_) trace_->add(train::Lane::compute, "evaluate", begin, Clock::now());
 }
 
 /// What cannot be saved is told, and training goes on: the last good checkpoint stays.
-bool Run::save(Index step) {
+void Run::save() {
   const auto begin = Clock::now();
-  const std::filesystem::path folder = options_.checkpoint, file = folder / checkpoint_name(step);
   try {
-    write_checkpoint(file, trainer_->groups());
-    if (runtime_.root()) prune_checkpoints(folder, static_cast<int>(options_.keep), options_.keep_every);
+    const auto file = files_->save(*trainer_, done_);
+    if (display_) display_->say(std::format("step {}: saved {}", done_.step, file.string()));
   } catch (const InputError& error) {
-    if (display_) display_->say(std::format("step {}: not saved: {}", step, error.what()));
-    return false;
+    if (display_) display_->say(std::format("step {}: not saved: {}", done_.step, error.what()));
+    return;
   }
-  save_seconds_ = std::chrono::duration<double>(Clock::now() - begin).count();
-  saved_ = step;
-  if (display_) display_->say(std::format("step {}: saved {}", step, file.string()));
-  return true;
+  saved_ = done_.step;
+  done_.save_seconds = seconds_since(begin);
+  deadline_->saved(done_.save_seconds);
+  if (trace_) trace_->add(train::Lane::checkpoint, "save", begin, Clock::now());
 }
 
-/// The trained model as a Hugging Face folder, beside it the tokenizer's files.
-void Run::save_folder() {
-  if (options_.save_hf.empty()) return;
-  const std::filesystem::path folder = options_.save_hf;
-  // A checkpoint of this step may be missing, or never have been wanted.
-  const auto file = folder / "checkpoint.h5";
+void Run::write_trace() {
+  std::vector<std::string> events;
+  for (int rank = 0; rank < runtime_.world().size(); ++rank)
+    events.push_back(broadcast_text(runtime_.world(), trace_->events(), rank));
   runtime_.together([&] {
-    if (runtime_.root()) std::filesystem::create_directories(folder);
+    if (runtime_.root()) train::write_trace(options_.trace, events);
   });
-  write_checkpoint(file, {trainer_->groups().front()});  // the weights
-  runtime_.together([&] {
-    if (!runtime_.root()) return;
-    convert_to_folder(file, folder, std::nullopt, std::uint64_t{5} << 30, {});
-    std::filesystem::remove(file);
-    const std::string tokenizer = options_.tokenizer.empty() ? options_.model : options_.tokenizer;
-    if (!std::filesystem::is_directory(tokenizer)) return;
-    for (const char* name :
-         {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-          "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"})
-      if (const auto from = std::filesystem::path(tokenizer) / name; std::filesystem::exists(from))
-        std::filesystem::copy_file(from, folder / name, std::filesystem::copy_options::overwrite_existing);
-  });
+}
+
+void Run::end() {
+  if (trace_) write_trace();
+  display_.reset();
+  const bool saves = !options_.checkpoint.empty(), saved = saved_ == done_.step;
+  if (done_.step >= options_.steps) {
+    if (!options_.save_hf.empty()) files_->save_folder(*trainer_, done_, [&] { trainer_.reset(); });
+    runtime_.together([&] {
+      if (saves && !saved) throw InputError("{}: the last step could not be saved there", options_.checkpoint);
+    });
+    return;
+  }
+  if (runtime_.root()) {
+    const std::string stopped_after = std::format("stopped after step {} of {}", done_.step, options_.steps);
+    note(saved    ? stopped_after + ", saved; the same command with --resume auto goes on"
+         : !saves ? stopped_after + ", and nothing was saved: give --checkpoint DIR"
+                  : stopped_after + ", which is not saved");
+  }
+  throw ToldError{ended_by_signal};
 }
 
 }  // namespace

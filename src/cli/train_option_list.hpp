@@ -100,6 +100,9 @@ void each_train_option(Options& o, Group&& group, Visit&& visit) {
   visit("save-every", o.save_every, "Steps from one checkpoint to the next; 0: at the end alone", Rule{"N"});
   visit("keep", o.keep, "Checkpoints that stay, the newest ones; 0: all", Rule{"N", {}, 0, 1e9});
   visit("keep-every", o.keep_every, "Checkpoints of a multiple of so many steps stay too; 0: none", Rule{"N"});
+  visit("io-hint", o.io_hints,
+        "Hints to MPI-IO for writing checkpoints, as striping_factor=8; the system ignores those that it does not know",
+        Rule{"KEY=VALUE"});
   visit("resume", o.resume,
         "Go on from a checkpoint, at any number of ranks. auto: from the newest whole one in --checkpoint, or begin "
         "where there is none",

@@ -13,18 +13,22 @@ void expect_divisible(std::int64_t batch, std::int64_t by, const std::string& wh
   if (batch % by != 0) throw UsageError("--batch {} is no multiple of {} {}", batch, what, by);
 }
 
-void check_files(const TrainOptions& o) {
+void check_files(const TrainOptions& o, bool with_data) {
   if (o.model.empty() && o.config.empty())
     throw UsageError("give --model DIR to train further, or --config FILE to train from random weights");
   if (!o.model.empty() && !o.config.empty())
     throw UsageError("--model and --config exclude each other: train further, or from random weights");
-  if (o.data.empty()) throw UsageError("give --data FILE: a token file of `grist tokenize`, or a text");
+  if (with_data && o.data.empty())
+    throw UsageError("give --data FILE: a token file of `grist tokenize`, or a text");
   if (o.eval_every && o.eval_data.empty()) throw UsageError("--eval-every has no use without --eval-data");
   if (o.checkpoint.empty()) {
     if (o.resume == "auto") throw UsageError("--resume auto looks into --checkpoint DIR: give it");
     if (o.save_every > 0) throw UsageError("--save-every has no use without --checkpoint");
     if (o.keep_every > 0) throw UsageError("--keep-every has no use without --checkpoint");
   }
+  for (const std::string& hint : o.io_hints)
+    if (const auto equals = hint.find('='); equals == 0 || equals == std::string::npos || hint.find(';') != hint.npos)
+      throw UsageError("--io-hint is '{}', expected KEY=VALUE, as striping_factor=8", hint);
   if (o.keep_every > 0 && o.save_every > 0 && o.keep_every % o.save_every != 0)
     throw UsageError("--keep-every {} is no multiple of --save-every {}: those steps are not saved", o.keep_every,
                      o.save_every);
@@ -52,11 +56,11 @@ void check_parallel(const TrainOptions& o) {
 
 }  // namespace
 
-void TrainOptions::complete(CLI::App& app) {
+void TrainOptions::complete(CLI::App& app, bool with_data) {
   if (!options_file.empty()) read_options_file(*this, app);
   if (print_config) return;
   if (!max_walltime.empty()) parse_walltime(max_walltime);
-  check_files(*this);
+  check_files(*this, with_data);
   check_learning_rate(*this);
   check_parallel(*this);
 }
@@ -113,6 +117,12 @@ train::Pipeline TrainOptions::pipeline_kind() const {
 }
 
 int TrainOptions::chunks_per_rank() const { return pipeline == "interleaved" ? chunks.value_or(2) : 1; }
+
+std::string TrainOptions::mpi_io_hints() const {
+  std::string hints;
+  for (const std::string& hint : io_hints) hints += (hints.empty() ? "" : ";") + hint;
+  return hints;
+}
 
 std::optional<std::chrono::seconds> TrainOptions::walltime() const {
   if (max_walltime.empty()) return std::nullopt;

@@ -46,6 +46,7 @@ struct TrainOptions {
 
   std::string checkpoint, resume, max_walltime, save_hf;
   std::int64_t save_every = 0, keep = 2, keep_every = 0;
+  std::vector<std::string> io_hints;
 
   std::string options_file;
   bool print_config = false;
@@ -53,9 +54,9 @@ struct TrainOptions {
   /// Adds all options to the verb.
   void add_to(CLI::App& app);
   /// To be called once `app` has parsed the command line: reads --options, whose values give way to those of the
-  /// command line, and checks what needs no other file and no rank, unless they are only to be printed. Throws
-  /// InputError naming file, line and key, or UsageError.
-  void complete(CLI::App& app);
+  /// command line, and checks what needs no other file and no rank, unless they are only to be printed. `with_data`:
+  /// there must be some to train on. Throws InputError naming file, line and key, or UsageError.
+  void complete(CLI::App& app, bool with_data = true);
   /// TOML that --options reads back to the same options; those that were not given are comments.
   [[nodiscard]] std::string to_toml() const;
 
@@ -72,6 +73,8 @@ struct TrainOptions {
   [[nodiscard]] train::Pipeline pipeline_kind() const;
   /// Chunks of layers on each rank: 1 where the pipeline is not interleaved.
   [[nodiscard]] int chunks_per_rank() const;
+  /// --io-hint as Hdf5File::create takes them: "key=value;key=value".
+  [[nodiscard]] std::string mpi_io_hints() const;
   /// Empty without --max-walltime.
   [[nodiscard]] std::optional<std::chrono::seconds> walltime() const;
 };

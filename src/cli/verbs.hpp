@@ -22,9 +22,12 @@ void add_chat(CLI::App& app, Action& action);
 void add_perplexity(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);
 void add_init(CLI::App& app, Action& action);
-void add_info(CLI::App& app, Action& action);
+/// `training`: takes the options of `grist train`, and tells what that would need.
+void add_info(CLI::App& app, Action& action, bool training);
 void add_train(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
+void add_plot(CLI::App& app, Action& action);
+void add_vocabulary(CLI::App& app, Action& action);
 
 }  // namespace grist::cli

@@ -23,7 +23,10 @@ class Batch {
 public:
   /// `pools`: attention of the layers of each of the cache's pools (kv_pool_windows); layers of one pool have the same
   /// group, heads / kv_heads.
-  Batch(const AttentionLimits& limits, Index vocab_size, std::vector<AttentionConfig> pools);
+  Batch(const AttentionLimits& limits, Index vocab_size, const std::vector<AttentionConfig>& pools);
+
+  /// What such a batch takes.
+  static Index bytes(const AttentionLimits& limits, const std::vector<AttentionConfig>& pools);
 
   /// Throws ShapeError where the items do not fit, InputError for an id outside the vocabulary: then the batch is
   /// empty.
@@ -68,6 +71,9 @@ private:
     AttentionPlan plan;
     Index used_pages = 0;
   };
+  /// Places of the arrays, without memory.
+  Batch(const AttentionLimits& limits, Index vocab_size);
+  void add_pools(const std::vector<AttentionConfig>& pools);
   /// The next `size` elements of the block.
   template <class T>
   Array<T> take(Index size);

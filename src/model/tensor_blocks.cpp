@@ -11,6 +11,8 @@ namespace {
 
 constexpr Index alignment = 64;  // elements
 
+constexpr Index padded(Index size, Index multiple) { return (size + multiple - 1) / multiple * multiple; }
+
 /// [experts, rows, columns] of what a rank holds of a tensor.
 std::array<Index, 3> extents_of(const TensorRow& row, const Shard& shard, const LayerShard* layer) {
   std::array<Index, 3> extents{experts_of(row, layer).size(), 0, 0};
@@ -51,18 +53,21 @@ float rounded(float value, Format stored) {
 
 }  // namespace
 
-TensorBlocks make_blocks(const TensorTable& table, const std::vector<Range>& ranges, const Shard& shard, Index pieces) {
-  TensorBlocks blocks;
-  auto& tensors = blocks.tensors;
-  tensors.layers.resize(table.layers.size());
-  const auto padded = [](Index size, Index multiple) { return (size + multiple - 1) / multiple * multiple; };
+Index block_elements(const TensorTable& table, const std::vector<Range>& ranges, const Shard& shard, Index pieces) {
   Index size = 0;
   for (const Range layers : ranges)
     each_row(table, layers, shard, [&](const TensorRow& row, const LayerShard* layer) {
       const auto [experts, rows, columns] = extents_of(row, shard, layer);
       size += padded(experts * rows * columns, alignment);
     });
-  blocks.memory = {"tensor blocks", padded(size, alignment * pieces)};
+  return padded(size, alignment * pieces);
+}
+
+TensorBlocks make_blocks(const TensorTable& table, const std::vector<Range>& ranges, const Shard& shard, Index pieces) {
+  TensorBlocks blocks;
+  auto& tensors = blocks.tensors;
+  tensors.layers.resize(table.layers.size());
+  blocks.memory = {"tensor blocks", block_elements(table, ranges, shard, pieces)};
   Kokkos::deep_copy(blocks.flat(), 0.0F);
   float* next = blocks.memory.data();
   for (const Range layers : ranges) {

@@ -42,6 +42,9 @@ void each_block(const TensorTable& table, Range layers, const Shard& shard, Mode
       table, tensors);
 }
 
+/// Elements of the flat array that make_blocks allocates.
+Index block_elements(const TensorTable& table, const std::vector<Range>& ranges, const Shard& shard, Index pieces = 1);
+
 /// Allocates, and fills with zeros. With several ranges of layers one flat array has the blocks of all. Its size is a
 /// multiple of 64 `pieces`, so that so many ranks can share it evenly. Throws MemoryError.
 TensorBlocks make_blocks(const TensorTable& table, const std::vector<Range>& ranges, const Shard& shard,

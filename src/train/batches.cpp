@@ -38,6 +38,24 @@ BatchSource::BatchSource(std::vector<io::TokenFile> files, Index sequence, DataO
                      files_.size() > 1 ? " and others" : "", tokens(), length + 1);
   }
   samples_ = (tokens() - 1) / length;
+  if (order_ == DataOrder::shuffled) most_documents_ = count_documents();
+}
+
+/// The shortest documents may come one after the other, between the end of one and the beginning of another.
+int BatchSource::count_documents() const {
+  const auto length = static_cast<std::uint64_t>(sequence_);
+  std::vector<std::uint64_t> documents(length + 1);  // of each length
+  for (const io::TokenFile& file : files_) {
+    for (std::uint64_t d = 0; d < file.documents(); ++d)
+      if (const auto tokens = file.document_begin(d + 1) - file.document_begin(d); tokens <= length) ++documents[tokens];
+  }
+  std::uint64_t left = length - 1, fit = 2;
+  for (std::uint64_t tokens = 1; tokens <= left; ++tokens) {
+    const std::uint64_t taken = std::min(documents[tokens], left / tokens);
+    left -= taken * tokens;
+    fit += taken;
+  }
+  return static_cast<int>(std::min(fit, length));
 }
 
 void BatchSource::sample(std::uint64_t number, Sample& sample) const {

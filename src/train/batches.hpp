@@ -50,6 +50,8 @@ public:
   [[nodiscard]] std::uint64_t vocab_size() const { return files_.front().origin().vocab_size; }
   [[nodiscard]] std::uint64_t tokens() const { return first_tokens_.back(); }
   [[nodiscard]] std::uint64_t samples_per_epoch() const { return samples_; }
+  /// No sample, of any epoch, has more documents that do not see each other.
+  [[nodiscard]] int most_documents() const { return most_documents_; }
   /// Writes sample `number`, counted over all epochs. Throws InputError for an id that the vocabulary does not have.
   void sample(std::uint64_t number, Sample& sample) const;
 
@@ -68,6 +70,7 @@ private:
     std::uint64_t count;
   };
 
+  [[nodiscard]] int count_documents() const;
   [[nodiscard]] std::shared_ptr<const Epoch> epoch(std::uint64_t number) const;
   [[nodiscard]] Epoch shuffle(std::uint64_t number) const;
   [[nodiscard]] Piece document(std::uint64_t number) const;
@@ -81,6 +84,7 @@ private:
   DataOrder order_;
   std::uint64_t seed_;
   std::uint64_t samples_ = 0;
+  int most_documents_ = 1;
   mutable std::mutex mutex_{};
   mutable std::shared_ptr<const Epoch> epoch_{};  // the one that was asked for last
 };

@@ -127,6 +127,20 @@ std::vector<Range> pieces_of(const std::vector<Index>& shape) {
   return pieces;
 }
 
+Index queued_elements(const std::vector<FileTensor>& tensors, int groups) {
+  Index queued = 0, most = 0;
+  for (int group = 0; group < groups; ++group) {
+    for (const auto& tensor : tensors) {
+      for (const Range& rows : pieces_of(tensor.shape)) {
+        queued += rows.size() * FileMatrix(tensor.shape).width;
+        most = std::max(most, queued);
+        if (queued >= piece_elements) queued = 0;
+      }
+    }
+  }
+  return most;
+}
+
 CheckpointPiece::CheckpointPiece(std::span<const Run> runs, const std::vector<Index>& shape, Range rows, Range held)
     : width_(FileMatrix(shape).width) {
   Boxes boxes(shape);

@@ -23,6 +23,10 @@ struct FileMatrix {
 /// The rows that one transfer moves, equally cut on every rank.
 std::vector<Range> pieces_of(const std::vector<Index>& shape);
 
+/// The most elements of `groups` times these tensors that wait for one transfer: pieces that are queued one after the
+/// other until they are as many as one may have.
+Index queued_elements(const std::vector<FileTensor>& tensors, int groups);
+
 /// What a rank moves of some rows.
 class CheckpointPiece {
 public:

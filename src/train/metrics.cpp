@@ -18,24 +18,27 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The step of a line; nothing where it is no line of metrics.
-std::optional<Index> step_of(const std::string& line) {
-  const auto value = nlohmann::json::parse(line, nullptr, false);
-  if (!value.is_object() || !value.contains("step") || !value["step"].is_number_integer()) return std::nullopt;
-  return value["step"].get<Index>();
+/// take(step, line, its JSON) for each line; the last one may be cut off, and is left out then.
+template <class Take>
+void each_line(const fs::path& file, Take&& take) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) throw InputError("{}: cannot be opened: {}", file.string(), std::strerror(errno));
+  std::string line;
+  for (Index number = 1; std::getline(in, line); ++number) {
+    const auto value = nlohmann::json::parse(line, nullptr, false);
+    if (value.is_object() && value.contains("step") && value["step"].is_number_integer())
+      take(value["step"].get<Index>(), line, value);
+    else if (!in.eof())
+      throw InputError("{}: line {} is no line of metrics; choose another file", file.string(), number);
+  }
 }
 
 /// The lines of steps up to `last_step`.
 std::string kept_lines(const fs::path& file, Index last_step) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) throw InputError("{}: cannot be opened: {}", file.string(), std::strerror(errno));
-  std::string kept, line;
-  for (Index number = 1; std::getline(in, line); ++number) {
-    const std::optional<Index> step = step_of(line);
-    if (!step && in.eof()) break;  // the last one, cut off
-    if (!step) throw InputError("{}: line {} is no line of metrics; choose another file", file.string(), number);
-    if (*step <= last_step) kept += line + '\n';
-  }
+  std::string kept;
+  each_line(file, [&](Index step, const std::string& line, const nlohmann::json&) {
+    if (step <= last_step) kept += line + '\n';
+  });
   return kept;
 }
 
@@ -98,6 +101,16 @@ void MetricsFile::append(const std::string& line) {
     if (written < 0) throw InternalError("{}: cannot be written: {}", file_.string(), std::strerror(errno));
     done += static_cast<std::size_t>(written);
   }
+}
+
+LossCurves read_losses(const fs::path& file) {
+  LossCurves curves;
+  each_line(file, [&](Index step, const std::string&, const nlohmann::json& line) {
+    for (const auto& [key, curve] : {std::pair("loss", &curves.loss), std::pair("eval_loss", &curves.held_out)})
+      if (const auto found = line.find(key); found != line.end() && found->is_number())
+        curve->emplace_back(step, found->get<double>());
+  });
+  return curves;
 }
 
 double model_flops(const ModelSpec& spec, Index sequence) {

@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <utility>
+#include <vector>
 
 namespace grist::train {
 
-/// Wall time of a step by what it was spent on; the mean over ranks.
+/// Wall time of a step by what it was spent on, of one rank.
 struct StepSeconds {
   double compute = 0;        // forward, backward and optimizer
   double communication = 0;  // waiting for other ranks' sums, of tp and dp
@@ -52,6 +54,15 @@ private:
   std::filesystem::path file_;
   int descriptor_;
 };
+
+/// Losses by step, ascending.
+struct LossCurves {
+  std::vector<std::pair<Index, double>> loss{}, held_out{};
+};
+
+/// Of a file of metrics, without those that are not finite; a last line that was cut off does not count. Throws
+/// InputError: cannot be read, or holds something else.
+LossCurves read_losses(const std::filesystem::path& file);
 
 /// Floating-point operations of training on one token of a sequence of so many, forward and backward:
 ///   6 x the parameters that a token is multiplied with + sum over layers of 12 x heads x head_dim x keys

@@ -36,15 +36,17 @@ struct HeadBuffers {
         scale(workspace.take<float>(exec, "scale of losses", rows)) {}
 };
 
+constexpr Index row_lists = 3;  // of a slot: targets, the tokens' order by id and by position
+
 /// A micro-batch that is on its way.
 template <class X>
 struct Slot {
   Slot(const AttentionLimits& limits, Index vocab_size, const std::vector<AttentionConfig>& pools, std::size_t kept)
-      : workspace(kept), batch(limits, vocab_size, pools), rows("rows of a micro-batch", 3 * limits.tokens) {}
+      : workspace(kept), batch(limits, vocab_size, pools), rows("rows of a micro-batch", row_lists * limits.tokens) {}
 
   Workspace workspace;
   Batch batch;
-  Buffer<int> rows;  // targets, then the tokens' order by id and by position
+  Buffer<int> rows;  // [row_lists, tokens]
   Index tokens = 0;
   std::optional<Workspace::Scope> frame;
   PassBuffers pass;
@@ -52,6 +54,16 @@ struct Slot {
   std::vector<View2<const float>> cos_sin;
   std::vector<SavedBlock<X>> saved;
 };
+
+AttentionLimits attention_limits(const StageLimits& limits) {
+  return {limits.tokens, limits.sequences, limits.tokens, false};
+}
+
+/// A slot's numbers that are no activations.
+std::size_t batch_bytes(const ModelParts& parts, const StageLimits& limits) {
+  return static_cast<std::size_t>(Batch::bytes(attention_limits(limits), parts.pools) +
+                                  row_lists * limits.tokens * Index{sizeof(int)});
+}
 
 std::size_t stream_bytes(const ModelSpec& spec, Index tokens) {
   return Workspace::bytes_for<float>(tokens * spec.hidden_size);
@@ -69,10 +81,6 @@ std::size_t kept_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_ra
     bytes += options.recompute == Recompute::block ? stream_bytes(spec, tokens)
                                                    : saved_bytes<X>(exec, block, spec.hidden_size, tokens, tp_rank);
   return bytes;
-}
-
-AttentionLimits attention_limits(const StageLimits& limits) {
-  return {limits.tokens, limits.sequences, limits.tokens, false};
 }
 
 Index partials(const ModelParts& parts, const StageLimits& limits) {
@@ -143,7 +151,7 @@ public:
   [[nodiscard]] View2<float> dx(int slot) const override { return at(slot).dx; }
   [[nodiscard]] std::uint64_t bytes() const override {
     std::uint64_t bytes = scratch_.capacity() + again_.capacity();
-    for (const auto& slot : slots_) bytes += slot->workspace.capacity();
+    for (const auto& slot : slots_) bytes += slot->workspace.capacity() + batch_bytes(parts_, options_.limits);
     return bytes;
   }
 
@@ -349,11 +357,11 @@ std::uint64_t stage_bytes(const ModelSpec& spec, const std::vector<Shard>& shard
                           const StageOptions& options) {
   const auto parts = parts_of(spec, shards, layers, tp_rank);
   const auto slots = static_cast<std::size_t>(options.limits.slots);
-  if (options.type == DType::f32)
-    return slots * kept_bytes<float>(spec, parts, tp_rank, options) + scratch_bytes<float>(spec, parts, options) +
-           again_bytes<float>(spec, parts, tp_rank, options);
-  return slots * kept_bytes<bf16>(spec, parts, tp_rank, options) + scratch_bytes<bf16>(spec, parts, options) +
-         again_bytes<bf16>(spec, parts, tp_rank, options);
+  const auto bytes = [&]<class X>(X) {
+    return slots * (kept_bytes<X>(spec, parts, tp_rank, options) + batch_bytes(parts, options.limits)) +
+           scratch_bytes<X>(spec, parts, options) + again_bytes<X>(spec, parts, tp_rank, options);
+  };
+  return options.type == DType::f32 ? bytes(float()) : bytes(bf16());
 }
 
 }  // namespace grist::train

@@ -101,6 +101,7 @@ StepResult Trainer::step(const Exec& exec, Index step, const MicroBatches& batch
   Kokkos::deep_copy(exec, s.gradients.flat(), 0.0F);
   double loss = s.run_passes(exec, batches, result.spent, trace, result.tokens);
   const auto begin = Clock::now();
+  std::optional<Kokkos::Profiling::ScopedRegion> region(std::in_place, "grist::train::communication");
   s.grid.pp().broadcast(&loss, 1, s.grid.pp().size() - 1);
   loss = s.grid.dp().all_reduce(loss);
   result.tokens = s.grid.dp().all_reduce(result.tokens);
@@ -108,7 +109,9 @@ StepResult Trainer::step(const Exec& exec, Index step, const MicroBatches& batch
   s.sum_gradients(exec);
   std::string broken;
   const double norm = s.gradient_norm(exec, broken), tokens = static_cast<double>(result.tokens);
+  region.reset();
   result.spent.communication += seconds_since(begin);
+  if (trace != nullptr) trace->add(Lane::communication, "sum gradients", begin, Clock::now());
   result.loss = loss / tokens;
   result.gradient_norm = norm / tokens;
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(norm);
@@ -122,10 +125,12 @@ StepResult Trainer::step(const Exec& exec, Index step, const MicroBatches& batch
   // As torch.nn.utils.clip_grad_norm_ has it.
   const double clip = s.options.clip > 0 ? std::min(1.0, s.options.clip / (result.gradient_norm + 1e-6)) : 1.0;
   const auto optimizer_begin = Clock::now();
+  region.emplace("grist::train::optimizer");
   s.update(exec, step, clip / tokens);
   exec.fence("grist::train: weights are updated");
   if (s.options.check_replicas) check_replicas(exec);
   result.spent.compute += seconds_since(optimizer_begin);
+  if (trace != nullptr) trace->add(Lane::compute, "optimizer", optimizer_begin, Clock::now());
   return result;
 }
 

@@ -86,8 +86,4 @@ private:
   std::unique_ptr<State> state_;
 };
 
-/// Bytes that a rank holds: masters, gradients, moments, copies, activations.
-std::uint64_t trainer_bytes(const ModelSpec& spec, const TensorNames& names, const Layout& layout, int pp_rank,
-                            int tp_rank, const TrainerOptions& options);
-
 }  // namespace grist::train

@@ -125,6 +125,7 @@ private:
 
   template <class F>
   void send_or_receive(const char* name, const Action& action, F&& start) {
+    const Kokkos::Profiling::ScopedRegion region("grist::train::communication");
     const auto begin = Clock::now();
     start();
     note(spent_.communication, Lane::communication, name, begin, action);
@@ -133,6 +134,7 @@ private:
   void wait(Transfer& transfer, const char* name, const Action& action) {
     const auto begin = Clock::now();
     if (transfer.none()) return;
+    const Kokkos::Profiling::ScopedRegion region("grist::train::communication");
     while (!transfer.arrived()) s_.sums.progress(exec_);
     transfer.wait(exec_);
     note(spent_.bubble, Lane::communication, name, begin, action);

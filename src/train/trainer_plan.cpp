@@ -1,10 +1,8 @@
 #include <grist/train/trainer_plan.hpp>
 
-#include <grist/train/gradient_sums.hpp>
 #include <grist/model/model_parts.hpp>
 
 #include <algorithm>
-#include <map>
 
 namespace grist::train {
 
@@ -35,43 +33,18 @@ StageOptions stage_options(const TrainerOptions& options, int slots) {
 }
 
 int slots_of(const std::vector<Action>& actions, int chunk) {
-  std::map<int, bool> under_way;
-  std::size_t most = 0;
+  const auto has = [&](Action::Kind kind) {
+    return std::ranges::any_of(actions, [&](const Action& a) { return a.kind == kind && a.chunk == chunk; });
+  };
+  const auto first = has(Action::recv_x) ? Action::recv_x : Action::forward;
+  const auto last = has(Action::send_dx) ? Action::send_dx : Action::backward;
+  int under_way = 0, most = 0;
   for (const Action& action : actions) {
     if (action.chunk != chunk) continue;
-    if (action.kind == Action::recv_x || action.kind == Action::forward) under_way[action.micro_batch] = true;
-    most = std::max(most, under_way.size());
-    const bool sends = std::ranges::any_of(actions, [&](const Action& a) {
-      return a.kind == Action::send_dx && a.micro_batch == action.micro_batch && a.chunk == chunk;
-    });
-    if (action.kind == (sends ? Action::send_dx : Action::backward)) under_way.erase(action.micro_batch);
+    if (action.kind == first) most = std::max(most, ++under_way);
+    if (action.kind == last) --under_way;
   }
-  return static_cast<int>(most);
-}
-
-std::uint64_t trainer_bytes(const ModelSpec& spec, const TensorNames& names, const Layout& layout, int pp_rank,
-                            int tp_rank, const TrainerOptions& options) {
-  const int chunks = chunks_of(options, layout);
-  const auto shards = shards_of(spec, layout.tp, RowParallel::reduce);
-  const auto ranges = ranges_of(spec, layout, pp_rank, chunks);
-  const auto actions = actions_of(options, layout, pp_rank, chunks);
-  const auto table = tensor_table(spec, names);
-  std::uint64_t elements = 0, bytes = 0;
-  for (const Range layers : ranges)
-    each_row(table, layers, shards[static_cast<std::size_t>(tp_rank)],
-             [&](const TensorRow& row, const LayerShard* layer) {
-               const auto experts = static_cast<std::uint64_t>(experts_of(row, layer).size());
-               for (const auto& part : row.parts) {
-                 const auto slice = slice_of(row, part, shards[static_cast<std::size_t>(tp_rank)], layer);
-                 elements += experts * static_cast<std::uint64_t>(slice.rows * slice.columns);
-               }
-             });
-  for (int c = 0; c < chunks; ++c)
-    bytes += stage_bytes(spec, shards, ranges[static_cast<std::size_t>(c)], tp_rank,
-                         stage_options(options, slots_of(actions, c)));
-  const auto share = options.zero ? elements / static_cast<std::uint64_t>(layout.dp) : elements;
-  return bytes + elements * (options.type == DType::bf16 ? 10 : 8) + share * 8 +
-         GradientSums::bytes_for(layout.dp, options.zero);
+  return most;
 }
 
 }  // namespace grist::train

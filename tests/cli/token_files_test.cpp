@@ -26,6 +26,13 @@ std::vector<int> printed(const std::vector<std::string>& more) {
   return nlohmann::json::parse(quiet(words));
 }
 
+/// The same, and the token that ends a document.
+std::vector<int> ended(const std::vector<std::string>& more) {
+  auto ids = printed(more);
+  ids.push_back(grist::text::load_tokenizer(tiny("llama2"))->eos.front());
+  return ids;
+}
+
 std::vector<int> ids_of(const TokenFile& file, std::uint64_t document) {
   std::vector<int> ids(file.document_begin(document + 1) - file.document_begin(document));
   file.read(file.document_begin(document), ids);
@@ -50,14 +57,14 @@ protected:
   std::string output = folder / "data.tokens";
 };
 
-TEST_F(TokenFiles, HoldForATextWhatTokenizePrints) {
+TEST_F(TokenFiles, HoldForATextWhatTokenizePrintsAndItsEnd) {
   for (const std::string special : {"", "--no-special"}) {
     std::vector<std::string> words = {"--file", inputs.write("a.txt", "hello world\n").string()};
     if (!special.empty()) words.push_back(special);
     EXPECT_THAT(quiet(command(words)), HasSubstr("data.tokens: 1 documents, "));
     const TokenFile file(output);
     EXPECT_EQ(file.documents(), 1U);
-    EXPECT_EQ(ids_of(file, 0), printed(words));
+    EXPECT_EQ(ids_of(file, 0), special.empty() ? ended(words) : printed(words));
     EXPECT_FALSE(file.masked());
     EXPECT_EQ(file.origin().vocab_size, 288U);
     EXPECT_EQ(file.origin().fingerprint, grist::text::fingerprint(*grist::text::load_tokenizer(tiny("llama2"))));
@@ -75,7 +82,12 @@ TEST_F(TokenFiles, HoldFilesAndFoldersInOrderAndALineOfJsonlAsADocument) {
   const TokenFile file(output);
   const std::vector<std::string> texts = {"aa", "bb", "cc\n", "", "dd", "ee", "ee"};
   ASSERT_EQ(file.documents(), texts.size());
-  for (std::size_t d = 0; d < texts.size(); ++d) EXPECT_EQ(ids_of(file, d), printed({"--text", texts[d]})) << d;
+  for (std::size_t d = 0; d < texts.size(); ++d) EXPECT_EQ(ids_of(file, d), ended({"--text", texts[d]})) << d;
+}
+
+TEST_F(TokenFiles, EndADocumentOnce) {
+  quiet(command({"--file", inputs.write("a.txt", "aa</s>")}));
+  EXPECT_EQ(ids_of(TokenFile(output), 0), ended({"--text", "aa"}));
 }
 
 /// The text that is trained on, answers separated by |.

@@ -72,7 +72,8 @@ TEST(TrainOptions, OfTheIssueAreAllThere) {
        "bf16", "--seed", "8999999999999999999", "--order", "sequential", "--dp", "2", "--pp", "2", "--tp", "3",
        "--pipeline", "interleaved", "--zero", "1", "--recompute", "block", "--sequence-parallel", "--metrics", "m",
        "--eval-data", "e", "--eval-every", "4", "--checkpoint", "C", "--save-every", "5", "--keep", "3", "--resume",
-       "auto", "--max-walltime", "01:02:03", "--save-hf", "H", "--trace", "t", "--check-replicas"});
+       "auto", "--max-walltime", "01:02:03", "--save-hf", "H", "--trace", "t", "--check-replicas", "--io-hint",
+       "striping_factor=8", "--io-hint", "cb_nodes=2"});
   EXPECT_THAT(options.data, ElementsAre("a", "b"));
   EXPECT_EQ(options.seed, 8999999999999999999U);
   EXPECT_EQ(options.walltime(), std::chrono::seconds(3723));
@@ -83,6 +84,7 @@ TEST(TrainOptions, OfTheIssueAreAllThere) {
   EXPECT_EQ(options.learning_rate().decay, 4);
   EXPECT_EQ(options.optimizer_config().beta2, 0.9);
   EXPECT_TRUE(options.sequence_parallel && options.check_replicas);
+  EXPECT_EQ(options.mpi_io_hints(), "striping_factor=8;cb_nodes=2");
 }
 
 TEST(TrainOptions, TeachInTheirHelp) {
@@ -109,6 +111,8 @@ TEST(TrainOptions, ThatCannotBeAreRefusedInOneLine) {
       {{"--save-every", "5"}, {"--save-every has no use"}},
       {{"--checkpoint", "C", "--save-every", "10", "--keep-every", "25"}, {"25 is no multiple", "10"}},
       {{"--max-walltime", "90"}, {"'90'", "HH:MM:SS"}},
+      {{"--io-hint", "striping_factor"}, {"'striping_factor'", "KEY=VALUE"}},
+      {{"--io-hint", "a=1;b=2"}, {"'a=1;b=2'", "KEY=VALUE"}},
   };
   for (const auto& [words, said] : cases) EXPECT_THAT([&] { parse_more(words); }, Refuses<UsageError>(said));
   EXPECT_THAT([] { parse({"--data", "a"}); }, (Refuses<UsageError>({"give --model DIR", "--config FILE"})));

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <future>
+#include <map>
 #include <thread>
 
 namespace {
@@ -171,7 +173,7 @@ TEST_F(Train, GoesOnWhereItsFolderCannotBeWrittenAndSaysSo) {
 }
 
 TEST_F(Train, EndsBeforeTheWallTimeAndGoesOn) {
-  const auto outcome = train({"--steps", "1000000", "--checkpoint", checkpoints, "--max-walltime", "00:00:13"});
+  const auto outcome = train({"--steps", "1000000", "--checkpoint", checkpoints, "--max-walltime", "00:00:06"});
   EXPECT_EQ(outcome.code, 75) << outcome.err;
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("stopped after step"), HasSubstr("--resume auto")));
   const int done = losses().back().first;
@@ -181,6 +183,45 @@ TEST_F(Train, EndsBeforeTheWallTimeAndGoesOn) {
   const auto all = losses();
   ASSERT_EQ(std::ssize(all), done + 3);
   for (int i = 0; i < done + 3; ++i) EXPECT_EQ(all[static_cast<std::size_t>(i)].first, i + 1);
+}
+
+/// ROMIO prints what it was given, and what it made of it.
+TEST_F(TwoRanks, GiveHintsToMpiIo) {
+  setenv("ROMIO_PRINT_HINTS", "1", 1);
+  const auto outcome = train({"--steps", "1", "--checkpoint", checkpoints, "--io-hint", "cb_buffer_size=1234567"}, 2);
+  unsetenv("ROMIO_PRINT_HINTS");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  const std::string said = outcome.out + outcome.err;
+  if (said.find("cb_buffer_size") == std::string::npos) GTEST_SKIP() << "this MPI-IO is not ROMIO";
+  EXPECT_THAT(said, HasSubstr("1234567"));
+}
+
+TEST_F(TwoRanks, AreTracedInOneFile) {
+  const std::string file = folder / "trace.json";
+  const auto outcome = train({"--steps", "2", "--pp", "2", "--trace", file, "--eval-data", text, "--checkpoint",
+                              checkpoints}, 2);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  std::map<std::pair<int, std::string>, int> count;
+  for (const auto& event : nlohmann::json::parse(contents_of(file)))
+    if (event.at("ph") == "X") ++count[{event.at("pid"), event.at("name")}];
+  for (int rank : {0, 1}) {
+    for (const char* pass : {"forward", "backward", "read"})
+      EXPECT_EQ((count[{rank, pass}]), 2 * 4) << pass << ": steps times micro-batches";
+    for (const char* once : {"optimizer", "sum gradients"}) EXPECT_EQ((count[{rank, once}]), 2) << once;
+    for (const char* once : {"evaluate", "save"}) EXPECT_EQ((count[{rank, once}]), 1) << once;
+  }
+}
+
+TEST_F(Train, TellsWhereTheTimeOfAStepWent) {
+  ASSERT_EQ(train({"--steps", "4", "--sequence", "128"}).code, 0);
+  double whole = 0, parts = 0;
+  for (const auto& line : lines()) {
+    const auto& seconds = line.at("seconds");
+    whole += seconds.at("step").get<double>();
+    for (const char* part : {"compute", "communication", "bubble", "data"}) parts += seconds.at(part).get<double>();
+  }
+  EXPECT_LE(parts, whole);
+  EXPECT_GE(parts, 0.8 * whole);
 }
 
 /// The first run is ended through the second rank alone; the other one goes on at another layout.

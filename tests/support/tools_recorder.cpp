@@ -25,6 +25,8 @@ void on_copy(Kokkos_Profiling_SpaceHandle, const char* to, const void*, Kokkos_P
   recorder->copies.push_back(std::string(to) + " <- " + from);
 }
 
+void on_region(const char* name) { recorder->regions.emplace_back(name); }
+
 }  // namespace
 
 ToolsRecorder::ToolsRecorder() {
@@ -35,6 +37,7 @@ ToolsRecorder::ToolsRecorder() {
   tools::set_begin_fence_callback(on_fence);
   tools::set_allocate_data_callback(on_allocation);
   tools::set_begin_deep_copy_callback(on_copy);
+  tools::set_push_region_callback(on_region);
 }
 
 ToolsRecorder::~ToolsRecorder() {
@@ -44,6 +47,7 @@ ToolsRecorder::~ToolsRecorder() {
   tools::set_begin_fence_callback(nullptr);
   tools::set_allocate_data_callback(nullptr);
   tools::set_begin_deep_copy_callback(nullptr);
+  tools::set_push_region_callback(nullptr);
   recorder = nullptr;
 }
 

@@ -18,6 +18,7 @@ public:
   std::vector<std::string> fences;       // names
   std::vector<std::string> allocations;  // labels
   std::vector<std::string> copies;       // "destination <- source"
+  std::vector<std::string> regions;      // in the order of their begin
 };
 
 }  // namespace grist::test

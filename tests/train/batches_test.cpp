@@ -248,4 +248,20 @@ TEST_F(Data, ThatCannotBeTrainedOnIsRefused) {
       Refuses({"other: ", "another tokenizer", "small"}));
 }
 
+TEST_F(Data, HaveNoMoreDocumentsInASampleThanTheyTell) {
+  const auto files = two_files();
+  for (const int length : {1, 7, 19, 150}) {
+    const BatchSource source(files, length, DataOrder::shuffled, 5);
+    std::size_t documents = 0;
+    for (const auto& sample : samples(source, 0, 40 * source.samples_per_epoch()))
+      documents = std::max(documents, sample.begins.size());
+    EXPECT_LE(std::ssize(samples(source, 0, 1).front().begins), source.most_documents());
+    EXPECT_LE(static_cast<int>(documents), source.most_documents()) << length;
+    EXPECT_LE(source.most_documents(), std::min(length, 20)) << "lengths are 1, 2, 3 ...: 17 of them are 153 tokens";
+    EXPECT_EQ(BatchSource(files, length, DataOrder::sequential, 5).most_documents(), 1);
+  }
+  const BatchSource short_ones({file("c", 0, {1, 50, 1, 1, 50, 1})}, 8, DataOrder::shuffled, 5);
+  EXPECT_EQ(short_ones.most_documents(), 4 + 2) << "between two long ones";
+}
+
 }  // namespace

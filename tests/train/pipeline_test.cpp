@@ -1,6 +1,7 @@
 // Pipeline orders run on ranks that are only simulated: nothing waits forever, messages match, memory and idle time are
 // those of the papers.
 #include <grist/train/pipeline.hpp>
+#include <grist/train/trainer_plan.hpp>
 
 #include <support/refuses.hpp>
 
@@ -236,6 +237,29 @@ TEST(Pipelines, RefuseNumbersThatCannotBe) {
   EXPECT_THAT([] { one_f_one_b(0, 2, 0); }, (Refuses<UsageError>({"0 micro-batches"})));
   EXPECT_THAT([] { interleaved(0, 2, 0, 2); }, (Refuses<UsageError>({"0 chunks"})));
   EXPECT_THAT([] { pipeline_actions(Pipeline::gpipe, 0, 2, 2, 2); }, (Refuses<UsageError>({"2 chunks"})));
+}
+
+TEST(Slots, AreAsManyAsMicroBatchesAreUnderWay) {
+  const auto expect = [](Pipeline pipeline, int stages, int chunks) {
+    for (const auto& actions : of(pipeline, stages, chunks, 2 * stages)) {
+      for (int chunk = 0; chunk < chunks; ++chunk) {
+        std::map<int, std::pair<std::size_t, std::size_t>> lives;  // from the first action of a micro-batch to its last
+        for (std::size_t i = 0; i < actions.size(); ++i)
+          if (actions[i].chunk == chunk) lives.try_emplace(actions[i].micro_batch, i, i).first->second.second = i;
+        int most = 0;
+        for (std::size_t i = 0; i < actions.size(); ++i)
+          most = std::max(most, static_cast<int>(std::ranges::count_if(lives, [&](const auto& life) {
+                            return life.second.first <= i && i <= life.second.second;
+                          })));
+        EXPECT_EQ(slots_of(actions, chunk), most);
+      }
+    }
+  };
+  for (const int stages : {1, 2, 5}) {
+    expect(Pipeline::gpipe, stages, 1);
+    expect(Pipeline::one_f_one_b, stages, 1);
+    expect(Pipeline::interleaved, stages, stages == 1 ? 1 : 3);
+  }
 }
 
 }  // namespace

@@ -1,0 +1,40 @@
+// When a job has to stop: its wall time, less what the next step and a save take.
+#pragma once
+
+#include <chrono>
+#include <optional>
+
+namespace grist::cli {
+
+class Deadline {
+public:
+  using Clock = std::chrono::steady_clock;
+
+  /// `end` of the job; without one it is never reached. `save_seconds` is what a save is expected to take before there
+  /// was one; 0: the run saves nothing.
+  Deadline(std::optional<Clock::time_point> end, double save_seconds) : end_(end), save_(save_seconds) {}
+
+  /// A step has taken so long, with what belongs to it (evaluation) and without a save.
+  void stepped(double seconds);
+  /// A save has taken so long. The last one is what the next one is expected to be.
+  void saved(double seconds) { save_ = seconds; }
+  [[nodiscard]] double save_seconds() const { return save_; }
+
+  /// Whether another step could leave too little time for a save that takes twice as long as the last one.
+  [[nodiscard]] bool reached(Clock::time_point now) const;
+
+private:
+  std::optional<Clock::time_point> end_;
+  double save_;
+  double step_ = 0;  // the longest of late
+};
+
+/// What a first save is expected to take: so many bytes on a slow disk.
+double first_save_seconds(double bytes);
+
+/// When the job ends: after `limit` from `begin` on, or as Slurm says (SLURM_JOB_END_TIME, seconds since 1970),
+/// whichever comes first. Nothing where neither is known.
+std::optional<Deadline::Clock::time_point> end_of_job(std::optional<std::chrono::seconds> limit,
+                                                      Deadline::Clock::time_point begin);
+
+}  // namespace grist::cli

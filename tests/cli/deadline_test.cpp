@@ -1,0 +1,85 @@
+// When a job stops so that it can still be saved.
+#include "deadline.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <ctime>
+#include <string>
+
+namespace {
+
+using grist::cli::Deadline;
+using Clock = Deadline::Clock;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+const Clock::time_point begin{};
+
+TEST(Deadline, IsNeverReachedWithoutAnEnd) {
+  Deadline deadline({}, 1e9);
+  deadline.stepped(1e9);
+  EXPECT_FALSE(deadline.reached(begin));
+}
+
+TEST(Deadline, LeavesBeforeTheFirstStepTwiceWhatAFirstSaveMayTake) {
+  const Deadline deadline(begin + seconds(100), 20);
+  EXPECT_FALSE(deadline.reached(begin + seconds(60)));
+  EXPECT_TRUE(deadline.reached(begin + seconds(61)));
+}
+
+TEST(Deadline, LearnsFromTheLastSave) {
+  Deadline deadline(begin + seconds(100), 20);
+  deadline.saved(1);
+  EXPECT_FALSE(deadline.reached(begin + seconds(98)));
+  EXPECT_TRUE(deadline.reached(begin + milliseconds(98100)));
+  deadline.saved(40);
+  EXPECT_TRUE(deadline.reached(begin + seconds(21)));
+}
+
+/// With saves of a second, a margin of saves alone would begin a step of 30 seconds at second 97.
+TEST(Deadline, LeavesTheTimeOfAStepThatIsLongerThanASave) {
+  Deadline deadline(begin + seconds(100), 1);
+  deadline.stepped(30);
+  const auto last_begin = begin + seconds(60);
+  EXPECT_FALSE(deadline.reached(last_begin));
+  EXPECT_TRUE(deadline.reached(begin + seconds(61)));
+  EXPECT_LT(last_begin + seconds(30 + 2 * 1), begin + seconds(100)) << "step and save end in time";
+}
+
+TEST(Deadline, CountsOnTheLongestStepOfLate) {
+  Deadline deadline(begin + seconds(100), 0);
+  deadline.stepped(40);  // with an evaluation
+  deadline.stepped(8);
+  EXPECT_TRUE(deadline.reached(begin + seconds(60))) << "the next one may evaluate too";
+  for (int i = 0; i < 20; ++i) deadline.stepped(8);
+  EXPECT_FALSE(deadline.reached(begin + seconds(60)));
+}
+
+TEST(Deadline, OfARunThatSavesNothingIsTheLastStep) {
+  Deadline deadline(begin + seconds(100), 0);
+  EXPECT_FALSE(deadline.reached(begin + seconds(100)));
+  deadline.stepped(4);
+  EXPECT_TRUE(deadline.reached(begin + seconds(96)));
+}
+
+TEST(Deadline, GuessesTheFirstSaveByItsSize) {
+  EXPECT_NEAR(grist::cli::first_save_seconds(0), 1, 1e-9);
+  EXPECT_NEAR(grist::cli::first_save_seconds(12e9), 121, 1e-6);
+}
+
+TEST(EndOfJob, IsTheEarlierOfWallTimeAndSlurmsEnd) {
+  unsetenv("SLURM_JOB_END_TIME");
+  EXPECT_FALSE(grist::cli::end_of_job({}, begin));
+  EXPECT_EQ(grist::cli::end_of_job(seconds(60), begin), begin + seconds(60)) << "from the begin of the program on";
+  setenv("SLURM_JOB_END_TIME", std::to_string(std::time(nullptr) + 100).c_str(), 1);
+  const auto now = Clock::now();
+  const auto told = grist::cli::end_of_job({}, now);
+  ASSERT_TRUE(told);
+  EXPECT_NEAR(std::chrono::duration<double>(*told - now).count(), 100, 2);
+  EXPECT_EQ(grist::cli::end_of_job(seconds(60), now), now + seconds(60));
+  EXPECT_LT(*grist::cli::end_of_job(seconds(200), now), now + seconds(150));
+  unsetenv("SLURM_JOB_END_TIME");
+}
+
+}  // namespace
