@@ -182,6 +182,7 @@ StepResult Trainer::step(const Exec& exec, Index step, const MicroBatches& batch
     return result;
   }
   s.skipped = 0;
+  if (s.options.check_replicas) check_replicas(exec);  // of gradients: ZeRO-1 needs their memory for weights
   // As torch.nn.utils.clip_grad_norm_ has it.
   const double clip = s.options.clip > 0 ? std::min(1.0, s.options.clip / (result.gradient_norm + 1e-6)) : 1.0;
   const auto optimizer_begin = Clock::now();
@@ -220,6 +221,10 @@ std::vector<TensorGroup> Trainer::groups() const {
   std::vector<TensorGroup> groups{{"model", s.weights.flat(), 0}, {"optimizer/m", s.m.view(), s.mine.begin}};
   if (s.options.optimizer != Optimizer::sgd) groups.push_back({"optimizer/v", s.v.view(), s.mine.begin});
   return groups;
+}
+
+View1<float> Trainer::gradients() const {
+  return state_->options.zero ? state_->share.view() : state_->gradients.flat();
 }
 
 void Trainer::loaded(const Exec& exec, Index updates) {
