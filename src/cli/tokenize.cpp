@@ -47,7 +47,7 @@ void check_output(const Options& options) {
   }
 }
 
-void write_tokens(const Options& options, const text::Tokenizer& tokenizer) {
+void write_tokens(const Options& options, text::Tokenizer& tokenizer) {
   check_output(options);
   Documents documents(options.files, tokenizer, !options.no_special);
   const io::TokenOrigin origin{.vocab_size = static_cast<std::uint64_t>(tokenizer.vocab_size()),
@@ -55,11 +55,12 @@ void write_tokens(const Options& options, const text::Tokenizer& tokenizer) {
                                .sources = documents.sources()};
   if (is_made(options.output, origin)) return;
   const Interrupt interrupt({SIGINT, SIGTERM, SIGUSR1, SIGUSR2});
+  tokenizer.pause = [] { Interrupt::check("tokenizing"); };
   io::TokenFileWriter writer(options.output, origin);
   if (writer.documents() > 0)
     note(std::format("{}: {} documents are done, the others follow", options.output, writer.documents()));
   bool all = false, doubled = false;
-  {
+  try {
     ProgressLine progress("tokenizing", true);
     all = documents.each(writer.documents(), [&](const DocumentTokens& document) {
       if (!doubled && tokenizer.doubles_bos(document.ids)) note(second_bos);
@@ -68,6 +69,8 @@ void write_tokens(const Options& options, const text::Tokenizer& tokenizer) {
       progress.show(document.bytes_done, documents.bytes());
       return !Interrupt::came();
     });
+  } catch (const Error& error) {  // in the middle of a document, which the same command begins anew
+    if (error.code() != ended_by_signal) throw;
   }
   if (!all) {
     writer.flush();

@@ -113,7 +113,8 @@ private:
   void resume();
   void train();
   void evaluate(Index step);
-  bool save(Index step);
+  void write_metrics(const std::function<void()>& write);
+  void save(Index step);
   void write_checkpoint(const std::filesystem::path& file, const std::vector<TensorGroup>& groups) const;
   void save_folder();
   [[nodiscard]] bool asked_to_stop();
@@ -136,10 +137,14 @@ private:
   double save_seconds_ = 5;  // of the last one; a guess before the first
   double step_seconds_ = 0;
   Index done_ = 0, tokens_ = 0, saved_ = -1;
+  Index retry_ = 0, retry_after_ = 1;  // when a save that failed is tried again, and how many steps later if it fails
+  bool metrics_fail_ = false;
 };
 
 void Run::go() {
-  const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2});
+  // A signal must not cut short what writes a checkpoint; a limit of files is an error then, as a full disk is.
+  const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2}, SA_RESTART);
+  std::signal(SIGXFSZ, SIG_IGN);
   open();
   resume();
   train();
@@ -167,6 +172,7 @@ void Run::open() {
       model_config_ = text_of(config.extension() == ".json" ? config : config / "config.json");
     const std::string tokenizer = options_.tokenizer.empty() ? options_.model : options_.tokenizer;
     if (!tokenizer.empty()) tokenizer_ = text::load_tokenizer(tokenizer);
+    if (tokenizer_) tokenizer_->pause = [] { Interrupt::check("tokenizing"); };
     sequence_ = options_.sequence > 0 ? options_.sequence : std::min(files_.spec.max_positions, 1024);
     if (sequence_ > files_.spec.max_positions)
       throw UsageError("--sequence {} is more than the model's {} positions", sequence_, files_.spec.max_positions);
@@ -283,12 +289,15 @@ void Run::train() {
     if (peak > 0) line.mfu = flops * line.tokens_per_second / peak;
     if (display_) display_->show(line);
     if (display_ && result.skipped) display_->say(std::format("step {}: not finite, skipped", step));
-    if (metrics_) metrics_->write(line);
+    write_metrics([&] { metrics_->write(line); });
     const bool at_interval = options_.eval_every && step % *options_.eval_every == 0;
     if (held_out_ && (at_interval || step == options_.steps)) evaluate(step);
     stopped = asked_to_stop();
-    const bool due = options_.save_every > 0 && step % options_.save_every == 0;
-    if (!options_.checkpoint.empty() && (due || stopped || step == options_.steps)) save(step);
+    const bool due = (options_.save_every > 0 && step % options_.save_every == 0) || step == retry_;
+    if (!options_.checkpoint.empty() && (due || stopped || step == options_.steps)) {
+      save(step);
+      stopped = stopped || asked_to_stop();  // since: then nothing is done twice
+    }
   }
   if (trace_) {
     std::vector<std::string> events;
@@ -318,12 +327,28 @@ void Run::evaluate(Index step) {
   const Index micro = options_.micro_batch_of(layout_);
   const auto whole = static_cast<Index>(held_out_->samples_per_epoch());
   const Index count = std::max<Index>(1, std::min<Index>(whole, 32) / (micro * layout_.dp));
-  const double loss = trainer_->evaluate(runtime_.exec(), static_cast<int>(count), [&](int i) {
-    const auto first = static_cast<std::uint64_t>((Index{i} * layout_.dp + grid_->dp().rank()) * micro);
-    return micro_batch(*held_out_, first, micro);
-  });
-  if (display_) display_->say(std::format("step {}: held-out loss {:.4f}", step, loss));
-  if (metrics_) metrics_->write_evaluation(step, loss);
+  const auto loss = trainer_->evaluate(
+      runtime_.exec(), static_cast<int>(count),
+      [&](int i) {
+        const auto first = static_cast<std::uint64_t>((Index{i} * layout_.dp + grid_->dp().rank()) * micro);
+        return micro_batch(*held_out_, first, micro);
+      },
+      [&] { return asked_to_stop(); });
+  if (!loss) return;
+  if (display_) display_->say(std::format("step {}: held-out loss {:.4f}", step, *loss));
+  write_metrics([&] { metrics_->write_evaluation(step, *loss); });
+}
+
+/// What cannot be written is told once, and training goes on: the lines wait for the next ones.
+void Run::write_metrics(const std::function<void()>& write) {
+  if (!metrics_) return;
+  try {
+    write();
+    metrics_fail_ = false;
+  } catch (const InputError& error) {
+    if (!metrics_fail_) display_->say(error.what());
+    metrics_fail_ = true;
+  }
 }
 
 void Run::write_checkpoint(const std::filesystem::path& file, const std::vector<TensorGroup>& groups) const {
@@ -337,21 +362,29 @@ void Run::write_checkpoint(const std::filesystem::path& file, const std::vector<
                   *grid_);
 }
 
-/// What cannot be saved is told, and training goes on: the last good checkpoint stays.
-bool Run::save(Index step) {
+/// What cannot be saved is told, and training goes on: the last good checkpoint stays, and after 1, 2, 4 ... more steps
+/// it is tried again.
+void Run::save(Index step) {
   const auto begin = Clock::now();
   const std::filesystem::path folder = options_.checkpoint, file = folder / checkpoint_name(step);
   try {
     write_checkpoint(file, trainer_->groups());
-    if (runtime_.root()) prune_checkpoints(folder, static_cast<int>(options_.keep), options_.keep_every);
   } catch (const InputError& error) {
     if (display_) display_->say(std::format("step {}: not saved: {}", step, error.what()));
-    return false;
+    retry_ = step + retry_after_;
+    retry_after_ *= 2;
+    return;
   }
+  retry_ = 0, retry_after_ = 1;
   save_seconds_ = std::chrono::duration<double>(Clock::now() - begin).count();
   saved_ = step;
   if (display_) display_->say(std::format("step {}: saved {}", step, file.string()));
-  return true;
+  if (!runtime_.root()) return;
+  try {
+    prune_checkpoints(folder, static_cast<int>(options_.keep), options_.keep_every);
+  } catch (const InputError& error) {
+    display_->say(error.what());
+  }
 }
 
 /// The trained model as a Hugging Face folder, beside it the tokenizer's files.

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
+#include <format>
 #include <future>
 #include <string>
 #include <thread>
@@ -62,12 +64,18 @@ protected:
     return found;
   }
 
-  /// `grist WORDS` beside the test, its processes known by pid_of(). `before` is shell that each rank runs first.
-  std::future<Outcome> start(const Words& more, int ranks, const std::string& before = "") const {
+  /// `grist WORDS` beside the test, its processes known by pid_of(). `before` is shell that each rank runs first,
+  /// `launcher` what starts the program in its place.
+  std::future<Outcome> start(const Words& more, int ranks, const std::string& before = "",
+                             const std::string& launcher = "") const {
+    return start_words(words(more), ranks, before, launcher);
+  }
+  std::future<Outcome> start_words(const Words& given, int ranks, const std::string& before = "",
+                                   const std::string& launcher = "") const {
     for (int rank = 0; rank < ranks; ++rank) std::filesystem::remove(pid_file(rank));
-    std::string command = before + " echo $$ >" + (folder / "pid").string() +
-                          ".${PMI_RANK:-${OMPI_COMM_WORLD_RANK:-0}}; exec '" GRIST_PROGRAM "'";
-    for (const auto& word : words(more)) command += " '" + word + "'";
+    std::string command = "echo $$ >" + (folder / "pid").string() + ".${PMI_RANK:-${OMPI_COMM_WORLD_RANK:-0}}; " +
+                          before + " exec " + launcher + " '" GRIST_PROGRAM "'";
+    for (const auto& word : given) command += " '" + word + "'";
     Words all;
     if (ranks > 1) all = {GRIST_MPIEXEC, "-n", std::to_string(ranks)};
     all.insert(all.end(), {"bash", "-c", command});
@@ -82,6 +90,23 @@ protected:
     });
     return there ? std::stoi(pid) : 0;
   }
+  /// Whether a process takes SIGUSR2 as a question by now.
+  [[nodiscard]] static bool listens(int pid) {
+    std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+    for (std::string line; std::getline(status, line);)
+      if (line.starts_with("SigCgt:")) return (std::stoull(line.substr(7), nullptr, 16) >> (SIGUSR2 - 1) & 1) != 0;
+    return false;
+  }
+  /// The newest checkpoint's step; 0 where there is none. Its name alone says that it is complete.
+  [[nodiscard]] int newest() const {
+    int step = 0;
+    if (std::filesystem::exists(checkpoints))
+      for (const auto& entry : std::filesystem::directory_iterator(checkpoints))
+        if (const std::string name = entry.path().filename(); name.ends_with(".h5"))
+          step = std::max(step, std::stoi(name.substr(5)));
+    return step;
+  }
+  [[nodiscard]] std::string checkpoint(int step) const { return std::format("{}/step_{:09}.h5", checkpoints, step); }
   [[nodiscard]] std::string pid_file(int rank) const { return folder / ("pid." + std::to_string(rank)); }
 
   const std::string model = data_file("tiny/llama2"), text = data_file("text/sample.txt");

@@ -201,6 +201,17 @@ TEST_P(Training, GoesOnFromACheckpointAtAnyLayout) {
   }
 }
 
+TEST_P(Training, AnEvaluationThatIsStoppedChangesNothing) {
+  for (const Way& way : one_way_each(files.spec)) {
+    SCOPED_TRACE(way.name());
+    auto model = make(way), other = make(way);
+    int asked = 0;
+    EXPECT_FALSE(model.trainer->evaluate(exec, 8, model.batches(1), [&] { return ++asked == 2; }));
+    EXPECT_EQ(asked, 2);
+    EXPECT_EQ(model.step(1).loss, other.step(1).loss);
+  }
+}
+
 /// The first weight of a norm among the elements `first` ... of the flat array that are held; empty where there is none.
 View1<float> norm_weight(const TrainedModel& model, View1<float> held, Index first) {
   const auto& layout = model.trainer->layout();
