@@ -1,5 +1,7 @@
 #include "interrupt.hpp"
 
+#include <format>
+
 namespace grist::cli {
 namespace {
 
@@ -15,9 +17,10 @@ void on_interrupt(int signal) {
 
 }  // namespace
 
-Interrupt::Interrupt(std::initializer_list<int> signals) {
+Interrupt::Interrupt(std::initializer_list<int> signals, int flags) {
   struct sigaction action {};
-  action.sa_handler = on_interrupt;  // without SA_RESTART
+  action.sa_handler = on_interrupt;
+  action.sa_flags = flags;
   sigemptyset(&action.sa_mask);
   for (const int signal : signals) {
     before_.emplace_back(signal, action);
@@ -30,6 +33,11 @@ Interrupt::~Interrupt() {
 }
 
 bool Interrupt::came() { return interrupted != 0; }
+
+void Interrupt::check(std::string_view during) {
+  if (came())
+    throw Error(ended_by_signal, std::format("stopped by a signal while {}; the same command begins anew", during));
+}
 
 void Interrupt::clear() { interrupted = 0; }
 

@@ -5,6 +5,7 @@
 
 #include <csignal>
 #include <initializer_list>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -14,15 +15,17 @@ namespace grist::cli {
 constexpr ExitCode ended_by_signal{75};
 
 /// While it lives, the first of these signals is kept in mind and a second one, before clear(), ends the program as
-/// usual. Calls that wait for input return when it comes.
+/// usual. Calls that wait for input return when it comes, unless `flags` are SA_RESTART.
 class Interrupt {
 public:
-  explicit Interrupt(std::initializer_list<int> signals = {SIGINT});
+  explicit Interrupt(std::initializer_list<int> signals = {SIGINT}, int flags = 0);
   ~Interrupt();
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;
 
   [[nodiscard]] static bool came();
+  /// Throws an Error of code 75 that says during what a signal came, if one did.
+  static void check(std::string_view during);
   static void clear();
 
 private:

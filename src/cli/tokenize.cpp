@@ -72,7 +72,7 @@ void check_output(const Options& options) {
   }
 }
 
-void write_tokens(const Options& options, const text::Tokenizer& tokenizer) {
+void write_tokens(const Options& options, text::Tokenizer& tokenizer) {
   check_output(options);
   Documents documents(options.files);
   const std::string encoding = std::format("{}, EOS behind a text\n{}\n", !options.no_special, tokenizer.chat_template);
@@ -81,11 +81,12 @@ void write_tokens(const Options& options, const text::Tokenizer& tokenizer) {
                                .sources = hash_name(encoding + documents.describe())};
   if (is_made(options.output, origin)) return;
   const Interrupt interrupt({SIGINT, SIGTERM, SIGUSR1, SIGUSR2});
+  tokenizer.pause = [] { Interrupt::check("tokenizing"); };
   io::TokenFileWriter writer(options.output, origin);
   if (writer.documents() > 0)
     note(std::format("{}: {} documents are done, the others follow", options.output, writer.documents()));
   bool all = false, doubled = false;
-  {
+  try {
     ProgressLine progress("tokenizing", true);
     all = documents.each(writer.documents(), [&](const Document& document) {
       const auto [ids, trained] = encode(tokenizer, document, !options.no_special);
@@ -95,6 +96,8 @@ void write_tokens(const Options& options, const text::Tokenizer& tokenizer) {
       progress.show(document.bytes_done, documents.bytes());
       return !Interrupt::came();
     });
+  } catch (const Error& error) {  // in the middle of a document, which the same command begins anew
+    if (error.code() != ended_by_signal) throw;
   }
   if (!all) {
     writer.flush();

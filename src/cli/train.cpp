@@ -19,6 +19,8 @@
 #include <grist/train/step_line.hpp>
 #include <grist/train/trainer.hpp>
 
+#include <csignal>
+#include <functional>
 #include <iostream>
 #include <optional>
 
@@ -43,6 +45,7 @@ private:
   void train();
   void step();
   void show(const train::StepResult& result, double seconds);
+  void write_metrics(const std::function<void()>& write);
   void evaluate();
   void save();
   void write_trace();
@@ -64,12 +67,16 @@ private:
   std::optional<train::MetricsFile> metrics_;
   std::optional<train::Trace> trace_;
   TrainProgress done_;
-  Index saved_ = -1;         // the step of the last checkpoint
+  Index saved_ = -1;                     // the step of the last checkpoint
+  Index retry_ = 0, retry_after_ = 1;    // when a save that failed is tried again, and how many steps later if it fails
+  bool metrics_fail_ = false;
   double flops_per_token_ = 0, peak_rate_ = 0;
 };
 
 void Run::go() {
-  const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2});
+  // A signal must not cut short what writes a checkpoint; a limit of files is an error then, as a full disk is.
+  const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2}, SA_RESTART);
+  std::signal(SIGXFSZ, SIG_IGN);
   open();
   begin_to_show();
   train();
@@ -85,6 +92,7 @@ void Run::open() {
   runtime_.expect_same("the model", description, ExitCode::bad_input);
   runtime_.together([&] {
     setup_ = setup_of(options_, runtime_.world().size(), true);
+    if (setup_.tokenizer) setup_.tokenizer->pause = [] { Interrupt::check("tokenizing"); };
     const auto read = [&](std::optional<TrainData>& data, const std::vector<std::string>& files) {
       data.emplace(files, options_, setup_.sequence, setup_.tokenizer.get(), setup_.files.spec.vocab_size);
     };
@@ -161,8 +169,11 @@ void Run::train() {
     if (held_out_ && (last || (options_.eval_every && done_.step % *options_.eval_every == 0))) evaluate();
     deadline_->stepped(seconds_since(begin));
     stopped = asked_to_stop();
-    const bool due = options_.save_every > 0 && done_.step % options_.save_every == 0;
-    if (!options_.checkpoint.empty() && (due || stopped || last)) save();
+    const bool due = (options_.save_every > 0 && done_.step % options_.save_every == 0) || done_.step == retry_;
+    if (!options_.checkpoint.empty() && (due || stopped || last)) {
+      save();
+      stopped = stopped || asked_to_stop();  // since: then nothing is done twice
+    }
   }
 }
 
@@ -198,22 +209,43 @@ void Run::show(const train::StepResult& result, double seconds) {
   if (peak_rate_ > 0) line.mfu = flops_per_token_ * line.tokens_per_second / peak_rate_;
   if (display_) display_->show(line);
   if (display_ && result.skipped) display_->say(std::format("step {}: not finite, skipped", done_.step));
-  if (metrics_) metrics_->write(line);
+  write_metrics([&] { metrics_->write(line); });
 }
 
+/// What cannot be written is told once, and training goes on: the lines wait for the next ones.
+void Run::write_metrics(const std::function<void()>& write) {
+  if (!metrics_) return;
+  try {
+    write();
+    metrics_fail_ = false;
+  } catch (const InputError& error) {
+    if (!metrics_fail_) display_->say(error.what());
+    metrics_fail_ = true;
+  }
+}
+
+/// The same samples at every layout.
 void Run::evaluate() {
   const Index micro = setup_.trainer.micro_batch, dp = setup_.layout.dp;
   const auto begin = Clock::now();
-  const Index count = std::max<Index>(1, std::min<Index>(held_out_->samples_per_epoch(), 32) / (micro * dp));
-  const double loss = trainer_->evaluate(runtime_.exec(), static_cast<int>(count), [&](int i) {
-    return held_out_->micro_batch(static_cast<std::uint64_t>((Index{i} * dp + grid_->dp().rank()) * micro), micro);
-  });
-  if (display_) display_->say(std::format("step {}: held-out loss {:.4f}", done_.step, loss));
-  if (metrics_) metrics_->write_evaluation(done_.step, loss);
+  const Index samples = std::min<Index>(held_out_->samples_per_epoch(), 32);
+  const Index first = samples * grid_->dp().rank() / dp, end = samples * (grid_->dp().rank() + 1) / dp;
+  const Index count = ((samples + dp - 1) / dp + micro - 1) / micro;
+  const auto loss = trainer_->evaluate(
+      runtime_.exec(), static_cast<int>(count),
+      [&](int i) {
+        const Index begins = first + i * micro, size = std::min(micro, end - begins);
+        return size <= 0 ? train::MicroBatch{} : held_out_->micro_batch(static_cast<std::uint64_t>(begins), size);
+      },
+      [&] { return asked_to_stop(); });
+  if (!loss) return;
+  if (display_) display_->say(std::format("step {}: held-out loss {:.4f}", done_.step, *loss));
+  write_metrics([&] { metrics_->write_evaluation(done_.step, *loss); });
   if (trace_) trace_->add(train::Lane::compute, "evaluate", begin, Clock::now());
 }
 
-/// What cannot be saved is told, and training goes on: the last good checkpoint stays.
+/// What cannot be saved is told, and training goes on: the last good checkpoint stays, and after 1, 2, 4 ... more steps
+/// it is tried again.
 void Run::save() {
   const auto begin = Clock::now();
   try {
@@ -221,11 +253,15 @@ void Run::save() {
     if (display_) display_->say(std::format("step {}: saved {}", done_.step, file.string()));
   } catch (const InputError& error) {
     if (display_) display_->say(std::format("step {}: not saved: {}", done_.step, error.what()));
+    retry_ = done_.step + retry_after_;
+    retry_after_ *= 2;
     return;
   }
+  retry_ = 0, retry_after_ = 1;
   saved_ = done_.step;
   done_.save_seconds = seconds_since(begin);
   deadline_->saved(done_.save_seconds);
+  files_->prune([&](const std::string& line) { display_->say(line); });
   if (trace_) trace_->add(train::Lane::checkpoint, "save", begin, Clock::now());
 }
 

@@ -80,8 +80,16 @@ void TrainFiles::write(const fs::path& file, const train::Trainer& trainer, cons
 fs::path TrainFiles::save(const train::Trainer& trainer, const TrainProgress& progress) const {
   const fs::path folder = options_.checkpoint, file = folder / checkpoint_name(progress.step);
   write(file, trainer, trainer.groups(), progress);
-  if (runtime_.root()) prune_checkpoints(folder, static_cast<int>(options_.keep), options_.keep_every);
   return file;
+}
+
+void TrainFiles::prune(const std::function<void(const std::string&)>& say) const {
+  if (!runtime_.root()) return;
+  try {
+    prune_checkpoints(options_.checkpoint, static_cast<int>(options_.keep), options_.keep_every);
+  } catch (const InputError& error) {
+    say(error.what());
+  }
 }
 
 void TrainFiles::save_folder(const train::Trainer& trainer, const TrainProgress& progress,

@@ -37,6 +37,9 @@ public:
   /// Throws the same InputError on all ranks where it cannot be written: the last good one stays.
   std::filesystem::path save(const train::Trainer& trainer, const TrainProgress& progress) const;
 
+  /// Removes the checkpoints that need not be kept. `say` is told what stood in the way, on the first rank.
+  void prune(const std::function<void(const std::string& line)>& say) const;
+
   /// The trained model as a Hugging Face folder, beside it the tokenizer's files. `release` gives the trainer's memory
   /// back as soon as it is no longer read.
   void save_folder(const train::Trainer& trainer, const TrainProgress& progress,

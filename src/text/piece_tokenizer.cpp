@@ -117,7 +117,7 @@ std::vector<int> PieceTokenizer::encode(std::string_view text, bool add_special)
   }
   std::vector<int> ids;
   if (add_special) ids = prefix_;
-  WordCache cache;
+  WordCache cache(pause);
   const auto on_token = [&](int id) { ids.push_back(id); };
   split(raw_, text, on_token, [&](std::string_view part, std::size_t offset) {
     const std::string normal = normalize(normalizer_, part);

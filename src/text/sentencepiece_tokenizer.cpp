@@ -47,6 +47,7 @@ public:
       const std::size_t end = whole ? text.size() : end_of_word(text, begin);
       std::string_view word = text.substr(begin, end - begin);
       if (begin > 0) word.remove_prefix(1);  // the library puts this space before every text
+      cache.next_word();
       auto found = cache.find(word);
       if (found == cache.end()) found = cache.emplace(word, encode_word(word)).first;
       ids.insert(ids.end(), found->second.begin(), found->second.end());

@@ -145,6 +145,7 @@ private:
 
 void WordModel::encode(std::string_view text, bool at_start, WordCache& cache, std::vector<int>& ids) const {
   pre_tokenize(pre_tokenizer_, text, at_start, [&](std::string_view word) {
+    cache.next_word();
     if (const auto known = cache.find(word); known != cache.end()) {
       ids.insert(ids.end(), known->second.begin(), known->second.end());
       return;

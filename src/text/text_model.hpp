@@ -4,6 +4,7 @@
 #include <grist/text/pre_tokenizer.hpp>
 #include <grist/text/string_map.hpp>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,8 +12,19 @@
 
 namespace grist::text {
 
-/// The ids of words seen before, kept for one call of encode.
-using WordCache = StringMap<std::vector<int>>;
+/// The ids of words seen before, kept for one call of encode, which asks `pause` now and then.
+class WordCache : public StringMap<std::vector<int>> {
+public:
+  explicit WordCache(const std::function<void()>& pause) : pause_(pause) {}
+  /// To be called for each word.
+  void next_word() {
+    if (pause_ && ++words_ % 4096 == 0) pause_();
+  }
+
+private:
+  const std::function<void()>& pause_;
+  unsigned words_ = 0;
+};
 
 class TextModel {
 public:

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -48,6 +49,7 @@ public:
   std::string chat_template{};       // Jinja source, empty where the files hold none
   SpecialTokens special_tokens{};    // for the chat template
   std::vector<std::string> notes{};  // what a user should know about these files, a line each
+  std::function<void()> pause{};     // asked every few thousand words of a long text; may throw, which ends encode
 };
 
 /// Reads the tokenizer of a Hugging Face folder (tokenizer.json, else tokenizer.model, else vocab.json and merges.txt;

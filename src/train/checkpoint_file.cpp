@@ -33,8 +33,10 @@ public:
   void sync() const { check(::fsync(fd_), "cannot be synced"); }
   /// Takes the space of so many bytes, where the file system can: a full disk is said before numbers are moved.
   void reserve(std::uint64_t bytes) const {
-    if (::fallocate(fd_, 0, 0, static_cast<off_t>(bytes)) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
-      check(-1, "has no space");
+    int status = 0;
+    do status = ::fallocate(fd_, 0, 0, static_cast<off_t>(bytes));
+    while (status != 0 && errno == EINTR);
+    if (status != 0 && errno != EOPNOTSUPP && errno != ENOSYS) check(-1, "has no space");
   }
 
 private:

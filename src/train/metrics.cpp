@@ -94,12 +94,12 @@ void MetricsFile::write_evaluation(Index step, double loss) {
 }
 
 void MetricsFile::append(const std::string& line) {
-  const std::string text = line + '\n';
-  for (std::size_t done = 0; done < text.size();) {
-    const auto written = ::write(descriptor_, text.data() + done, text.size() - done);
+  waiting_ += line + '\n';
+  while (!waiting_.empty()) {
+    const auto written = ::write(descriptor_, waiting_.data(), waiting_.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw InternalError("{}: cannot be written: {}", file_.string(), std::strerror(errno));
-    done += static_cast<std::size_t>(written);
+    if (written < 0) throw InputError("{}: cannot be written: {}", file_.string(), std::strerror(errno));
+    waiting_.erase(0, static_cast<std::size_t>(written));
   }
 }
 

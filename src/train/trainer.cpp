@@ -122,6 +122,7 @@ StepResult Trainer::step(const Exec& exec, Index step, const MicroBatches& batch
     return result;
   }
   s.skipped = 0;
+  if (s.options.check_replicas) check_replicas(exec);  // of gradients: ZeRO-1 needs their memory for weights
   // As torch.nn.utils.clip_grad_norm_ has it.
   const double clip = s.options.clip > 0 ? std::min(1.0, s.options.clip / (result.gradient_norm + 1e-6)) : 1.0;
   const auto optimizer_begin = Clock::now();
@@ -134,12 +135,19 @@ StepResult Trainer::step(const Exec& exec, Index step, const MicroBatches& batch
   return result;
 }
 
-double Trainer::evaluate(const Exec& exec, int count, const MicroBatches& batches) {
+std::optional<double> Trainer::evaluate(const Exec& exec, int count, const MicroBatches& batches,
+                                        const std::function<bool()>& stop) {
   State& s = *state_;
   const Communicator& pp = s.grid.pp();
   Index tokens = 0;
   for (int i = 0; i < count; ++i) {
+    // Asked at each, stages would wait for each other.
+    if (stop && i % pp.size() == 0 && stop()) {
+      for (const auto& stage : s.stages) stage->take_loss();
+      return std::nullopt;
+    }
     const MicroBatch batch = batches(i);
+    if (batch.ids.empty()) continue;
     tokens += std::ranges::count_if(batch.targets, [](int target) { return target >= 0; });
     for (std::size_t c = 0; c < s.stages.size(); ++c) {
       Stage& stage = *s.stages[c];
@@ -164,6 +172,8 @@ std::vector<TensorGroup> Trainer::groups() const {
   return groups;
 }
 
+View1<float> Trainer::gradients() const { return state_->gradient(state_->mine); }
+
 void Trainer::loaded(const Exec& exec, Index updates) {
   state_->loaded(exec);
   state_->updates = updates;
@@ -179,7 +189,7 @@ std::uint64_t Trainer::bytes() const {
                                                        s.m.size() + s.v.size()) +
                         2 * static_cast<std::uint64_t>(s.copy.size());
   for (const auto& stage : s.stages) bytes += stage->bytes();
-  return bytes;
+  return bytes + s.sums.bytes();
 }
 
 }  // namespace grist::train

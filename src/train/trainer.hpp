@@ -37,7 +37,7 @@ struct TrainerOptions {
   Index micro_batch = 1;        // sequences
   int micro_batches = 1;        // of a step on each dp rank
   int documents = 1;            // packed into a sequence, at most
-  bool check_replicas = false;  // after each step (Trainer::check_replicas)
+  bool check_replicas = false;  // before and after each update (Trainer::check_replicas)
 };
 
 /// The i-th micro-batch of this dp rank in a step; the same on all its ranks of pp and tp.
@@ -65,17 +65,23 @@ public:
   /// `step` counts from 1. Throws NumericalError naming a tensor after more than max_skipped steps in a row were
   /// skipped.
   StepResult step(const Exec& exec, Index step, const MicroBatches& batches, Trace* trace = nullptr);
-  /// Mean loss over micro-batches, without gradients; all ranks of dp bring equally many.
-  double evaluate(const Exec& exec, int count, const MicroBatches& batches);
+  /// Mean loss over micro-batches, without gradients; where a rank of dp has fewer than `count`, the rest is empty. `stop` is asked now and then,
+  /// by all ranks, which it gives the same answer: nothing where it says yes.
+  std::optional<double> evaluate(const Exec& exec, int count, const MicroBatches& batches,
+                                 const std::function<bool()>& stop = {});
 
   /// What a checkpoint holds, and where it lies.
   [[nodiscard]] const CheckpointLayout& layout() const;
   [[nodiscard]] std::vector<TensorGroup> groups() const;
+  /// Summed over all ranks, as the last step used them; with ZeRO-1 the memory of this rank's range of them, which a
+  /// step leaves with the weights of that range.
+  [[nodiscard]] View1<float> gradients() const;
   /// After groups() were read: what is computed with follows. `updates`: how often moments were updated so far.
   void loaded(const Exec& exec, Index updates);
   [[nodiscard]] Index updates() const;
 
-  /// Throws InternalError naming a tensor that ranks which hold it alike do not hold bit for bit.
+  /// Compares weights, gradients and moments, of each what ranks of tp, dp or pp hold alike. Throws InternalError naming
+  /// a tensor that they do not hold bit for bit.
   void check_replicas(const Exec& exec) const;
 
   [[nodiscard]] Index parameters() const;  // of the whole model

@@ -1,11 +1,9 @@
 #include <grist/comm/broadcast_text.hpp>
 #include <grist/core/errors.hpp>
-#include <grist/core/philox.hpp>
 #include <grist/train/trainer_state.hpp>
 
 #include <algorithm>
 #include <cmath>
-#include <format>
 
 namespace grist::train {
 
@@ -150,45 +148,6 @@ void Trainer::State::lamb(const Exec& exec, const Update& given) {
   for (std::size_t i = 0; i < pieces.size(); ++i)
     if (part_of(pieces[i]).size() != 0)
       lamb_apply(exec, update, range_of(part_of(pieces[i])), View1<const double>(squares.data() + 2 * i, 2));
-}
-
-void Trainer::check_replicas(const Exec& exec) const {
-  const State& s = *state_;
-  exec.fence("grist::train: weights to compare");
-  const auto host = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, s.weights.flat());
-  const Communicator &tp = s.grid.tp(), &dp = s.grid.dp();
-  std::vector<int> mine;  // two for each piece
-  for (const Piece& piece : s.pieces) {
-    const auto* const begin = reinterpret_cast<const char*>(host.data() + piece.first);
-    const auto hash = hash_name({begin, static_cast<std::size_t>(piece.size) * sizeof(float)});
-    mine.push_back(static_cast<int>(hash >> 32)), mine.push_back(static_cast<int>(hash));
-  }
-  std::string broken;  // all ranks go through all comparisons, so that none waits for one that has thrown
-  const auto compare = [&](const Communicator& ranks, int root, const char* axis, auto&& replicated) {
-    std::vector<int> others = mine;
-    ranks.broadcast(others.data(), static_cast<int>(others.size()), root);
-    for (std::size_t i = 0; i < s.pieces.size(); ++i) {
-      const bool equal = others[2 * i] == mine[2 * i] && others[2 * i + 1] == mine[2 * i + 1];
-      if (equal || !replicated(s.pieces[i]) || !broken.empty()) continue;
-      broken = std::format("{}: ranks {} and {} of {} hold other numbers", s.pieces[i].name, root, ranks.rank(), axis);
-    }
-  };
-  compare(dp, 0, "dp", [](const Piece&) { return true; });
-  for (int rank = 0; rank < tp.size(); ++rank)
-    compare(tp, rank, "tp",
-            [&](const Piece& piece) { return std::ranges::find(piece.replicas, rank) != piece.replicas.end(); });
-  // The stages of the embedding and of the head both hold a tied matrix.
-  if (s.table.head.tied && s.embeds() != s.projects()) {
-    const auto& block = s.embeds() ? s.weights.tensors.embedding : s.weights.tensors.head;
-    const auto tied = std::ranges::find(s.pieces, block.data() - s.weights.memory.data(), &Piece::first);
-    const auto at = static_cast<std::size_t>(2 * (tied - s.pieces.begin()));
-    int other[] = {mine[at], mine[at + 1]};
-    s.ends.broadcast(other, 2, 0);
-    if ((other[0] != mine[at] || other[1] != mine[at + 1]) && broken.empty())
-      broken = tied->name + ": the first and the last stage hold other numbers";
-  }
-  const Index wrong = s.grid.world().all_reduce(Index{broken.empty() ? 0 : 1});
-  if (wrong > 0) throw InternalError("{}", first_named(s.grid.world(), broken));
 }
 
 }  // namespace grist::train

@@ -1,54 +1,18 @@
 // grist train as a user meets it: what it says, writes and refuses, and how it ends.
-#include "program.hpp"
-#include "support/files.hpp"
-
-#include <gmock/gmock.h>
+#include "training_run.hpp"
 
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
-#include <future>
 #include <map>
-#include <thread>
 
 namespace {
 
 using namespace grist::test;
 using testing::AllOf;
 using testing::HasSubstr;
-using Words = std::vector<std::string>;
-
-class Train : public testing::Test {
-protected:
-  /// `grist WORDS` for a few steps of a tiny model; later words come before earlier ones.
-  [[nodiscard]] Words words(const Words& more = {}) const {
-    Words all = {"train",    "--model",  model,     "--data",     text,   "--sequence", "32",
-                 "--batch",  "4",        "--order", "sequential", "--lr", "1e-3",       "--schedule",
-                 "constant", "--warmup", "0",       "--metrics",  metrics};
-    if (std::ranges::find(more, "--steps") == more.end()) all.insert(all.end(), {"--steps", "6"});
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
-  }
-  Outcome train(const Words& more = {}, int ranks = 1) const { return grist::test::grist(words(more), ranks); }
-  [[nodiscard]] std::vector<nlohmann::json> lines() const {
-    std::vector<nlohmann::json> found;
-    std::ifstream in(metrics);
-    for (std::string line; std::getline(in, line);) found.push_back(nlohmann::json::parse(line));
-    return found;
-  }
-  /// Step and loss of each line that has one, in their order.
-  [[nodiscard]] std::vector<std::pair<int, double>> losses() const {
-    std::vector<std::pair<int, double>> found;
-    for (const auto& line : lines())
-      if (line.contains("loss")) found.emplace_back(line.at("step"), line.at("loss"));
-    return found;
-  }
-
-  const std::string model = data_file("tiny/llama2"), text = data_file("text/sample.txt");
-  TemporaryFolder folder;
-  const std::string metrics = folder / "metrics.jsonl", checkpoints = folder / "checkpoints";
-};
-using TwoRanks = Train;
+using Train = TrainingRun;
+using TwoRanks = TrainingRun;
 
 TEST_F(Train, WritesALineOfMetricsForEachStep) {
   const auto outcome = train({"--log-every", "3"});
@@ -226,16 +190,9 @@ TEST_F(Train, TellsWhereTheTimeOfAStepWent) {
 
 /// The first run is ended through the second rank alone; the other one goes on at another layout.
 TEST_F(TwoRanks, SaveWhereOneGetsASignalAndGoOnAtAnotherLayout) {
-  std::string command = "echo $$ > " + (folder / "pid").string() + ".${PMI_RANK:-$OMPI_COMM_WORLD_RANK}; exec";
-  command += " '" GRIST_PROGRAM "'";
-  for (const auto& word : words({"--steps", "1000000", "--checkpoint", checkpoints, "--zero", "1"}))
-    command += " '" + word + "'";
-  auto running = std::async(std::launch::async, [&] {
-    return run_command({GRIST_MPIEXEC, "-n", "2", "bash", "-c", command});
-  });
-  for (int tries = 0; tries < 3000 && (!std::filesystem::exists(metrics) || lines().size() < 5); ++tries)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  ASSERT_EQ(kill(std::stoi(contents_of(folder / "pid.1")), SIGTERM), 0);
+  auto running = start({"--steps", "1000000", "--checkpoint", checkpoints, "--zero", "1"}, 2);
+  ASSERT_TRUE(soon([&] { return lines().size() >= 5; }));
+  ASSERT_EQ(kill(pid_of(1), SIGTERM), 0);
   const auto stopped = running.get();
   EXPECT_EQ(stopped.code, 75) << stopped.err;
   const int done = losses().back().first, steps = done + 4;
