@@ -72,7 +72,7 @@ train::MicroBatch micro_batch(const train::BatchSource& source, std::uint64_t fi
 
 train::TrainerOptions trainer_options(const TrainOptions& options, const Layout& layout, Index sequence) {
   return {.type = options.dtype == "bf16" ? DType::bf16 : DType::f32,
-          .recompute = options.recompute == "block" ? train::Recompute::block : train::Recompute::none,
+          .recompute = options.recompute_kind(),
           .pipeline = options.pipeline_kind(),
           .chunks = options.chunks_per_rank(),
           .zero = options.zero == 1,
@@ -148,8 +148,6 @@ void Run::go() {
 void Run::open() {
   std::string description;
   runtime_.together([&] {
-    if (options_.recompute == "selective")
-      throw UsageError("--recompute selective is not there yet: scores of attention are never kept anyway; use block");
     if (options_.sequence_parallel) throw UsageError("--sequence-parallel is not there yet");
     if (std::filesystem::is_regular_file(options_.model))
       throw UsageError("--model {}: is a file; training goes on from a Hugging Face folder", options_.model);

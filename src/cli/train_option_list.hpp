@@ -65,7 +65,8 @@ void each_train_option(Options& o, Group&& group, Visit&& visit) {
   group("Numbers and memory");
   visit("dtype", o.dtype, "What is computed with; weights, sums and moments are f32", Rule{"WORD", {"f32", "bf16"}});
   visit("recompute", o.recompute,
-        "What the backward pass computes again instead of keeping it: nothing; attention and activations; whole blocks",
+        "What the backward pass computes again instead of keeping it: nothing; what is cheap: norms, rotations and "
+        "activations (selective); whole blocks",
         Rule{"WORD", {"none", "selective", "block"}});
 
   group("Ranks");

@@ -112,6 +112,12 @@ train::Pipeline TrainOptions::pipeline_kind() const {
                                      : train::Pipeline::one_f_one_b;
 }
 
+train::Recompute TrainOptions::recompute_kind() const {
+  return recompute == "block"       ? train::Recompute::block
+         : recompute == "selective" ? train::Recompute::selective
+                                    : train::Recompute::none;
+}
+
 int TrainOptions::chunks_per_rank() const { return pipeline == "interleaved" ? chunks.value_or(2) : 1; }
 
 std::optional<std::chrono::seconds> TrainOptions::walltime() const {

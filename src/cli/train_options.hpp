@@ -6,6 +6,7 @@
 #include <grist/train/learning_rate.hpp>
 #include <grist/train/optimizer.hpp>
 #include <grist/train/pipeline.hpp>
+#include <grist/train/stage.hpp>
 
 #include <CLI/CLI.hpp>
 
@@ -70,6 +71,7 @@ struct TrainOptions {
   [[nodiscard]] train::LearningRate learning_rate() const;
   [[nodiscard]] train::OptimizerConfig optimizer_config() const;
   [[nodiscard]] train::Pipeline pipeline_kind() const;
+  [[nodiscard]] train::Recompute recompute_kind() const;
   /// Chunks of layers on each rank: 1 where the pipeline is not interleaved.
   [[nodiscard]] int chunks_per_rank() const;
   /// Empty without --max-walltime.

@@ -25,6 +25,27 @@ struct Block {
   LayerTensors<Weight> weights;
 };
 
+/// What sizes the buffers of a pass.
+struct PassSizes {
+  Index hidden = 0;
+  Index tokens = 0;
+  int tp_rank = 0;
+  int sequences = 1;
+  bool selective = false;  // BlockContext::selective
+};
+
+/// Whether a pass keeps what the MLP reads: not where it starts from the block's input, nor where it is computed again
+/// from this and attention's output, which is kept for the norm behind it.
+inline bool keeps_mlp_input(const LayerSpec& spec, bool selective) {
+  return !spec.parallel && !(selective && spec.post_norm);
+}
+
+/// Where the buffers of a block lie.
+struct BufferSpace {
+  Workspace& kept;   // what a backward pass reads
+  Workspace& again;  // what it may compute again; the same, where it does not
+};
+
 /// The buffers of a block, named once: over a workspace that counts they are the memory plan. [tokens, ...] each.
 template <class X>
 struct AttentionBuffers {
@@ -33,7 +54,7 @@ struct AttentionBuffers {
   View2<X> attended;  // [heads head_dim]
   RowParallelBuffers<X> o;
 
-  AttentionBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index tokens, int tp_rank);
+  AttentionBuffers(const Exec& exec, const BufferSpace& space, const Block& block, const PassSizes& sizes);
 };
 
 template <class X>
@@ -43,8 +64,8 @@ struct MlpBuffers {
   View2<X> activated;  // [intermediate]
   RowParallelBuffers<X> down;
 
-  /// For `rows` rows: tokens, or tokens times experts_per_token.
-  MlpBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index rows, int tp_rank);
+  /// Of tokens times experts_per_token rows, where there are experts.
+  MlpBuffers(const Exec& exec, const BufferSpace& space, const Block& block, const PassSizes& sizes);
 };
 
 struct ExpertBuffers {
@@ -67,11 +88,11 @@ struct SharedExpertBuffers {
   RowParallelBuffers<X> down;
   View2<float> output;  // [hidden]
 
-  SharedExpertBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index tokens,
-                      int tp_rank);
+  SharedExpertBuffers(const Exec& exec, const BufferSpace& space, const Block& block, const PassSizes& sizes);
 };
 
-/// What a backward pass reads of a forward one: its buffers, kept, and what it would have written over.
+/// What a backward pass reads of a forward one: its buffers, kept unless BlockContext::selective says that they are
+/// computed again, and what it would have written over.
 template <class X>
 struct SavedBlock {
   View2<float> x;  // the block's input [tokens, hidden]
@@ -79,7 +100,7 @@ struct SavedBlock {
   View2<X> raw_qkv;               // before the norms of q and k; empty without them
   View2<float> lse;               // [heads, tokens]
   View2<float> attention_output;  // before its norm; empty without one
-  View2<float> mlp_x;             // the MLP's input; the block's where both are in parallel
+  View2<float> mlp_x;             // the MLP's input (keeps_mlp_input)
   View2<X> mlp_normed;            // of a layer of experts
   std::optional<MlpBuffers<X>> mlp;
   std::optional<ExpertBuffers> experts;
@@ -87,9 +108,9 @@ struct SavedBlock {
   View2<float> mlp_output;  // before its norm; empty without one
 };
 
-/// Bytes of scratch that a block takes for so many tokens.
+/// Bytes of scratch that a block takes which keeps nothing.
 template <class X>
-std::size_t block_bytes(const Exec& exec, const Block& block, Index hidden, Index tokens, Index partials, int tp_rank);
+std::size_t block_bytes(const Exec& exec, const Block& block, const PassSizes& sizes, Index partials);
 
 /// What all blocks of a forward pass share.
 struct BlockContext {
@@ -102,13 +123,16 @@ struct BlockContext {
   const PagedKv* kv;                            // null: without a cache
   std::span<const View2<const float>> cos_sin;  // of each rope table, [tokens, rotary_dim]
   Index partials;                               // floats of scratch for attention
+  // Norms' outputs, normed and turned queries and keys, and activations are not kept: the backward pass computes them
+  // again from what products and attention gave (Korthikanti et al. 2022).
+  bool selective = false;
 };
 
 /// Bytes that a forward pass with `saved` keeps, and that a backward pass takes of scratch.
 template <class X>
-std::size_t saved_bytes(const Exec& exec, const Block& block, Index hidden, Index tokens, int tp_rank);
+std::size_t saved_bytes(const Exec& exec, const Block& block, const PassSizes& sizes);
 template <class X>
-std::size_t backward_bytes(const Exec& exec, const Block& block, Index hidden, Index tokens, int sequences);
+std::size_t backward_bytes(const Exec& exec, const Block& block, const PassSizes& sizes);
 
 /// x [tokens, hidden] += attention(norm(x)); x += mlp(norm(x)). Keys and values go to the block's layer of the cache.
 /// With `saved` the buffers stay taken from the workspace, for the backward pass; there is no cache then.
@@ -122,6 +146,16 @@ void decoder_block(const BlockContext& context, const Block& block, View2<float>
 template <class X>
 void decoder_block_backward(const BlockContext& context, const Block& block, const SavedBlock<X>& saved,
                             const LayerTensors<View3<float>>& gradients, View2<float> dx);
+
+/// The layers of forward that backward computes again. What a half of the block reads: norm(x), or x where no norm stands
+/// before it; qk_norm and rope of q and k in qkv, in place; act(gate) up, or act(up).
+template <class X>
+void pre_norm(const Exec& exec, const LayerSpec& spec, View2<const float> x, const Weight& w, const Weight& b,
+              View2<X> y);
+template <class X>
+void turn_heads(const BlockContext& context, const Block& block, View2<X> qkv);
+template <class X>
+void activate(const Exec& exec, const MlpSpec& mlp, View2<const X> gate_up, View2<X> activated);
 
 /// y = norm(x), of the kind that the spec says. (X, Y) as in layers/norm.hpp.
 template <class Y>

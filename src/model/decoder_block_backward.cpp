@@ -32,6 +32,26 @@ void norm_backward(const Exec& exec, Workspace& workspace, const NormSpec& spec,
 
 namespace {
 
+template <class T>
+View2<T> take_like(const BlockContext& c, std::string_view name, View2<T> like) {
+  return c.scratch.take<T>(c.exec, name, like.extent(0), like.extent(1));
+}
+
+/// The buffers of a forward pass, with those computed again that it did not keep.
+template <class X>
+AttentionBuffers<X> attention_again(const BlockContext& c, const Block& block, const SavedBlock<X>& saved) {
+  AttentionBuffers<X> b = *saved.attention;
+  if (!c.selective) return b;
+  const auto& w = block.weights;
+  b.normed = take_like(c, "normed again", b.normed);
+  pre_norm(c.exec, block.spec, as_const(saved.x), w.attention_norm, w.attention_norm_bias, b.normed);
+  if (block.spec.attention.qk_norm == QkNorm::none) return b;
+  b.qkv = take_like(c, "qkv again", b.qkv);
+  Kokkos::deep_copy(c.exec, b.qkv, saved.raw_qkv);
+  turn_heads(c, block, b.qkv);
+  return b;
+}
+
 template <class Y>
 void bias_backward(const BlockContext& c, View2<const Y> dy, View3<float> db) {
   if (db.size() == 0) return;
@@ -107,7 +127,7 @@ void attention_half_backward(const BlockContext& c, const Block& block, const Sa
   const auto region = Kokkos::Profiling::ScopedRegion("grist::attention_half::backward");
   const Workspace::Scope scope(c.scratch);
   const auto& [exec, w, spec, heads] = std::tie(c.exec, block.weights, block.spec.attention, block.attention);
-  const AttentionBuffers<X>& b = *saved.attention;
+  const AttentionBuffers<X> b = attention_again(c, block, saved);
   const Index tokens = dx.extent(0), hidden = dx.extent(1);
   const auto dy = post_norm_backward(c, block.spec, as_const(saved.attention_output), w.attention_post_norm, ddelta,
                                      g.attention_post_norm, g.attention_post_norm_bias);
@@ -145,11 +165,16 @@ void activation_backward(const Exec& exec, const MlpSpec& mlp, View2<const X> ga
 
 /// dnormed = the part of the gradient that this rank's columns give.
 template <class X>
-void dense_mlp_backward(const BlockContext& c, const Block& block, const MlpBuffers<X>& b,
+void dense_mlp_backward(const BlockContext& c, const Block& block, const SavedBlock<X>& saved, View2<const X> normed,
                         const LayerTensors<View3<float>>& g, View2<const float> dy, View2<float> dnormed) {
   const auto& [exec, w] = std::tie(c.exec, block.weights);
   const Workspace::Scope scope(c.scratch);
   const Index tokens = dy.extent(0);
+  MlpBuffers<X> b = *saved.mlp;
+  if (c.selective) {
+    b.activated = take_like(c, "activated again", b.activated);
+    activate(exec, block.spec.mlp, as_const(b.gate_up), b.activated);
+  }
   bias_backward(c, dy, g.down_bias);
   const auto dactivated = c.scratch.take<X>(exec, "gradient of activated", tokens, b.activated.extent(1));
   layers::linear_backward(exec, c.products, as_const(b.activated), w.down, rounded<X>(c, dy), dactivated,
@@ -157,19 +182,24 @@ void dense_mlp_backward(const BlockContext& c, const Block& block, const MlpBuff
   const auto d_gate_up = c.scratch.take<X>(exec, "gradient of gate_up", tokens, b.gate_up.extent(1));
   activation_backward(exec, block.spec.mlp, as_const(b.gate_up), as_const(dactivated), d_gate_up);
   bias_backward(c, as_const(d_gate_up), g.gate_up_bias);
-  layers::linear_backward(exec, c.products, as_const(b.normed), w.gate_up, as_const(d_gate_up), dnormed,
-                          matrix_of(g.gate_up));
+  layers::linear_backward(exec, c.products, normed, w.gate_up, as_const(d_gate_up), dnormed, matrix_of(g.gate_up));
 }
 
 /// dnormed = the part of this rank's experts, dwhole = what every rank has whole: the router's.
 template <class X>
-void expert_mlp_backward(const BlockContext& c, const Block& block, const SavedBlock<X>& saved,
+void expert_mlp_backward(const BlockContext& c, const Block& block, const SavedBlock<X>& saved, View2<const X> normed,
                          const LayerTensors<View3<float>>& g, View2<const float> dy, View2<float> dnormed,
                          View2<float> dwhole) {
   const auto& [exec, w, shard, mlp] = std::tie(c.exec, block.weights, block.shard, block.spec.mlp);
   const Workspace::Scope scope(c.scratch);
-  const MlpBuffers<X>& b = *saved.mlp;
+  MlpBuffers<X> b = *saved.mlp;
   const ExpertBuffers& e = *saved.experts;
+  if (c.selective) {
+    b.normed = take_like(c, "normed again", b.normed);
+    b.activated = take_like(c, "activated again", b.activated);
+    layers::dispatch(exec, normed, as_const(e.token_of), b.normed);
+    activate(exec, mlp, as_const(b.gate_up), b.activated);
+  }
   const Index tokens = dy.extent(0), hidden = dy.extent(1), rows = b.normed.extent(0), slots = e.choices.extent(1);
   const View1<const int> offsets(e.offsets.data() + shard.experts.begin, shard.experts.size() + 1);
   const auto drows = c.scratch.take<X>(exec, "gradient of experts' outputs", rows, hidden);
@@ -188,18 +218,22 @@ void expert_mlp_backward(const BlockContext& c, const Block& block, const SavedB
   const auto dlogits = c.scratch.take<float>(exec, "gradient of the router's logits", tokens, mlp.experts);
   layers::choose_experts_backward(exec, as_const(e.logits), mlp.renormalize, as_const(e.choices), as_const(e.weights),
                                   as_const(dweights), dlogits);
-  layers::linear_backward(exec, c.products, as_const(saved.mlp_normed), w.router, rounded<X>(c, as_const(dlogits)),
-                          dwhole, matrix_of(g.router));
+  layers::linear_backward(exec, c.products, normed, w.router, rounded<X>(c, as_const(dlogits)), dwhole,
+                          matrix_of(g.router));
 }
 
 /// dnormed += the part of this rank's columns of the shared expert, dwhole += its gate's.
 template <class X>
 void shared_expert_backward(const BlockContext& c, const Block& block, const SavedBlock<X>& saved,
-                            const LayerTensors<View3<float>>& g, View2<const float> dy, View2<float> dnormed,
-                            View2<float> dwhole) {
+                            View2<const X> normed, const LayerTensors<View3<float>>& g, View2<const float> dy,
+                            View2<float> dnormed, View2<float> dwhole) {
   const auto& [exec, w, mlp] = std::tie(c.exec, block.weights, block.spec.mlp);
   const Workspace::Scope scope(c.scratch);
-  const SharedExpertBuffers<X>& b = *saved.shared;
+  SharedExpertBuffers<X> b = *saved.shared;
+  if (c.selective) {
+    b.activated = take_like(c, "shared activated again", b.activated);
+    layers::gated_activation(exec, mlp.activation, as_const(b.gate_up), b.activated);
+  }
   const Index tokens = dy.extent(0), hidden = dy.extent(1);
   const auto doutput = c.scratch.take<X>(exec, "gradient of the shared expert", tokens, hidden);
   const auto dgate = c.scratch.take<float>(exec, "gradient of its gate", tokens, b.gate.extent(1));
@@ -210,13 +244,27 @@ void shared_expert_backward(const BlockContext& c, const Block& block, const Sav
   const auto d_gate_up = c.scratch.take<X>(exec, "gradient of gate_up", tokens, b.gate_up.extent(1));
   layers::gated_activation_backward(exec, mlp.activation, as_const(b.gate_up), as_const(dactivated), d_gate_up);
   const auto part = c.scratch.take<float>(exec, "part of a gradient", tokens, hidden);
-  layers::linear_backward(exec, c.products, as_const(saved.mlp_normed), w.shared_gate_up, as_const(d_gate_up), part,
+  layers::linear_backward(exec, c.products, normed, w.shared_gate_up, as_const(d_gate_up), part,
                           matrix_of(g.shared_gate_up));
   layers::residual(exec, as_const(part), dnormed);
   if (!mlp.shared_gate) return;
-  layers::linear_backward(exec, c.products, as_const(saved.mlp_normed), w.shared_gate, rounded<X>(c, as_const(dgate)),
-                          part, matrix_of(g.shared_gate));
+  layers::linear_backward(exec, c.products, normed, w.shared_gate, rounded<X>(c, as_const(dgate)), part,
+                          matrix_of(g.shared_gate));
   layers::residual(exec, as_const(part), dwhole);
+}
+
+/// x + norm(attention's output): computed again where both are kept (keeps_mlp_input).
+template <class X>
+View2<const float> mlp_input(const BlockContext& c, const Block& block, const SavedBlock<X>& saved) {
+  if (keeps_mlp_input(block.spec, c.selective)) return as_const(saved.mlp_x);
+  if (block.spec.parallel) return as_const(saved.x);
+  const auto& w = block.weights;
+  const auto x = take_like(c, "the MLP's input again", saved.x), delta = take_like(c, "attention's output again", saved.x);
+  norm(c.exec, block.spec.norm, as_const(saved.attention_output), w.attention_post_norm, w.attention_post_norm_bias,
+       delta);
+  Kokkos::deep_copy(c.exec, x, saved.x);
+  layers::residual(c.exec, as_const(delta), x);
+  return as_const(x);
 }
 
 /// dx += the gradient through the MLP of ddelta, the gradient of its output.
@@ -227,22 +275,31 @@ void mlp_half_backward(const BlockContext& c, const Block& block, const SavedBlo
   const Workspace::Scope scope(c.scratch);
   const auto& [exec, w, spec] = std::tie(c.exec, block.weights, block.spec);
   const Index tokens = dx.extent(0), hidden = dx.extent(1);
+  const bool shared = spec.shared_norm;
+  const Weight &weight = shared ? w.attention_norm : w.mlp_norm,
+               &bias = shared ? w.attention_norm_bias : w.mlp_norm_bias;
+  const auto x = mlp_input(c, block, saved);
+  auto normed = spec.mlp.experts == 0 ? saved.mlp->normed : saved.mlp_normed;
+  if (c.selective) {
+    normed = c.scratch.take<X>(exec, "normed again", tokens, hidden);
+    pre_norm(exec, spec, x, weight, bias, normed);
+  }
   const auto dy = post_norm_backward(c, spec, as_const(saved.mlp_output), w.mlp_post_norm, ddelta, g.mlp_post_norm,
                                      g.mlp_post_norm_bias);
   const auto dnormed = c.scratch.take<float>(exec, "gradient of normed", tokens, hidden);
   if (spec.mlp.experts == 0) {
-    dense_mlp_backward(c, block, *saved.mlp, g, dy, dnormed);
+    dense_mlp_backward(c, block, saved, as_const(normed), g, dy, dnormed);
     c.tp.all_reduce(exec, flat(dnormed));
   } else {
     const auto dwhole = c.scratch.take<float>(exec, "gradient that is whole", tokens, hidden);
-    expert_mlp_backward(c, block, saved, g, dy, dnormed, dwhole);
-    if (spec.mlp.shared_intermediate > 0) shared_expert_backward(c, block, saved, g, dy, dnormed, dwhole);
+    expert_mlp_backward(c, block, saved, as_const(normed), g, dy, dnormed, dwhole);
+    if (spec.mlp.shared_intermediate > 0)
+      shared_expert_backward(c, block, saved, as_const(normed), g, dy, dnormed, dwhole);
     c.tp.all_reduce(exec, flat(dnormed));
     layers::residual(exec, as_const(dwhole), dnormed);
   }
-  const bool shared = spec.shared_norm;
-  pre_norm_backward(c, spec, as_const(saved.mlp_x), shared ? w.attention_norm : w.mlp_norm, as_const(dnormed), dx,
-                    shared ? g.attention_norm : g.mlp_norm, shared ? g.attention_norm_bias : g.mlp_norm_bias);
+  pre_norm_backward(c, spec, x, weight, as_const(dnormed), dx, shared ? g.attention_norm : g.mlp_norm,
+                    shared ? g.attention_norm_bias : g.mlp_norm_bias);
 }
 
 }  // namespace
@@ -260,8 +317,9 @@ void decoder_block_backward(const BlockContext& c, const Block& block, const Sav
 }
 
 template <class X>
-std::size_t backward_bytes(const Exec& exec, const Block& block, Index hidden, Index tokens, int sequences) {
+std::size_t backward_bytes(const Exec& exec, const Block& block, const PassSizes& s) {
   const auto& [spec, mlp, heads] = std::tie(block.spec, block.spec.mlp, block.attention);
+  const Index tokens = s.tokens, hidden = s.hidden;
   Workspace w = Workspace::counting();
   const auto stream = [&](int count) { w.take<float>(exec, "stream", tokens * count, hidden); };
   const auto norm = [&](Index rows, Index size) {
@@ -273,13 +331,15 @@ std::size_t backward_bytes(const Exec& exec, const Block& block, Index hidden, I
   {
     const Workspace::Scope half(w);
     const Index width = Index{heads.head_dim} * (heads.heads + 2 * heads.kv_heads);
+    if (s.selective) w.take<X>(exec, "normed again", tokens, hidden);
+    if (s.selective && spec.attention.qk_norm != QkNorm::none) w.take<X>(exec, "qkv again", tokens, width);
     stream(spec.post_norm ? 1 : 0);
     w.take<X>(exec, "gradients", tokens, Index{heads.head_dim} * heads.heads);
     w.take<X>(exec, "rounded", tokens, hidden);
     w.take<X>(exec, "gradient of qkv", tokens, width);
     {
       const Workspace::Scope scratch(w);
-      w.take<float>(exec, "attention's gradients", attention_backward_scratch(heads, {tokens, sequences, tokens}));
+      w.take<float>(exec, "attention's gradients", attention_backward_scratch(heads, {tokens, s.sequences, tokens}));
     }
     if (spec.attention.qk_norm == QkNorm::head) norm(tokens * heads.heads, heads.head_dim);
     if (spec.attention.qk_norm == QkNorm::all) norm(tokens, Index{heads.heads} * heads.head_dim);
@@ -288,9 +348,13 @@ std::size_t backward_bytes(const Exec& exec, const Block& block, Index hidden, I
   }
   const Index rows = tokens * std::max(1, mlp.experts_per_token), columns = block.shard.intermediate.size(),
               shared = block.shard.shared_intermediate.size(), wide = mlp.gated ? 2 : 1;
+  if (!keeps_mlp_input(spec, s.selective) && !spec.parallel) stream(2);
+  if (s.selective) w.take<X>(exec, "normed again", tokens, hidden);
   stream((spec.post_norm ? 1 : 0) + 1 + (mlp.experts > 0 ? 1 : 0));
   {
     const Workspace::Scope scope(w);
+    if (s.selective) w.take<X>(exec, "activated again", rows, columns);
+    if (s.selective && mlp.experts > 0) w.take<X>(exec, "normed again", rows, hidden);
     w.take<X>(exec, "rounded", rows, hidden);
     w.take<X>(exec, "gradient of activated", rows, columns);
     w.take<X>(exec, "gradient of gate_up", rows, wide * columns);
@@ -304,6 +368,7 @@ std::size_t backward_bytes(const Exec& exec, const Block& block, Index hidden, I
   }
   if (shared > 0) {
     const Workspace::Scope scope(w);
+    if (s.selective) w.take<X>(exec, "activated again", tokens, shared);
     stream(1);
     w.take<X>(exec, "gradient of the output", tokens, hidden);
     w.take<float>(exec, "gradient of the gate", tokens, 1);
@@ -316,7 +381,7 @@ std::size_t backward_bytes(const Exec& exec, const Block& block, Index hidden, I
 }
 
 #define GRIST_INSTANTIATE(X)                                                                    \
-  template std::size_t backward_bytes<X>(const Exec&, const Block&, Index, Index, int);         \
+  template std::size_t backward_bytes<X>(const Exec&, const Block&, const PassSizes&);          \
   template void decoder_block_backward(const BlockContext&, const Block&, const SavedBlock<X>&, \
                                        const LayerTensors<View3<float>>&, View2<float>);
 GRIST_INSTANTIATE(float)

@@ -57,6 +57,14 @@ std::size_t stream_bytes(const ModelSpec& spec, Index tokens) {
   return Workspace::bytes_for<float>(tokens * spec.hidden_size);
 }
 
+PassSizes sizes_of(const ModelSpec& spec, int tp_rank, const StageOptions& options) {
+  return {.hidden = spec.hidden_size,
+          .tokens = options.limits.tokens,
+          .tp_rank = tp_rank,
+          .sequences = options.limits.sequences,
+          .selective = options.recompute == Recompute::selective};
+}
+
 /// What one slot keeps.
 template <class X>
 std::size_t kept_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_rank, const StageOptions& options) {
@@ -67,7 +75,7 @@ std::size_t kept_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_ra
   std::size_t bytes = pass.bytes + 2 * stream_bytes(spec, tokens);  // raw and dx
   for (const auto& block : parts.blocks)
     bytes += options.recompute == Recompute::block ? stream_bytes(spec, tokens)
-                                                   : saved_bytes<X>(exec, block, spec.hidden_size, tokens, tp_rank);
+                                                   : saved_bytes<X>(exec, block, sizes_of(spec, tp_rank, options));
   return bytes;
 }
 
@@ -86,7 +94,7 @@ template <class X>
 std::size_t again_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_rank, const StageOptions& options) {
   std::size_t most = 0;
   for (const auto& block : parts.blocks)
-    most = std::max(most, saved_bytes<X>(Exec(), block, spec.hidden_size, options.limits.tokens, tp_rank));
+    most = std::max(most, saved_bytes<X>(Exec(), block, sizes_of(spec, tp_rank, options)));
   return options.recompute == Recompute::block ? stream_bytes(spec, options.limits.tokens) + most : 0;
 }
 
@@ -98,9 +106,9 @@ std::size_t scratch_bytes(const ModelSpec& spec, const ModelParts& parts, const 
   std::size_t forward = 2 * stream_bytes(spec, limits.tokens) + Workspace::bytes_for<float>(partials(parts, limits));
   std::size_t backward = embed_backward_bytes(exec, spec, limits.tokens), plain = 0;
   for (const auto& block : parts.blocks) {
-    backward = std::max(backward, backward_bytes<X>(exec, block, spec.hidden_size, limits.tokens, limits.sequences));
+    backward = std::max(backward, backward_bytes<X>(exec, block, sizes_of(spec, 0, options)));
     // A pass that keeps nothing: one that is evaluated, or computed again.
-    plain = std::max(plain, block_bytes<X>(exec, block, spec.hidden_size, limits.tokens, partials(parts, limits), 0));
+    plain = std::max(plain, block_bytes<X>(exec, block, sizes_of(spec, 0, options), partials(parts, limits)));
   }
   forward += plain;
   Index columns = 0;
@@ -247,7 +255,8 @@ private:
     return {exec, grid_.tp(), spec_, shard().vocabulary, slot.batch};
   }
   [[nodiscard]] BlockContext context(const Exec& exec, Slot<X>& slot, Workspace& kept) {
-    return {exec, grid_.tp(), products_, kept, scratch_, slot.batch, nullptr, slot.cos_sin, partials_};
+    return {exec,    grid_.tp(),   products_, kept, scratch_, slot.batch,
+            nullptr, slot.cos_sin, partials_, options_.recompute == Recompute::selective};
   }
 
   void run_blocks(const Exec& exec, Slot<X>& slot, bool keep) {
@@ -256,7 +265,7 @@ private:
     slot.cos_sin = positions_.cos_sin(exec, slot.batch, slot.pass);
     for (std::size_t i = 0; i < parts_.blocks.size(); ++i) {
       const Block& block = parts_.blocks[i];
-      if (keep && options_.recompute == Recompute::none) {
+      if (keep && options_.recompute != Recompute::block) {
         decoder_block<X>(context(exec, slot, slot.workspace), block, slot.pass.x, &slot.saved[i]);
         continue;
       }

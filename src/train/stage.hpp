@@ -17,6 +17,7 @@ namespace grist::train {
 /// What the backward pass computes again instead of keeping it.
 enum class Recompute {
   none,
+  selective,  // what is cheap: norms, rotations, activations (Korthikanti et al. 2022)
   block,  // all of a block from its input (Chen et al. 2016)
 };
 
