@@ -87,6 +87,7 @@ train::TrainerOptions trainer_options(const TrainOptions& options, const Layout&
           .micro_batch = options.micro_batch_of(layout),
           .micro_batches = static_cast<int>(options.micro_batches(layout)),
           .documents = options.order == "shuffled" ? static_cast<int>(sequence) : 1,
+          .router_aux_loss = options.router_aux_loss,
           .check_replicas = options.check_replicas};
 }
 
@@ -272,6 +273,7 @@ void Run::train() {
     train::StepMetrics line{.step = step,
                             .loss = result.loss,
                             .learning_rate = options_.learning_rate().at(step),
+                            .router_loss = result.router_loss,
                             .gradient_norm = result.gradient_norm,
                             .tokens_per_second = static_cast<double>(options_.batch * sequence_) / step_seconds_,
                             .mfu = {},

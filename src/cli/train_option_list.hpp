@@ -58,6 +58,10 @@ void each_train_option(Options& o, Group&& group, Visit&& visit) {
   visit("weight-decay", o.weight_decay, "Decoupled; norms and biases have none", Rule{"X", {}, 0, 1e3});
   visit("clip", o.clip, "Gradients of a larger norm, over all tensors and ranks, are scaled to it; 0: none are",
         Rule{"X", {}, 0});
+  visit("router-aux-loss", o.router_aux_loss,
+        "Factor of the loss that keeps experts equally busy, of models that have some; 0: none. Without it "
+        "router_aux_loss_coef of config.json where output_router_logits is true there, as in transformers, else none",
+        Rule{"X", {}, 0, 1e3});
   visit("max-skipped", o.max_skipped,
         "A step whose loss or gradients are not finite is left out; after so many in a row the run ends with code 5",
         Rule{"N", {}, 0, 1e9});

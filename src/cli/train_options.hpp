@@ -31,6 +31,7 @@ struct TrainOptions {
   std::optional<std::int64_t> warmup, decay;
   double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, clip = 1;
   std::int64_t max_skipped = 10;
+  std::optional<double> router_aux_loss;
 
   std::string dtype = "f32", recompute = "none";
   int dp = 0, pp = 1, tp = 1;

@@ -178,6 +178,12 @@ void expert_mlp(const BlockContext& c, const Block& block, const MlpBuffers<X>& 
   if (saved != nullptr) saved->experts.emplace(e);
   layers::linear(exec, c.products, normed, w.router, {}, e.logits);
   layers::choose_experts(exec, as_const(e.logits), mlp.renormalize, e.choices, e.weights);
+  if (c.balance.sums.size() != 0) {
+    const Workspace::Scope scratch(c.scratch);
+    const auto partial = c.scratch.take<float>(
+        exec, "sums of choices", layers::load_balancing_scratch(static_cast<Index>(normed.extent(0)), mlp.experts));
+    layers::load_balancing_sums(exec, as_const(e.logits), as_const(e.choices), {}, partial, c.balance.sums);
+  }
   layers::sort_by_expert(exec, as_const(e.choices), e.offsets, e.token_of, e.row_of);
   layers::dispatch(exec, normed, as_const(e.token_of), b.normed);
   const View1<const int> offsets(e.offsets.data() + shard.experts.begin, shard.experts.size() + 1);
@@ -281,6 +287,7 @@ std::size_t block_bytes(const Exec& exec, const Block& block, const PassSizes& s
   if (mlp.experts > 0) {
     const Workspace::Scope experts(workspace);
     ExpertBuffers(exec, workspace, mlp, s.hidden, s.tokens);
+    if (s.balanced) workspace.take<float>(exec, "sums", layers::load_balancing_scratch(s.tokens, mlp.experts));
   }
   if (mlp.shared_intermediate > 0) SharedExpertBuffers<X>(exec, space, block, s);
   return workspace.peak();

@@ -32,6 +32,7 @@ struct PassSizes {
   int tp_rank = 0;
   int sequences = 1;
   bool selective = false;  // BlockContext::selective
+  bool balanced = false;   // BlockContext::balance is not empty
 };
 
 /// Whether a pass keeps what the MLP reads: not where it starts from the block's input, nor where it is computed again
@@ -112,6 +113,13 @@ struct SavedBlock {
 template <class X>
 std::size_t block_bytes(const Exec& exec, const Block& block, const PassSizes& sizes, Index partials);
 
+/// The routers' load-balancing loss (layers/experts.hpp) in a pass; what is empty is not done.
+struct LoadBalance {
+  View2<float> sums;       // [2, experts]: a forward pass adds those of its tokens
+  View2<const float> all;  // [2, experts]: of all tokens, which a backward pass reads
+  float factor = 0;        // of the loss whose gradient is taken
+};
+
 /// What all blocks of a forward pass share.
 struct BlockContext {
   const Exec& exec;
@@ -126,6 +134,7 @@ struct BlockContext {
   // Norms' outputs, normed and turned queries and keys, and activations are not kept: the backward pass computes them
   // again from what products and attention gave (Korthikanti et al. 2022).
   bool selective = false;
+  LoadBalance balance = {};
 };
 
 /// Bytes that a forward pass with `saved` keeps, and that a backward pass takes of scratch.

@@ -218,6 +218,8 @@ void expert_mlp_backward(const BlockContext& c, const Block& block, const SavedB
   const auto dlogits = c.scratch.take<float>(exec, "gradient of the router's logits", tokens, mlp.experts);
   layers::choose_experts_backward(exec, as_const(e.logits), mlp.renormalize, as_const(e.choices), as_const(e.weights),
                                   as_const(dweights), dlogits);
+  if (c.balance.all.size() != 0)
+    layers::load_balancing_backward(exec, as_const(e.logits), {}, c.balance.all, slots, c.balance.factor, dlogits);
   layers::linear_backward(exec, c.products, normed, w.router, rounded<X>(c, as_const(dlogits)), dwhole,
                           matrix_of(g.router));
 }

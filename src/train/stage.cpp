@@ -62,7 +62,8 @@ PassSizes sizes_of(const ModelSpec& spec, int tp_rank, const StageOptions& optio
           .tokens = options.limits.tokens,
           .tp_rank = tp_rank,
           .sequences = options.limits.sequences,
-          .selective = options.recompute == Recompute::selective};
+          .selective = options.recompute == Recompute::selective,
+          .balanced = options.balanced};
 }
 
 /// What one slot keeps.
@@ -77,6 +78,16 @@ std::size_t kept_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_ra
     bytes += options.recompute == Recompute::block ? stream_bytes(spec, tokens)
                                                    : saved_bytes<X>(exec, block, sizes_of(spec, tp_rank, options));
   return bytes;
+}
+
+/// Experts of each router, which are equally many (routers_of).
+Index experts_of(const ModelSpec& spec) {
+  return std::ranges::max_element(spec.layers, {}, [](const LayerSpec& l) { return l.mlp.experts; })->mlp.experts;
+}
+
+void add_to(const Exec& exec, View1<const float> values, View1<double> sums) {
+  Kokkos::parallel_for("grist::train::add_router_sums", Indices<Exec>(exec, 0, static_cast<Index>(sums.size())),
+                       KOKKOS_LAMBDA(Index i) { sums(i) += values(i); });
 }
 
 AttentionLimits attention_limits(const StageLimits& limits) {
@@ -137,7 +148,8 @@ public:
         positions_(spec, parts_.blocks),
         partials_(partials(parts_, options.limits)),
         scratch_(scratch_bytes<X>(spec, parts_, options)),
-        again_(again_bytes<X>(spec, parts_, grid.tp().rank(), options)) {
+        again_(again_bytes<X>(spec, parts_, grid.tp().rank(), options)),
+        router_sums_("sums of routers", options.balanced ? 2 * experts_of(spec) : 0) {
     for (Block& block : parts_.blocks) block.weights = weights.layers[static_cast<std::size_t>(block.number)];
     const auto kept = kept_bytes<X>(spec, parts_, grid.tp().rank(), options);
     for (int slot = 0; slot < options.limits.slots; ++slot)
@@ -201,6 +213,12 @@ public:
     if (last()) head(exec, at(number), false);
   }
 
+  void balance(const RouterLoss& loss) override { router_loss_ = loss; }
+  void route(const Exec& exec, int number) override {
+    const auto region = Kokkos::Profiling::ScopedRegion("grist::train::route");
+    run_blocks(exec, at(number), false);
+  }
+
   void backward(const Exec& exec, int number) override {
     const auto region = Kokkos::Profiling::ScopedRegion("grist::train::backward");
     Slot<X>& slot = at(number);
@@ -255,26 +273,45 @@ private:
     return {exec, grid_.tp(), spec_, shard().vocabulary, slot.batch};
   }
   [[nodiscard]] BlockContext context(const Exec& exec, Slot<X>& slot, Workspace& kept) {
-    return {exec,    grid_.tp(),   products_, kept, scratch_, slot.batch,
-            nullptr, slot.cos_sin, partials_, options_.recompute == Recompute::selective};
+    return {exec,
+            grid_.tp(),
+            products_,
+            kept,
+            scratch_,
+            slot.batch,
+            nullptr,
+            slot.cos_sin,
+            partials_,
+            options_.recompute == Recompute::selective,
+            {.sums = {}, .all = router_loss_.all, .factor = router_loss_.factor}};
+  }
+  /// Of a forward pass, which counts what its routers choose.
+  [[nodiscard]] BlockContext counting_context(const Exec& exec, Slot<X>& slot, Workspace& kept) {
+    BlockContext made = context(exec, slot, kept);
+    if (router_loss_.sums.size() != 0)
+      made.balance.sums = View2<float>(router_sums_.data(), 2, router_sums_.size() / 2);
+    return made;
   }
 
   void run_blocks(const Exec& exec, Slot<X>& slot, bool keep) {
     products_.serve(0);
     if (first()) embed<X>(embed_context(exec, slot), weights_, slot.pass, slot.raw);
     slot.cos_sin = positions_.cos_sin(exec, slot.batch, slot.pass);
+    const bool counts = router_loss_.sums.size() != 0;
+    if (counts) Kokkos::deep_copy(exec, router_sums_.view(), 0.0F);
     for (std::size_t i = 0; i < parts_.blocks.size(); ++i) {
       const Block& block = parts_.blocks[i];
       if (keep && options_.recompute != Recompute::block) {
-        decoder_block<X>(context(exec, slot, slot.workspace), block, slot.pass.x, &slot.saved[i]);
+        decoder_block<X>(counting_context(exec, slot, slot.workspace), block, slot.pass.x, &slot.saved[i]);
         continue;
       }
       if (keep) {
         slot.saved[i].x = slot.workspace.template take<float>(exec, "block's input", slot.tokens, spec_.hidden_size);
         Kokkos::deep_copy(exec, slot.saved[i].x, slot.pass.x);
       }
-      decoder_block<X>(context(exec, slot, scratch_), block, slot.pass.x);
+      decoder_block<X>(counting_context(exec, slot, scratch_), block, slot.pass.x);
     }
+    if (counts) add_to(exec, as_const(router_sums_.view()), router_loss_.sums);
   }
 
   /// Loss of a micro-batch, and with `gradients` what comes back through head and final norm.
@@ -337,11 +374,27 @@ private:
   Index partials_;
   Workspace scratch_;  // of a pass
   Workspace again_;    // of a block that is computed again
+  RouterLoss router_loss_;
+  Buffer<float> router_sums_;  // of a forward pass
   std::vector<std::unique_ptr<Slot<X>>> slots_;
   double loss_ = 0;
 };
 
 }  // namespace
+
+Routers routers_of(const ModelSpec& spec) {
+  Routers routers;
+  for (const LayerSpec& layer : spec.layers) {
+    if (layer.mlp.experts == 0) continue;
+    const Routers own{layer.mlp.experts, layer.mlp.experts_per_token};
+    if (routers.experts != 0 && own != routers)
+      throw UsageError(
+          "the routers' loss is of all layers together, and they choose {} of {} experts here, {} of {} there",
+          routers.per_token, routers.experts, own.per_token, own.experts);
+    routers = own;
+  }
+  return routers;
+}
 
 std::unique_ptr<Stage> make_stage(const ModelSpec& spec, const std::vector<Shard>& shards, Range layers,
                                   const ProcessGrid& grid, Products& products, const ModelTensors<Weight>& weights,

@@ -38,8 +38,23 @@ struct StageLimits {
 struct StageOptions {
   DType type = DType::f32;  // of activations: f32 or bf16
   Recompute recompute = Recompute::none;
+  bool balanced = false;  // the routers' loss is part of the loss (Stage::balance)
   StageLimits limits;
 };
+
+/// What routers have chosen, and what follows for them. Sums are [2, experts] as in layers/experts.hpp.
+struct RouterLoss {
+  View1<double> sums{};        // forward passes add those of their tokens; empty: they do not
+  View2<const float> all{};    // of all tokens of the step: backward passes add the gradient of the loss
+  float factor = 0;            // ... times this
+};
+
+/// What all routers of a model choose; no experts where it has none. Throws UsageError where they are not alike.
+struct Routers {
+  int experts = 0, per_token = 0;
+  bool operator==(const Routers&) const = default;
+};
+Routers routers_of(const ModelSpec& spec);
 
 /// Its passes are collective over tp. Owns activations, not weights and gradients.
 class Stage {
@@ -63,6 +78,11 @@ public:
   virtual void backward(const Exec& exec, int slot) = 0;
   /// Without gradients, on the last stage: adds the loss alone.
   virtual void evaluate(const Exec& exec, int slot) = 0;
+
+  /// How the passes that follow deal with the routers' loss. Views must outlive them.
+  virtual void balance(const RouterLoss& loss) = 0;
+  /// A forward pass that does nothing but add to RouterLoss::sums; x() is what the next stage takes.
+  virtual void route(const Exec& exec, int slot) = 0;
 
   /// The sum of losses since the last call, on the last stage; 0 elsewhere.
   virtual double take_loss() = 0;

@@ -43,7 +43,8 @@ Trainer::State::State(const Exec& exec, const ModelFiles& files, const ProcessGr
       ends(grid_.pp().split(embeds() || projects() ? 0 : 1, grid_.pp().rank())),
       weights(make_blocks(table, ranges, shard(), grid_.layout().dp)),
       gradients(make_blocks(table, ranges, shard(), grid_.layout().dp)),
-      where(table, ranges, shards, grid_.tp().rank(), weights) {
+      where(table, ranges, shards, grid_.tp().rank(), weights),
+      balance(spec, options_, grid_.layout(), chunks) {
   const Index size = weights.memory.size(), dp = grid.layout().dp;
   mine = options.zero ? Range{size / dp * grid.dp().rank(), size / dp * (grid.dp().rank() + 1)} : Range{0, size};
   for (auto* moments : {&m, &v}) {
@@ -70,7 +71,7 @@ Trainer::State::State(const Exec& exec, const ModelFiles& files, const ProcessGr
   each_last_tensor(compute_with, table, weights.tensors, compute);
   for (int c = 0; c < chunks; ++c)
     stages.push_back(make_stage(spec, shards, ranges[static_cast<std::size_t>(c)], grid, products, compute,
-                                gradients.tensors, stage_options(options, slots_of(actions, c))));
+                                gradients.tensors, stage_options(spec, options, slots_of(actions, c))));
   pieces = pieces_of(table, ranges, shards, grid.tp().rank(), weights, grid.layout().pp > 1);
   Index most = 0;
   for (const Piece& piece : pieces) most = std::max(most, piece.size);
@@ -99,6 +100,16 @@ double Trainer::State::run_passes(const Exec& exec, const MicroBatches& batches,
     counted += std::ranges::count_if(held[static_cast<std::size_t>(i)].targets, [](int target) { return target >= 0; });
   }
   spent.data += seconds_since(data_begin);
+  bool waits = balance.factor > 0;  // backward passes, for what all routers have chosen
+  if (waits && !balance.at_once) {
+    const auto begin = Clock::now();
+    route_step(exec, held);
+    sum_choices(exec, counted);
+    waits = false;
+    spent.compute += seconds_since(begin);
+  } else if (waits) {
+    count_choices(true);
+  }
   std::vector<std::map<int, int>> slot_of(static_cast<std::size_t>(chunks));
   const auto slot = [&](const Action& action) {
     auto& slots = slot_of[static_cast<std::size_t>(action.chunk)];
@@ -114,6 +125,10 @@ double Trainer::State::run_passes(const Exec& exec, const MicroBatches& batches,
   const int stages_count = pp.size();
   for (const Action& action : actions) {
     Stage& stage = *stages[static_cast<std::size_t>(action.chunk)];
+    if (waits && (action.kind == Action::backward || action.kind == Action::recv_dy)) {
+      sum_choices(exec, counted);
+      waits = false;
+    }
     const int at = slot(action);
     const int peer = peer_of(action.kind, pp.rank(), stages_count);
     const auto begin = Clock::now();
@@ -173,6 +188,7 @@ StepResult Trainer::step(const Exec& exec, Index step, const MicroBatches& batch
   const double norm = s.gradient_norm(exec, broken), tokens = static_cast<double>(result.tokens);
   result.spent.communication += seconds_since(begin);
   result.loss = loss / tokens;
+  if (s.balance.factor > 0) result.router_loss = s.router_loss();
   result.gradient_norm = norm / tokens;
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(norm);
   if (result.skipped) {
@@ -199,13 +215,7 @@ double Trainer::evaluate(const Exec& exec, int count, const MicroBatches& batche
   for (int i = 0; i < count; ++i) {
     const MicroBatch batch = batches(i);
     tokens += std::ranges::count_if(batch.targets, [](int target) { return target >= 0; });
-    for (std::size_t c = 0; c < s.stages.size(); ++c) {
-      Stage& stage = *s.stages[c];
-      stage.begin(exec, 0, batch);
-      if (!stage.first()) pp.recv(exec, flat(stage.x(0)), peer_of(Action::recv_x, pp.rank(), pp.size()));
-      stage.evaluate(exec, 0);
-      if (!stage.last()) pp.send(exec, as_const(flat(stage.x(0))), peer_of(Action::send_y, pp.rank(), pp.size()));
-    }
+    s.each_stage(exec, batch, [&](Stage& stage) { stage.evaluate(exec, 0); });
   }
   double loss = 0;
   for (const auto& stage : s.stages) loss += stage->take_loss();

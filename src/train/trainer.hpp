@@ -37,6 +37,7 @@ struct TrainerOptions {
   Index micro_batch = 1;        // sequences
   int micro_batches = 1;        // of a step on each dp rank
   int documents = 1;            // packed into a sequence, at most
+  std::optional<double> router_aux_loss{};  // factor of the routers' loss; without it what the model's files say
   bool check_replicas = false;  // after each step (Trainer::check_replicas)
 };
 
@@ -45,6 +46,7 @@ using MicroBatches = std::function<MicroBatch(int i)>;
 
 struct StepResult {
   double loss = 0;           // mean over the tokens that count, of all ranks
+  std::optional<double> router_loss{};  // of all tokens, where it is part of what is trained; `loss` is without it
   double gradient_norm = 0;  // before clipping
   Index tokens = 0;          // that count, of all ranks
   bool skipped = false;      // a loss or gradient was not finite: nothing was changed

@@ -86,25 +86,34 @@ protected:
   Exec exec;
 };
 
-class AgainstPyTorch : public testing::TestWithParam<const char*> {};
-
-TEST_P(AgainstPyTorch, LossesAndNormsAreTheSameAtEachStep) {
-  const auto all = nlohmann::json::parse(test::contents_of(test::data_file("train/losses.json")));
-  const auto& json = all.at(GetParam());
+/// Of a tiny model by its name, or by its name and what is special about the run.
+class AgainstPyTorch : public testing::TestWithParam<const char*> {
+protected:
+  const nlohmann::json json = nlohmann::json::parse(test::contents_of(test::data_file("train/losses.json")))
+                                  .at(GetParam());
   const TrainingCase data{.steps = json.at("steps"), .batch = json.at("batch"), .sequence = json.at("sequence"),
                           .peak = json.at("peak"), .least = json.at("least"), .warmup = json.at("warmup"),
                           .masked = json.at("masked")};
-  const auto files = tiny(GetParam());
-  TrainedModel model(files, comm_self(), {}, data, {.micro_batch = 2});
+  const std::string name = std::string(GetParam()).substr(0, std::string(GetParam()).find('_'));
+};
+
+TEST_P(AgainstPyTorch, LossesAndNormsAreTheSameAtEachStep) {
+  const auto files = tiny(name);
+  TrainedModel model(files, comm_self(), {}, data, {.micro_batch = 2, .router_aux_loss = json.at("router").get<double>()});
   const std::vector<double> losses = json.at("losses"), norms = json.at("norms");
   ASSERT_EQ(std::ssize(losses), data.steps);
   for (std::size_t i = 0; i < losses.size(); ++i) {
     const auto result = model.step(static_cast<Index>(i) + 1);
     EXPECT_NEAR(result.loss, losses[i], 1e-4 * losses[i]) << "step " << i + 1;
     EXPECT_NEAR(result.gradient_norm, norms[i], 1e-3 * norms[i]) << "step " << i + 1;
+    ASSERT_EQ(result.router_loss.has_value(), json.contains("router_losses"));
+    if (!result.router_loss) continue;
+    const double router = json.at("router_losses").at(i);
+    EXPECT_NEAR(*result.router_loss, router, 1e-4 * router) << "step " << i + 1;
   }
 }
-INSTANTIATE_TEST_SUITE_P(Tiny, AgainstPyTorch, testing::Values("llama2", "gemma2", "mixtral", "bloom"));
+INSTANTIATE_TEST_SUITE_P(Tiny, AgainstPyTorch,
+                         testing::Values("llama2", "gemma2", "mixtral", "mixtral_router", "bloom"));
 
 TEST_P(Training, OfEveryLayoutHasOneRanksLosses) {
   const auto expected = alone({.micro_batch = 2}).all_steps();
@@ -112,6 +121,25 @@ TEST_P(Training, OfEveryLayoutHasOneRanksLosses) {
   for (const Way& way : ways_of(files.spec, {.check_replicas = true})) {
     SCOPED_TRACE(way.name());
     expect_same_steps(make(way).all_steps(), expected, 1e-5);
+  }
+}
+
+/// A mean over ranks or micro-batches of their own losses would be another number at each layout.
+TEST(Routers, HaveOneLossAtEveryLayout) {
+  const auto files = tiny("mixtral");
+  const TrainingCase data{.documents = true};
+  const auto run = [&](CommHandle comm, const Layout& layout, const TrainerOptions& options) {
+    return TrainedModel(files, comm, layout, data, options).all_steps();
+  };
+  const auto expected = run(comm_self(), {}, {.micro_batch = 8, .router_aux_loss = 0.5});
+  const auto without = run(comm_self(), {}, {.micro_batch = 8, .router_aux_loss = 0.0});
+  EXPECT_GT(std::abs(expected.back().loss - without.back().loss), 1e-4 * without.back().loss);
+  for (const Way& way : ways_of(files.spec, {.router_aux_loss = 0.5, .check_replicas = true})) {
+    SCOPED_TRACE(way.name());
+    const auto found = run(world(), way.layout, way.options);
+    expect_same_steps(found, expected, 1e-5);
+    for (std::size_t i = 0; i < found.size(); ++i)
+      EXPECT_NEAR(found[i].router_loss.value(), expected[i].router_loss.value(), 1e-5);
   }
 }
 
