@@ -75,6 +75,7 @@ train::TrainerOptions trainer_options(const TrainOptions& options, const Layout&
           .recompute = options.recompute_kind(),
           .pipeline = options.pipeline_kind(),
           .chunks = options.chunks_per_rank(),
+          .sequence_parallel = options.sequence_parallel,
           .zero = options.zero == 1,
           .optimizer = options.optimizer == "lamb"  ? train::Optimizer::lamb
                        : options.optimizer == "sgd" ? train::Optimizer::sgd
@@ -149,7 +150,6 @@ void Run::go() {
 void Run::open() {
   std::string description;
   runtime_.together([&] {
-    if (options_.sequence_parallel) throw UsageError("--sequence-parallel is not there yet");
     if (std::filesystem::is_regular_file(options_.model))
       throw UsageError("--model {}: is a file; training goes on from a Hugging Face folder", options_.model);
     layout_ = options_.layout(runtime_.world().size());

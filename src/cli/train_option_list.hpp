@@ -86,7 +86,9 @@ void each_train_option(Options& o, Group&& group, Visit&& visit) {
   visit("chunks", o.chunks, "Chunks of layers on each rank with --pipeline interleaved; without it 2",
         Rule{"N", {}, 1, 1024});
   visit("zero", o.zero, "1: ranks of --dp share the state of the optimizer", Rule{"N", {}, 0, 1});
-  visit("sequence-parallel", o.sequence_parallel, "Ranks of --tp share tokens where they do not share a layer", Rule{});
+  visit("sequence-parallel", o.sequence_parallel, 
+        "Ranks of --tp share the tokens of what lies between products: the residual stream, norms. Less memory",
+        Rule{});
   visit("check-replicas", o.check_replicas, "Compare after each step, bit by bit, what ranks must hold alike; slow",
         Rule{});
   visit("gemm", o.gemm, "Matrix product; `grist info` lists them", Rule{"NAME"});

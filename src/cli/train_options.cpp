@@ -46,6 +46,8 @@ void check_parallel(const TrainOptions& o) {
     throw UsageError("--chunks has no use with --pipeline {}; it is for interleaved", o.pipeline);
   if (o.pipeline == "interleaved" && o.pp == 1)
     throw UsageError("--pipeline interleaved wants several stages: give --pp");
+  if (o.sequence_parallel && o.tp == 1)
+    throw UsageError("--sequence-parallel has no use without --tp: its ranks share the tokens");
   if (o.dp > 0) expect_divisible(o.batch, o.dp, "--dp");
   if (o.micro_batch > 0) expect_divisible(o.batch, o.micro_batch, "--micro-batch");
 }

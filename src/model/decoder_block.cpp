@@ -14,14 +14,17 @@ namespace grist {
 
 namespace {
 
-Index rows_of(const MlpSpec& mlp, Index tokens) { return tokens * std::max(1, mlp.experts_per_token); }
+/// Of the MLP.
+Index rows_for(const Block& block, const PassSizes& s) {
+  return s.tokens * std::max(1, block.spec.mlp.experts_per_token);
+}
 
 }  // namespace
 
 template <class X>
 AttentionBuffers<X>::AttentionBuffers(const Exec& exec, const BufferSpace& space, const Block& block,
                                       const PassSizes& s)
-    : normed(space.again.take<X>(exec, "normed", s.tokens, s.hidden)),
+    : normed(space.again.take<X>(exec, "normed", s.stream(), s.hidden)),
       // Where q and k have norms, what comes before these is kept.
       qkv((block.spec.attention.qk_norm == QkNorm::none ? space.kept : space.again)
               .take<X>(exec, "qkv", s.tokens,
@@ -32,12 +35,12 @@ AttentionBuffers<X>::AttentionBuffers(const Exec& exec, const BufferSpace& space
 
 template <class X>
 MlpBuffers<X>::MlpBuffers(const Exec& exec, const BufferSpace& space, const Block& block, const PassSizes& s)
-    : normed(space.again.take<X>(exec, "normed", rows_of(block.spec.mlp, s.tokens), s.hidden)),
-      gate_up(space.kept.take<X>(exec, "gate_up", rows_of(block.spec.mlp, s.tokens),
+    : normed(space.again.take<X>(exec, "normed", block.spec.mlp.experts > 0 ? rows_for(block, s) : s.stream(),
+                                 s.hidden)),
+      gate_up(space.kept.take<X>(exec, "gate_up", rows_for(block, s),
                                  (block.spec.mlp.gated ? 2 : 1) * block.shard.intermediate.size())),
-      activated(space.again.take<X>(exec, "activated", rows_of(block.spec.mlp, s.tokens),
-                                    block.shard.intermediate.size())),
-      down(exec, space.kept, block.down, s.tp_rank, rows_of(block.spec.mlp, s.tokens)) {}
+      activated(space.again.take<X>(exec, "activated", rows_for(block, s), block.shard.intermediate.size())),
+      down(exec, space.kept, block.down, s.tp_rank, rows_for(block, s)) {}
 
 ExpertBuffers::ExpertBuffers(const Exec& exec, Workspace& workspace, const MlpSpec& mlp, Index hidden, Index tokens)
     : logits(workspace.take<float>(exec, "router's logits", tokens, mlp.experts)),
@@ -55,7 +58,7 @@ SharedExpertBuffers<X>::SharedExpertBuffers(const Exec& exec, const BufferSpace&
       gate_up(space.kept.take<X>(exec, "shared gate_up", s.tokens, 2 * block.shard.shared_intermediate.size())),
       activated(space.again.take<X>(exec, "shared activated", s.tokens, block.shard.shared_intermediate.size())),
       down(exec, space.kept, block.shared_down, s.tp_rank, s.tokens),
-      output(space.kept.take<float>(exec, "shared expert's output", s.tokens, s.hidden)) {}
+      output(space.kept.take<float>(exec, "shared expert's output", s.stream(), s.hidden)) {}
 
 template <class Y>
 void norm(const Exec& exec, const NormSpec& spec, View2<const float> x, const Weight& w, const Weight& b, View2<Y> y) {
@@ -63,6 +66,14 @@ void norm(const Exec& exec, const NormSpec& spec, View2<const float> x, const We
     layers::rms_norm(exec, x, vector_of(w), spec.eps, y);
   else
     layers::layer_norm(exec, x, vector_of(w), vector_of(b), spec.eps, y);
+}
+
+template <class T>
+View2<const T> gathered(const BlockContext& c, View2<const T> share) {
+  if (!c.shares.split()) return share;
+  const auto all = c.scratch.take<T>(c.exec, "rows of all ranks", c.shares.tokens, static_cast<Index>(share.extent(1)));
+  gather_tokens(c.exec, c.tp, c.shares, share, all);
+  return as_const(all);
 }
 
 template <class X>
@@ -107,7 +118,21 @@ std::optional<Workspace::Scope> scope_of(Workspace& workspace, bool keep) {
 BufferSpace space_of(const BlockContext& c) { return {c.workspace, c.selective ? c.scratch : c.workspace}; }
 
 PassSizes sizes_of(const BlockContext& c, View2<const float> x) {
-  return {.hidden = static_cast<Index>(x.extent(1)), .tokens = static_cast<Index>(x.extent(0)), .tp_rank = c.tp.rank()};
+  return {.hidden = static_cast<Index>(x.extent(1)),
+          .tokens = c.shares.split() ? c.shares.tokens : static_cast<Index>(x.extent(0)),
+          .shares = c.shares,
+          .tp_rank = c.tp.rank()};
+}
+
+/// row_parallel of the stream: y is this rank's share of it.
+template <class X, class Multiply>
+void row_parallel(const BlockContext& c, const RowParallelPlan& plan, const RowParallelBuffers<X>& buffers,
+                  View2<const X> x, Multiply&& multiply, View2<float> y) {
+  if (!c.shares.split()) return grist::row_parallel(c.exec, c.tp, plan, buffers, x, multiply, y);
+  const Workspace::Scope scope(c.scratch);
+  const auto parts = c.scratch.take<float>(c.exec, "parts of sums", x.extent(0), y.extent(1));
+  multiply(x, parts);
+  reduce_tokens(c.exec, c.tp, c.shares, as_const(parts), y);
 }
 
 /// A copy in the workspace.
@@ -130,10 +155,10 @@ void attention_half(const BlockContext& c, const Block& block, View2<const float
   View2<float> lse;
   if (saved != nullptr) {
     saved->attention.emplace(b);
-    saved->lse = lse = c.workspace.take<float>(exec, "log-sum-exp", heads.heads, x.extent(0));
+    saved->lse = lse = c.workspace.take<float>(exec, "log-sum-exp", heads.heads, b.qkv.extent(0));
   }
   pre_norm(exec, block.spec, x, w.attention_norm, w.attention_norm_bias, b.normed);
-  layers::linear(exec, c.products, as_const(b.normed), w.qkv, vector_of(w.qkv_bias), b.qkv);
+  layers::linear(exec, c.products, gathered(c, as_const(b.normed)), w.qkv, vector_of(w.qkv_bias), b.qkv);
   if (saved != nullptr && spec.qk_norm != QkNorm::none) saved->raw_qkv = copy_of(c, "raw qkv", b.qkv);
   turn_heads(c, block, b.qkv);
   KvPages kv;
@@ -148,7 +173,7 @@ void attention_half(const BlockContext& c, const Block& block, View2<const float
     const auto partials = c.scratch.take<float>(exec, "attention's partial results", c.partials);
     layers::attention(exec, heads, as_const(b.qkv), kv, c.batch.packed(block.pool), partials, b.attended, lse);
   }
-  row_parallel(exec, c.tp, block.o, b.o, as_const(b.attended),
+  row_parallel(c, block.o, b.o, as_const(b.attended),
                [&](View2<const X> in, View2<float> out) { layers::linear(exec, c.products, in, w.o, {}, out); }, delta);
   if (!w.o_bias.empty()) layers::add_bias(exec, vector_of(w.o_bias), delta);
   if (saved != nullptr && block.spec.post_norm) saved->attention_output = copy_of(c, "attention's output", delta);
@@ -160,10 +185,10 @@ void attention_half(const BlockContext& c, const Block& block, View2<const float
 template <class X>
 void dense_mlp(const BlockContext& c, const Block& block, const MlpBuffers<X>& b, View2<float> delta) {
   const auto& w = block.weights;
-  layers::linear(c.exec, c.products, as_const(b.normed), w.gate_up, vector_of(w.gate_up_bias), b.gate_up);
+  layers::linear(c.exec, c.products, gathered(c, as_const(b.normed)), w.gate_up, vector_of(w.gate_up_bias), b.gate_up);
   activate(c.exec, block.spec.mlp, as_const(b.gate_up), b.activated);
   row_parallel(
-      c.exec, c.tp, block.down, b.down, as_const(b.activated),
+      c, block.down, b.down, as_const(b.activated),
       [&](View2<const X> in, View2<float> out) { layers::linear(c.exec, c.products, in, w.down, {}, out); }, delta);
   if (!w.down_bias.empty()) layers::add_bias(c.exec, vector_of(w.down_bias), delta);
 }
@@ -174,7 +199,8 @@ void expert_mlp(const BlockContext& c, const Block& block, const MlpBuffers<X>& 
                 View2<float> delta, SavedBlock<X>* saved) {
   const auto& [exec, w, shard, mlp] = std::tie(c.exec, block.weights, block.shard, block.spec.mlp);
   const auto scope = scope_of(c.workspace, saved != nullptr);
-  const ExpertBuffers e(exec, c.workspace, mlp, normed.extent(1), normed.extent(0));
+  const ExpertBuffers e(exec, c.workspace, mlp, static_cast<Index>(normed.extent(1)),
+                        static_cast<Index>(normed.extent(0)));
   if (saved != nullptr) saved->experts.emplace(e);
   layers::linear(exec, c.products, normed, w.router, {}, e.logits);
   layers::choose_experts(exec, as_const(e.logits), mlp.renormalize, e.choices, e.weights);
@@ -193,13 +219,13 @@ void expert_mlp(const BlockContext& c, const Block& block, const MlpBuffers<X>& 
     c.products.grouped(exec, in, offsets, w.down, out, as_const(e.token_of));
   };
   if (shard.experts.size() == mlp.experts) {
-    row_parallel(exec, c.tp, block.down, b.down, as_const(b.activated), down, e.rows);
+    grist::row_parallel(exec, c.tp, block.down, b.down, as_const(b.activated), down, e.rows);
   } else {
     Kokkos::deep_copy(exec, flat(e.rows), 0.0F);  // each row is made by one rank
     down(as_const(b.activated), e.rows);
     c.tp.all_reduce(exec, flat(e.rows));
   }
-  layers::combine(exec, as_const(e.rows), as_const(e.row_of), as_const(e.weights), delta);
+  layers::combine(exec, as_const(e.rows), as_const(share_of(c, e.row_of)), as_const(share_of(c, e.weights)), delta);
 }
 
 /// delta += the expert that every token takes.
@@ -213,11 +239,11 @@ void shared_expert(const BlockContext& c, const Block& block, View2<const X> nor
   layers::linear(exec, c.products, normed, w.shared_gate_up, {}, b.gate_up);
   layers::gated_activation(exec, mlp.activation, as_const(b.gate_up), b.activated);
   row_parallel(
-      exec, c.tp, block.shared_down, b.down, as_const(b.activated),
+      c, block.shared_down, b.down, as_const(b.activated),
       [&](View2<const X> in, View2<float> out) { layers::linear(exec, c.products, in, w.shared_down, {}, out); },
       b.output);
   if (mlp.shared_gate) layers::linear(exec, c.products, normed, w.shared_gate, {}, b.gate);
-  layers::add_shared(exec, as_const(b.output), as_const(flat(b.gate)), delta);
+  layers::add_shared(exec, as_const(b.output), as_const(flat(share_of(c, b.gate))), delta);
 }
 
 /// delta = mlp(norm(x)).
@@ -238,12 +264,13 @@ void mlp_half(const BlockContext& c, const Block& block, View2<const float> x, V
     pre_norm(exec, spec, x, weight, bias, b.normed);
     dense_mlp(c, block, b, delta);
   } else {
-    const auto normed = space.again.take<X>(exec, "normed", sizes.tokens, sizes.hidden);
+    const auto normed = space.again.take<X>(exec, "normed", sizes.stream(), sizes.hidden);
     const MlpBuffers<X> b(exec, space, block, sizes);
     if (saved != nullptr) saved->mlp_normed = normed, saved->mlp.emplace(b);
     pre_norm(exec, spec, x, weight, bias, normed);
-    expert_mlp(c, block, b, as_const(normed), delta, saved);
-    if (spec.mlp.shared_intermediate > 0) shared_expert(c, block, as_const(normed), delta, saved);
+    const auto all = gathered(c, as_const(normed));
+    expert_mlp(c, block, b, all, delta, saved);
+    if (spec.mlp.shared_intermediate > 0) shared_expert(c, block, all, delta, saved);
   }
   if (saved != nullptr && spec.post_norm) saved->mlp_output = copy_of(c, "the MLP's output", delta);
   if (spec.post_norm) norm(exec, spec.norm, as_const(delta), w.mlp_post_norm, w.mlp_post_norm_bias, delta);
@@ -274,15 +301,26 @@ template <class X>
 std::size_t block_bytes(const Exec& exec, const Block& block, const PassSizes& s, Index partials) {
   Workspace workspace = Workspace::counting();
   const BufferSpace space{workspace, workspace};
-  for (int i = 0; i < (block.spec.parallel ? 2 : 1); ++i) workspace.take<float>(exec, "output", s.tokens, s.hidden);
+  const MlpSpec& mlp = block.spec.mlp;
+  const auto gathers = [&] {
+    if (s.shares.split()) workspace.take<X>(exec, "rows of all ranks", s.tokens, s.hidden);
+  };
+  const auto row_parallel = [&] {
+    const Workspace::Scope scope(workspace);
+    if (s.shares.split()) workspace.take<float>(exec, "parts of sums", s.tokens, s.hidden);
+  };
+  for (int i = 0; i < (block.spec.parallel ? 2 : 1); ++i) workspace.take<float>(exec, "output", s.stream(), s.hidden);
   {
     const Workspace::Scope scope(workspace);
     AttentionBuffers<X>(exec, space, block, s);
+    gathers();
+    row_parallel();
     workspace.take<float>(exec, "attention's partial results", partials);
   }
   const Workspace::Scope scope(workspace);
-  const MlpSpec& mlp = block.spec.mlp;
-  if (mlp.experts > 0) workspace.take<X>(exec, "normed", s.tokens, s.hidden);
+  gathers();
+  row_parallel();
+  if (mlp.experts > 0) workspace.take<X>(exec, "normed", s.stream(), s.hidden);
   MlpBuffers<X>(exec, space, block, s);
   if (mlp.experts > 0) {
     const Workspace::Scope experts(workspace);
@@ -290,6 +328,7 @@ std::size_t block_bytes(const Exec& exec, const Block& block, const PassSizes& s
     if (s.balanced) workspace.take<float>(exec, "sums", layers::load_balancing_scratch(s.tokens, mlp.experts));
   }
   if (mlp.shared_intermediate > 0) SharedExpertBuffers<X>(exec, space, block, s);
+  row_parallel();
   return workspace.peak();
 }
 
@@ -297,7 +336,7 @@ template <class X>
 std::size_t saved_bytes(const Exec& exec, const Block& block, const PassSizes& s) {
   Workspace kept = Workspace::counting(), scratch = Workspace::counting();
   const BufferSpace space{kept, s.selective ? scratch : kept};
-  const auto stream = [&] { kept.take<float>(exec, "stream", s.tokens, s.hidden); };
+  const auto stream = [&] { kept.take<float>(exec, "stream", s.stream(), s.hidden); };
   const MlpSpec& mlp = block.spec.mlp;
   stream();
   const AttentionBuffers<X> attention(exec, space, block, s);
@@ -306,7 +345,7 @@ std::size_t saved_bytes(const Exec& exec, const Block& block, const PassSizes& s
     kept.take<X>(exec, "raw qkv", s.tokens, static_cast<Index>(attention.qkv.extent(1)));
   if (block.spec.post_norm) stream(), stream();
   if (keeps_mlp_input(block.spec, s.selective)) stream();
-  if (mlp.experts > 0) space.again.take<X>(exec, "normed", s.tokens, s.hidden);
+  if (mlp.experts > 0) space.again.take<X>(exec, "normed", s.stream(), s.hidden);
   MlpBuffers<X>(exec, space, block, s);
   if (mlp.experts > 0) ExpertBuffers(exec, kept, mlp, s.hidden, s.tokens);
   if (mlp.shared_intermediate > 0) SharedExpertBuffers<X>(exec, space, block, s);
@@ -315,6 +354,7 @@ std::size_t saved_bytes(const Exec& exec, const Block& block, const PassSizes& s
 
 #define GRIST_INSTANTIATE(X)                                                                          \
   template void norm(const Exec&, const NormSpec&, View2<const float>, const Weight&, const Weight&, View2<X>); \
+  template View2<const X> gathered(const BlockContext&, View2<const X>);                               \
   template void pre_norm(const Exec&, const LayerSpec&, View2<const float>, const Weight&, const Weight&, View2<X>); \
   template void turn_heads(const BlockContext&, const Block&, View2<X>);                               \
   template void activate(const Exec&, const MlpSpec&, View2<const X>, View2<X>);                       \

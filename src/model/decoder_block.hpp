@@ -29,10 +29,13 @@ struct Block {
 struct PassSizes {
   Index hidden = 0;
   Index tokens = 0;
+  TokenShares shares = {};  // of the residual stream
   int tp_rank = 0;
   int sequences = 1;
   bool selective = false;  // BlockContext::selective
   bool balanced = false;   // BlockContext::balance is not empty
+
+  [[nodiscard]] Index stream() const { return shares.split() ? shares.of(tp_rank).size() : tokens; }
 };
 
 /// Whether a pass keeps what the MLP reads: not where it starts from the block's input, nor where it is computed again
@@ -47,10 +50,11 @@ struct BufferSpace {
   Workspace& again;  // what it may compute again; the same, where it does not
 };
 
-/// The buffers of a block, named once: over a workspace that counts they are the memory plan. [tokens, ...] each.
+/// The buffers of a block, named once: over a workspace that counts they are the memory plan. [tokens, ...] each, of
+/// the stream's tokens on this rank where it says so.
 template <class X>
 struct AttentionBuffers {
-  View2<X> normed;    // [hidden]
+  View2<X> normed;    // [hidden] of the stream
   View2<X> qkv;       // [(heads + 2 kv_heads) head_dim]
   View2<X> attended;  // [heads head_dim]
   RowParallelBuffers<X> o;
@@ -60,7 +64,7 @@ struct AttentionBuffers {
 
 template <class X>
 struct MlpBuffers {
-  View2<X> normed;     // [hidden]; of experts: each row's token
+  View2<X> normed;     // [hidden] of the stream; of experts: each row's token
   View2<X> gate_up;    // [2 intermediate], or [intermediate] without a gate
   View2<X> activated;  // [intermediate]
   RowParallelBuffers<X> down;
@@ -87,7 +91,7 @@ struct SharedExpertBuffers {
   View2<X> gate_up;    // [2 shared_intermediate]
   View2<X> activated;  // [shared_intermediate]
   RowParallelBuffers<X> down;
-  View2<float> output;  // [hidden]
+  View2<float> output;  // [hidden] of the stream
 
   SharedExpertBuffers(const Exec& exec, const BufferSpace& space, const Block& block, const PassSizes& sizes);
 };
@@ -96,7 +100,7 @@ struct SharedExpertBuffers {
 /// computed again, and what it would have written over.
 template <class X>
 struct SavedBlock {
-  View2<float> x;  // the block's input [tokens, hidden]
+  View2<float> x;  // the block's input [tokens of the stream, hidden]
   std::optional<AttentionBuffers<X>> attention;
   View2<X> raw_qkv;               // before the norms of q and k; empty without them
   View2<float> lse;               // [heads, tokens]
@@ -135,6 +139,10 @@ struct BlockContext {
   // again from what products and attention gave (Korthikanti et al. 2022).
   bool selective = false;
   LoadBalance balance = {};
+  // Where they are split, x and its gradient are this rank's share, as are norms; products and attention take all
+  // tokens: gathered before column-parallel ones, summed and scattered behind row-parallel ones, and the reverse
+  // backward.
+  TokenShares shares = {};
 };
 
 /// Bytes that a forward pass with `saved` keeps, and that a backward pass takes of scratch.
@@ -150,14 +158,24 @@ void decoder_block(const BlockContext& context, const Block& block, View2<float>
 
 /// dx [tokens, hidden], the gradient of the block's output, becomes that of its input; gradients of the weights are
 /// added into. Weights are stored as X, those of a layer in one panel each; row-parallel products reduce. Gradients of
-/// tensors that all ranks of tp hold are whole on each, but for norms of q and k and KV heads that ranks share: these
-/// are parts, to be summed over the ranks that hold them.
+/// tensors that all ranks of tp hold are whole on each, but for norms of q and k and KV heads that ranks share, and
+/// with a stream in shares norms and biases of row-parallel products: these are parts, to be summed over the ranks that
+/// hold them (SharedGradients).
 template <class X>
 void decoder_block_backward(const BlockContext& context, const Block& block, const SavedBlock<X>& saved,
                             const LayerTensors<View3<float>>& gradients, View2<float> dx);
 
-/// The layers of forward that backward computes again. What a half of the block reads: norm(x), or x where no norm stands
-/// before it; qk_norm and rope of q and k in qkv, in place; act(gate) up, or act(up).
+/// All tokens of what this rank has a share of, in scratch; the share itself where it is all.
+template <class T>
+View2<const T> gathered(const BlockContext& context, View2<const T> share);
+/// This rank's share of what it has of all tokens.
+template <class T>
+View2<T> share_of(const BlockContext& c, View2<T> all) {
+  return c.shares.split() ? rows_of(all, c.shares.of(c.tp.rank())) : all;
+}
+
+/// The layers of forward that backward computes again. What a half of the block reads: norm(x), or x where no norm
+/// stands before it; qk_norm and rope of q and k in qkv, in place; act(gate) up, or act(up).
 template <class X>
 void pre_norm(const Exec& exec, const LayerSpec& spec, View2<const float> x, const Weight& w, const Weight& b,
               View2<X> y);

@@ -39,6 +39,7 @@ struct StageOptions {
   DType type = DType::f32;  // of activations: f32 or bf16
   Recompute recompute = Recompute::none;
   bool balanced = false;  // the routers' loss is part of the loss (Stage::balance)
+  bool sequence_parallel = false;  // ranks of tp share the residual stream's tokens (TokenShares)
   StageLimits limits;
 };
 
@@ -66,8 +67,8 @@ public:
 
   /// Takes a micro-batch into a slot. Throws InputError (ids, targets), ShapeError.
   virtual void begin(const Exec& exec, int slot, const MicroBatch& batch) = 0;
-  /// The residual stream [tokens, hidden] of a slot: what the stage before gives, unless this is the first one, and
-  /// after the forward pass what the next one takes.
+  /// The residual stream [tokens of this rank, hidden] of a slot: what the stage before gives, unless this is the first
+  /// one, and after the forward pass what the next one takes.
   [[nodiscard]] virtual View2<float> x(int slot) const = 0;
   /// Its gradient: what the next stage gives, and after the backward pass what the one before takes. On the last stage
   /// forward makes it, with the gradients of the final norm and the head.

@@ -60,7 +60,8 @@ Trainer::State::State(const Exec& exec, const ModelFiles& files, const ProcessGr
     else
       load_blocks(weights, files, table, layers, shard());
   }
-  for (const Range layers : ranges) shared.emplace_back(grid.tp(), shards, table, layers, gradients.tensors);
+  for (const Range layers : ranges) 
+    shared.emplace_back(grid.tp(), shards, table, layers, gradients.tensors, options.sequence_parallel);
   compute.layers.resize(table.layers.size());
   const auto compute_with = [&](const TensorRow& row, const View3<float>& block, Weight& weight) {
     if (block.size() != 0) weight = compute_weight(row, block);

@@ -27,6 +27,7 @@ struct TrainerOptions {
   Recompute recompute = Recompute::none;
   Pipeline pipeline = Pipeline::one_f_one_b;
   int chunks = 1;     // of layers on each stage, under Pipeline::interleaved
+  bool sequence_parallel = false;  // StageOptions
   bool zero = false;  // ZeRO-1 (Rajbhandari et al. 2020): each dp rank keeps and updates its share of the flat arrays
   Optimizer optimizer = Optimizer::adamw;
   OptimizerConfig config;

@@ -7,8 +7,9 @@ byte i of tests/data/text/sample.txt, which begins anew at its end, modulo the v
 ... k S + S: inputs are the first S, targets the last S; step s takes the samples s B ... s B + B - 1. Where `masked`
 is not 0, targets i (counted over all samples) with i (i + 1) / 2 divisible by it take no part in the loss, which is
 the mean over the others of the whole batch. Where `router` is not 0, so many times the routers' load-balancing loss of
-the whole batch (`router_losses`) is added to what is differentiated. AdamW as grist has it by default: betas 0.9 and 0.95, eps 1e-8, decay 0.1
-of matrices alone; gradients clipped to norm 1; cosine with warm-up (src/train/learning_rate.hpp).
+the whole batch (`router_losses`) is added to what is differentiated. AdamW as grist has it by default: betas 0.9 and
+0.95, eps 1e-8, decay 0.1 of matrices alone; gradients clipped to norm 1; cosine with warm-up
+(src/train/learning_rate.hpp).
 """
 import math
 
@@ -39,7 +40,8 @@ def batch_of(case, step, vocab_size):
 
 
 def train(name, **case):
-    case = {"steps": 10, "batch": 4, "sequence": 32, "peak": 3e-3, "least": 3e-4, "warmup": 3, "masked": 0, "router": 0} | case
+    case = {"steps": 10, "batch": 4, "sequence": 32, "peak": 3e-3, "least": 3e-4, "warmup": 3, "masked": 0,
+            "router": 0} | case
     model = load(DATA / "tiny" / name)
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW([{"params": [p for p in parameters if p.dim() > 1], "weight_decay": 0.1},

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
+#include <limits>
 #include <set>
 
 namespace {
@@ -142,6 +143,28 @@ TEST_P(Gradients, InBf16AreNearThem) {
   EXPECT_GT(error, 0.1 * reference.bf16_error) << "this was not computed in bf16";
 }
 
+/// Losses even to the bit, as the same numbers are summed in the same order.
+TEST_P(Gradients, AreTheSameWhereRanksShareTheTokensOfTheStream) {
+  if (test::ranks() == 1) return;
+  for (const auto recompute : {Recompute::none, Recompute::selective, Recompute::block}) {
+    StageOptions shared = options(DType::f32, recompute);
+    shared.sequence_parallel = true;
+    for (const auto& batch : {packed(reference.sequences), packed({{{1, 2, 1}, {2, 1, 0}}}), packed({{{3}, {1}}})}) {
+      const auto whole = make(options()), model = make(shared);
+      const double loss = whole->pass(batch);
+      EXPECT_EQ(model->loss(batch), loss);
+      EXPECT_EQ(model->pass(batch), loss);
+      const auto first = model->flat();
+      model->zero();
+      EXPECT_EQ(model->pass(batch), loss);
+      EXPECT_EQ(model->flat(), first);
+      whole->shared->sum(whole->exec);
+      model->shared->sum(model->exec);
+      test::expect_close(model->whole(), whole->whole(), 1e-5);
+    }
+  }
+}
+
 TEST_P(Gradients, OfSequencesPackedAreTheSumsOfEach) {
   const auto together = make(options()), apart = make(options());
   const double loss = together->pass(packed(reference.sequences));
@@ -174,20 +197,28 @@ TEST_P(Gradients, HaveTheSameBitsInEveryRunWhateverIsComputedAgain) {
 
 /// A pass that took more would have thrown.
 TEST_P(Gradients, TakeTheMemoryThatIsToldBefore) {
+  const auto kept = [&](StageOptions with) {  // by one more micro-batch
+    const auto model = make(with);
+    const auto told = [&] {
+      return train::stage_bytes(files.spec, model->shards, model->layers, grid.tp().rank(), with);
+    };
+    const auto bytes = told();
+    EXPECT_EQ(model->stage->bytes(), bytes);
+    model->pass(packed(reference.sequences));
+    ++with.limits.slots;
+    return told() - bytes;
+  };
   for (const DType type : {DType::f32, DType::bf16}) {
-    std::map<Recompute, std::uint64_t> bytes;  // that one more micro-batch keeps
+    std::uint64_t before = std::numeric_limits<std::uint64_t>::max();
     for (const auto recompute : {Recompute::none, Recompute::selective, Recompute::block}) {
-      const auto model = make(options(type, recompute, 3));
-      const auto told = [&](int slots) {
-        return train::stage_bytes(files.spec, model->shards, model->layers, grid.tp().rank(),
-                                  options(type, recompute, slots));
-      };
-      EXPECT_EQ(model->stage->bytes(), told(3));
-      bytes[recompute] = told(4) - told(3);
-      model->pass(packed(reference.sequences));
+      StageOptions with = options(type, recompute);
+      const auto whole = kept(with);
+      with.sequence_parallel = true;
+      const auto shared = kept(with);
+      EXPECT_LT(whole, before);
+      if (test::ranks() > 1) EXPECT_LT(shared, whole);
+      before = whole;
     }
-    EXPECT_LT(bytes[Recompute::selective], bytes[Recompute::none]);
-    EXPECT_LT(bytes[Recompute::block], bytes[Recompute::selective]);
   }
 }
 

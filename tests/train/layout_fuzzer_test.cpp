@@ -234,6 +234,7 @@ void compare(std::uint64_t seed) {
 
   const ProcessGrid grid(test::world(), {.tp = test::ranks()});
   options.recompute = Recompute{draw.between(0, 2)};
+  options.sequence_parallel = draw.chance(0.5);
   options.limits.logit_rows = draw.between(1, 30);
   options.limits.tokens += draw.between(0, 5);
   const Index cut = draw.between(0, static_cast<int>(spec.layer_count()) - 1);

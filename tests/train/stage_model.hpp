@@ -54,7 +54,9 @@ private:
 /// The routers' loss of one micro-batch; without experts none.
 struct RouterFactor {
   explicit RouterFactor(int experts = 0, float factor_ = 0)
-      : factor(factor_), sums("sums of routers", 2 * experts), all("the same in float", 2 * experts) {}
+      : factor(factor_), sums("sums of routers", 2 * experts), all("the same in float", 2 * experts) {
+    Kokkos::deep_copy(sums.view(), 0.0);
+  }
   [[nodiscard]] train::RouterLoss loss(const Exec& exec) const {
     exec.fence("grist::test: what routers chose");
     const auto from = sums.view();
@@ -82,7 +84,7 @@ public:
     fill(*this);
     given_.emplace(table, weights, options.type);
     stage = train::make_stage(spec, shards, layers, grid, products_, given_->tensors, gradients.tensors, options);
-    shared.emplace(grid.tp(), shards, table, layers, gradients.tensors);
+    shared.emplace(grid.tp(), shards, table, layers, gradients.tensors, options.sequence_parallel);
   }
   StageModel(const StageModel&) = delete;
   StageModel& operator=(const StageModel&) = delete;

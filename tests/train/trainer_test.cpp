@@ -28,13 +28,15 @@ struct Way {
   TrainerOptions options;
   [[nodiscard]] std::string name() const {
     const char* kinds[] = {"gpipe", "1f1b", "interleaved"};
-    return std::format("{}, {}, zero {}, recompute {}, micro-batch {}", to_string(layout),
+    const char* recomputed[] = {"none", "selective", "block"};
+    return std::format("{}, {}, zero {}, recompute {}, sequence parallel {}, micro-batch {}", to_string(layout),
                        kinds[static_cast<int>(options.pipeline)], options.zero,
-                       options.recompute == Recompute::block ? "block" : "none", options.micro_batch);
+                       recomputed[static_cast<int>(options.recompute)], options.sequence_parallel, options.micro_batch);
   }
 };
 
-/// Every layout of the ranks, with each schedule, ZeRO-1 and recomputing where they make a difference.
+/// Every layout of the ranks, with each schedule, ZeRO-1 and recomputing where they make a difference, and in turn with
+/// the tokens of the stream shared over tp.
 std::vector<Way> ways_of(const ModelSpec& spec, const TrainerOptions& given = {}) {
   std::vector<Way> ways;
   for (const Layout& layout : test::training_layouts(spec)) {
@@ -44,13 +46,14 @@ std::vector<Way> ways_of(const ModelSpec& spec, const TrainerOptions& given = {}
     for (const Pipeline kind : kinds) {
       for (const bool zero : {false, true}) {
         if (zero && layout.dp == 1) continue;
-        for (const Recompute recompute : {Recompute::none, Recompute::block}) {
+        for (const Recompute recompute : {Recompute::none, Recompute::selective, Recompute::block}) {
           if (ranks() > 2 && (recompute == Recompute::block) == (kind == Pipeline::one_f_one_b)) continue;  // time
           TrainerOptions options = given;
           options.pipeline = kind;
           options.chunks = kind == Pipeline::interleaved ? 2 : 1;
           options.zero = zero;
           options.recompute = recompute;
+          options.sequence_parallel = layout.tp > 1 && recompute != Recompute::none;
           ways.push_back({layout, options});
         }
       }
@@ -99,7 +102,8 @@ protected:
 
 TEST_P(AgainstPyTorch, LossesAndNormsAreTheSameAtEachStep) {
   const auto files = tiny(name);
-  TrainedModel model(files, comm_self(), {}, data, {.micro_batch = 2, .router_aux_loss = json.at("router").get<double>()});
+  TrainedModel model(files, comm_self(), {}, data,
+                     {.micro_batch = 2, .router_aux_loss = json.at("router").get<double>()});
   const std::vector<double> losses = json.at("losses"), norms = json.at("norms");
   ASSERT_EQ(std::ssize(losses), data.steps);
   for (std::size_t i = 0; i < losses.size(); ++i) {
