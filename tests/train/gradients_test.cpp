@@ -6,7 +6,6 @@
 #include <support/refuses.hpp>
 
 #include <grist/core/errors.hpp>
-#include <grist/layers/experts.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -304,58 +303,6 @@ TEST_P(Gradients, AreCentralDifferencesOfTheLoss) {
   }
   set(weights);
   EXPECT_GT(compared, 10);
-}
-
-/// Along a gradient of length n, loss and routers' loss together rise by n.
-TEST(RouterLoss, HasTheGradientOfItsDifferences) {
-  const auto files = open_model(test::data_file("tiny/mixtral"));
-  const auto table = tensor_table(files.spec, files.names);
-  const ProcessGrid alone(comm_self(), {});
-  const Reference reference("mixtral");
-  const auto batch = packed(reference.sequences);
-  const auto routers = train::routers_of(files.spec);
-  for (const auto recompute : {Recompute::none, Recompute::selective, Recompute::block}) {
-    const StageOptions options{.recompute = recompute, .balanced = true,
-                               .limits = {.tokens = std::ssize(batch.ids), .sequences = 4}};
-    const Range layers{0, files.spec.layer_count()};
-    StageModel model(files.spec, table, alone, layers, options,
-                     [&](StageModel& m) { load_blocks(m.weights, files, table, layers, m.shard()); });
-    const test::RouterFactor plain(routers.experts, 0), balanced(routers.experts, 300);
-    const double loss = model.pass(batch, plain);
-    const auto without = model.flat();
-    model.zero();
-    EXPECT_EQ(model.pass(batch, balanced), loss);
-    const auto gradients = model.flat(), weights = test::on_host(model.weights.memory);
-    double squares = 0;
-    for (std::size_t i = 0; i < gradients.size(); ++i) squares += std::pow(double{gradients[i] - without[i]}, 2);
-    const double norm = std::sqrt(squares), step = 1e-3;
-    ASSERT_GT(norm, 1);
-    double side[2];
-    for (const int sign : {0, 1}) {
-      auto moved = weights;
-      for (std::size_t i = 0; i < moved.size(); ++i)
-        moved[i] += static_cast<float>((sign == 0 ? -step : step) * double{gradients[i] - without[i]} / norm);
-      Kokkos::deep_copy(model.weights.flat(), test::HostView<const float>(moved.data(), moved.size()));
-      const test::RouterFactor counted(routers.experts);
-      model.stage->begin(model.exec, 0, batch);
-      model.stage->balance({.sums = counted.sums.view()});
-      model.stage->route(model.exec, 0);
-      (void)counted.loss(model.exec);
-      const auto sums = test::on_host(counted.all);
-      side[sign] = 300 * layers::load_balancing_loss(sums.data(), routers.experts, routers.per_token);
-    }
-    EXPECT_NEAR((side[1] - side[0]) / (2 * step), norm, 0.02 * norm);
-  }
-}
-
-TEST(RouterLoss, IsRefusedOfRoutersThatAreNotAlike) {
-  ModelSpec spec;
-  spec.layers.resize(2);
-  EXPECT_EQ(train::routers_of(spec).experts, 0);
-  spec.layers[1].mlp.experts = 4, spec.layers[1].mlp.experts_per_token = 2;
-  EXPECT_EQ(train::routers_of(spec), (train::Routers{4, 2}));
-  spec.layers[0].mlp.experts = 4, spec.layers[0].mlp.experts_per_token = 1;
-  EXPECT_THAT([&] { train::routers_of(spec); }, (test::Refuses<UsageError>({"1 of 4", "2 of 4"})));
 }
 
 TEST(Stage, RefusesBatchesThatItCannotTrainOn) {

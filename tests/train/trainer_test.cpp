@@ -128,25 +128,6 @@ TEST_P(Training, OfEveryLayoutHasOneRanksLosses) {
   }
 }
 
-/// A mean over ranks or micro-batches of their own losses would be another number at each layout.
-TEST(Routers, HaveOneLossAtEveryLayout) {
-  const auto files = tiny("mixtral");
-  const TrainingCase data{.documents = true};
-  const auto run = [&](CommHandle comm, const Layout& layout, const TrainerOptions& options) {
-    return TrainedModel(files, comm, layout, data, options).all_steps();
-  };
-  const auto expected = run(comm_self(), {}, {.micro_batch = 8, .router_aux_loss = 0.5});
-  const auto without = run(comm_self(), {}, {.micro_batch = 8, .router_aux_loss = 0.0});
-  EXPECT_GT(std::abs(expected.back().loss - without.back().loss), 1e-4 * without.back().loss);
-  for (const Way& way : ways_of(files.spec, {.router_aux_loss = 0.5, .check_replicas = true})) {
-    SCOPED_TRACE(way.name());
-    const auto found = run(world(), way.layout, way.options);
-    expect_same_steps(found, expected, 1e-5);
-    for (std::size_t i = 0; i < found.size(); ++i)
-      EXPECT_NEAR(found[i].router_loss.value(), expected[i].router_loss.value(), 1e-5);
-  }
-}
-
 TEST_P(Training, OfOneLayoutHasTheSameBitsEveryTime) {
   for (const Way& way : one_way_each(files.spec)) {
     SCOPED_TRACE(way.name());
