@@ -200,6 +200,7 @@ void Run::show(const train::StepResult& result, double seconds) {
   train::StepMetrics line{.step = done_.step,
                           .loss = result.loss,
                           .learning_rate = options_.learning_rate().at(done_.step),
+                          .router_loss = result.router_loss,
                           .gradient_norm = result.gradient_norm,
                           .tokens_per_second = static_cast<double>(options_.batch * setup_.sequence) / seconds,
                           .mfu = {},

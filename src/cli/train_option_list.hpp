@@ -58,6 +58,10 @@ void each_train_option(Options& o, Group&& group, Visit&& visit) {
   visit("weight-decay", o.weight_decay, "Decoupled; norms and biases have none", Rule{"X", {}, 0, 1e3});
   visit("clip", o.clip, "Gradients of a larger norm, over all tensors and ranks, are scaled to it; 0: none are",
         Rule{"X", {}, 0});
+  visit("router-aux-loss", o.router_aux_loss,
+        "Factor of the loss that keeps experts equally busy, of models that have some; 0: none. Without it "
+        "router_aux_loss_coef of config.json where output_router_logits is true there, as in transformers, else none",
+        Rule{"X", {}, 0, 1e3});
   visit("max-skipped", o.max_skipped,
         "A step whose loss or gradients are not finite is left out; after so many in a row the run ends with code 5",
         Rule{"N", {}, 0, 1e9});
@@ -65,7 +69,8 @@ void each_train_option(Options& o, Group&& group, Visit&& visit) {
   group("Numbers and memory");
   visit("dtype", o.dtype, "What is computed with; weights, sums and moments are f32", Rule{"WORD", {"f32", "bf16"}});
   visit("recompute", o.recompute,
-        "What the backward pass computes again instead of keeping it: nothing; attention and activations; whole blocks",
+        "What the backward pass computes again instead of keeping it: nothing; what is cheap: norms, rotations and "
+        "activations (selective); whole blocks",
         Rule{"WORD", {"none", "selective", "block"}});
 
   group("Ranks");
@@ -81,7 +86,9 @@ void each_train_option(Options& o, Group&& group, Visit&& visit) {
   visit("chunks", o.chunks, "Chunks of layers on each rank with --pipeline interleaved; without it 2",
         Rule{"N", {}, 1, 1024});
   visit("zero", o.zero, "1: ranks of --dp share the state of the optimizer", Rule{"N", {}, 0, 1});
-  visit("sequence-parallel", o.sequence_parallel, "Ranks of --tp share tokens where they do not share a layer", Rule{});
+  visit("sequence-parallel", o.sequence_parallel, 
+        "Ranks of --tp share the tokens of what lies between products: the residual stream, norms. Less memory",
+        Rule{});
   visit("check-replicas", o.check_replicas, "Compare after each step, bit by bit, what ranks must hold alike; slow",
         Rule{});
   visit("gemm", o.gemm, "Matrix product; `grist info` lists them", Rule{"NAME"});

@@ -50,6 +50,8 @@ void check_parallel(const TrainOptions& o) {
     throw UsageError("--chunks has no use with --pipeline {}; it is for interleaved", o.pipeline);
   if (o.pipeline == "interleaved" && o.pp == 1)
     throw UsageError("--pipeline interleaved wants several stages: give --pp");
+  if (o.sequence_parallel && o.tp == 1)
+    throw UsageError("--sequence-parallel has no use without --tp: its ranks share the tokens");
   if (o.dp > 0) expect_divisible(o.batch, o.dp, "--dp");
   if (o.micro_batch > 0) expect_divisible(o.batch, o.micro_batch, "--micro-batch");
 }
@@ -114,6 +116,12 @@ train::Pipeline TrainOptions::pipeline_kind() const {
   return pipeline == "gpipe"         ? train::Pipeline::gpipe
          : pipeline == "interleaved" ? train::Pipeline::interleaved
                                      : train::Pipeline::one_f_one_b;
+}
+
+train::Recompute TrainOptions::recompute_kind() const {
+  return recompute == "block"       ? train::Recompute::block
+         : recompute == "selective" ? train::Recompute::selective
+                                    : train::Recompute::none;
 }
 
 int TrainOptions::chunks_per_rank() const { return pipeline == "interleaved" ? chunks.value_or(2) : 1; }

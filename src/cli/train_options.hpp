@@ -6,6 +6,7 @@
 #include <grist/train/learning_rate.hpp>
 #include <grist/train/optimizer.hpp>
 #include <grist/train/pipeline.hpp>
+#include <grist/train/stage.hpp>
 
 #include <CLI/CLI.hpp>
 
@@ -30,6 +31,7 @@ struct TrainOptions {
   std::optional<std::int64_t> warmup, decay;
   double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1, clip = 1;
   std::int64_t max_skipped = 10;
+  std::optional<double> router_aux_loss;
 
   std::string dtype = "f32", recompute = "none";
   int dp = 0, pp = 1, tp = 1;
@@ -71,6 +73,7 @@ struct TrainOptions {
   [[nodiscard]] train::LearningRate learning_rate() const;
   [[nodiscard]] train::OptimizerConfig optimizer_config() const;
   [[nodiscard]] train::Pipeline pipeline_kind() const;
+  [[nodiscard]] train::Recompute recompute_kind() const;
   /// Chunks of layers on each rank: 1 where the pipeline is not interleaved.
   [[nodiscard]] int chunks_per_rank() const;
   /// --io-hint as Hdf5File::create takes them: "key=value;key=value".

@@ -29,9 +29,10 @@ std::string model_config_of(const fs::path& model) {
 
 train::TrainerOptions trainer_options(const TrainOptions& options, const Layout& layout, Index sequence) {
   return {.type = options.dtype == "bf16" ? DType::bf16 : DType::f32,
-          .recompute = options.recompute == "block" ? train::Recompute::block : train::Recompute::none,
+          .recompute = options.recompute_kind(),
           .pipeline = options.pipeline_kind(),
           .chunks = options.chunks_per_rank(),
+          .sequence_parallel = options.sequence_parallel,
           .zero = options.zero == 1,
           .optimizer = options.optimizer == "lamb"  ? train::Optimizer::lamb
                        : options.optimizer == "sgd" ? train::Optimizer::sgd
@@ -44,6 +45,7 @@ train::TrainerOptions trainer_options(const TrainOptions& options, const Layout&
           .micro_batch = options.micro_batch_of(layout),
           .micro_batches = static_cast<int>(options.micro_batches(layout)),
           .documents = options.order == "shuffled" ? static_cast<int>(sequence / usual_document) + 2 : 1,
+          .router_aux_loss = options.router_aux_loss,
           .check_replicas = options.check_replicas};
 }
 
@@ -54,9 +56,6 @@ std::string tokenizer_of(const TrainOptions& options) {
 }
 
 TrainSetup setup_of(const TrainOptions& options, int ranks, bool weights) {
-  if (options.recompute == "selective")
-    throw UsageError("--recompute selective is not there yet: scores of attention are never kept anyway; use block");
-  if (options.sequence_parallel) throw UsageError("--sequence-parallel is not there yet");
   if (fs::is_regular_file(options.model))
     throw UsageError("--model {}: is a file; training goes on from a Hugging Face folder", options.model);
   make_gemm(options.gemm);

@@ -5,6 +5,7 @@
 #include <grist/core/view.hpp>
 
 #include <memory>
+#include <span>
 
 namespace grist {
 
@@ -67,6 +68,13 @@ public:
   /// mine [n] = piece `rank` of the sum over ranks of all [size * n].
   template <class T>
   void reduce_scatter(const Exec& exec, View1<const T> all, View1<T> mine) const;
+
+  /// The same for pieces that are not alike: counts [size] says how many elements each rank has. Sums are in the order
+  /// of ranks, as those of all_reduce: of the same values they have the same bits.
+  template <class T>
+  void all_gather(const Exec& exec, View1<const T> mine, View1<T> all, std::span<const Index> counts) const;
+  template <class T>
+  void reduce_scatter(const Exec& exec, View1<const T> all, View1<T> mine, std::span<const Index> counts) const;
 
   /// values [n] = values of rank `root`.
   template <class T>

@@ -64,6 +64,12 @@ layers::Activation activation_key(ConfigReader& config, const std::string& key, 
   return *activation;
 }
 
+float router_aux_loss(ConfigReader& config) {
+  const auto factor = config.get_or<float>("router_aux_loss_coef", 0.001F);
+  if (factor < 0) throw InputError("{}: router_aux_loss_coef is {}, expected 0 or more", config.file(), factor);
+  return config.get_or<bool>("output_router_logits", false) ? factor : 0;
+}
+
 ModelSpec common_spec(ConfigReader& config, const CommonKeys& keys) {
   ModelSpec spec;
   spec.vocab_size = config.positive("vocab_size");

@@ -32,6 +32,9 @@ void set_gguf_windows(GgufReader& gguf, ModelSpec& spec, const std::function<boo
 /// The activation that a key names; `otherwise` where the key is absent.
 layers::Activation activation_key(ConfigReader& config, const std::string& key, std::string_view otherwise);
 
+/// Where output_router_logits says so, router_aux_loss_coef (0.001): when transformers adds the loss; else 0.
+float router_aux_loss(ConfigReader& config);
+
 /// f(layer) for every layer.
 template <class F>
 void each_layer(ModelSpec& spec, F&& f) {

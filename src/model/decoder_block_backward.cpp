@@ -32,6 +32,26 @@ void norm_backward(const Exec& exec, Workspace& workspace, const NormSpec& spec,
 
 namespace {
 
+template <class T>
+View2<T> take_like(const BlockContext& c, std::string_view name, View2<T> like) {
+  return c.scratch.take<T>(c.exec, name, like.extent(0), like.extent(1));
+}
+
+/// The buffers of a forward pass, with those computed again that it did not keep.
+template <class X>
+AttentionBuffers<X> attention_again(const BlockContext& c, const Block& block, const SavedBlock<X>& saved) {
+  AttentionBuffers<X> b = *saved.attention;
+  if (!c.selective) return b;
+  const auto& w = block.weights;
+  b.normed = take_like(c, "normed again", b.normed);
+  pre_norm(c.exec, block.spec, as_const(saved.x), w.attention_norm, w.attention_norm_bias, b.normed);
+  if (block.spec.attention.qk_norm == QkNorm::none) return b;
+  b.qkv = take_like(c, "qkv again", b.qkv);
+  Kokkos::deep_copy(c.exec, b.qkv, saved.raw_qkv);
+  turn_heads(c, block, b.qkv);
+  return b;
+}
+
 template <class Y>
 void bias_backward(const BlockContext& c, View2<const Y> dy, View3<float> db) {
   if (db.size() == 0) return;
@@ -40,6 +60,18 @@ void bias_backward(const BlockContext& c, View2<const Y> dy, View3<float> db) {
       c.exec, "sums of a bias",
       layers::bias_backward_scratch(static_cast<Index>(dy.extent(0)), static_cast<Index>(dy.extent(1))));
   layers::bias_backward(c.exec, dy, sums, vector_of(db));
+}
+
+/// The sum over tp of what each rank's columns give [tokens, hidden], of this rank's tokens of the stream.
+View2<float> summed(const BlockContext& c, View2<float> parts) {
+  if (!c.shares.split()) {
+    c.tp.all_reduce(c.exec, flat(parts));
+    return parts;
+  }
+  const auto mine =
+      c.scratch.take<float>(c.exec, "share of a gradient", c.shares.of(c.tp.rank()).size(), parts.extent(1));
+  reduce_tokens(c.exec, c.tp, c.shares, as_const(parts), mine);
+  return mine;
 }
 
 /// The gradient of a half's output, behind its norm: dy itself where there is none.
@@ -107,13 +139,14 @@ void attention_half_backward(const BlockContext& c, const Block& block, const Sa
   const auto region = Kokkos::Profiling::ScopedRegion("grist::attention_half::backward");
   const Workspace::Scope scope(c.scratch);
   const auto& [exec, w, spec, heads] = std::tie(c.exec, block.weights, block.spec.attention, block.attention);
-  const AttentionBuffers<X>& b = *saved.attention;
-  const Index tokens = dx.extent(0), hidden = dx.extent(1);
+  const AttentionBuffers<X> b = attention_again(c, block, saved);
+  const Index tokens = b.qkv.extent(0), hidden = dx.extent(1);
   const auto dy = post_norm_backward(c, block.spec, as_const(saved.attention_output), w.attention_post_norm, ddelta,
                                      g.attention_post_norm, g.attention_post_norm_bias);
   bias_backward(c, dy, g.o_bias);
   const auto dattended = c.scratch.take<X>(exec, "gradient of attended", tokens, b.attended.extent(1));
-  layers::linear_backward(exec, c.products, as_const(b.attended), w.o, rounded<X>(c, dy), dattended, matrix_of(g.o));
+  layers::linear_backward(exec, c.products, as_const(b.attended), w.o, gathered(c, rounded<X>(c, dy)), dattended,
+                          matrix_of(g.o));
   const auto dqkv = c.scratch.take<X>(exec, "gradient of qkv", tokens, b.qkv.extent(1));
   {
     const Workspace::Scope scratch(c.scratch);
@@ -128,10 +161,10 @@ void attention_half_backward(const BlockContext& c, const Block& block, const Sa
   qk_norm_backward(c, block, as_const(saved.raw_qkv), g, dqkv);
   qkv_bias_backward(c, block, as_const(dqkv), g.qkv_bias);
   const auto dnormed = c.scratch.take<float>(exec, "gradient of normed", tokens, hidden);
-  layers::linear_backward(exec, c.products, as_const(b.normed), w.qkv, as_const(dqkv), dnormed, matrix_of(g.qkv));
-  c.tp.all_reduce(exec, flat(dnormed));
-  pre_norm_backward(c, block.spec, as_const(saved.x), w.attention_norm, as_const(dnormed), dx, g.attention_norm,
-                    g.attention_norm_bias);
+  layers::linear_backward(exec, c.products, gathered(c, as_const(b.normed)), w.qkv, as_const(dqkv), dnormed,
+                          matrix_of(g.qkv));
+  pre_norm_backward(c, block.spec, as_const(saved.x), w.attention_norm, as_const(summed(c, dnormed)), dx,
+                    g.attention_norm, g.attention_norm_bias);
 }
 
 template <class X>
@@ -145,31 +178,41 @@ void activation_backward(const Exec& exec, const MlpSpec& mlp, View2<const X> ga
 
 /// dnormed = the part of the gradient that this rank's columns give.
 template <class X>
-void dense_mlp_backward(const BlockContext& c, const Block& block, const MlpBuffers<X>& b,
+void dense_mlp_backward(const BlockContext& c, const Block& block, const SavedBlock<X>& saved, View2<const X> normed,
                         const LayerTensors<View3<float>>& g, View2<const float> dy, View2<float> dnormed) {
   const auto& [exec, w] = std::tie(c.exec, block.weights);
   const Workspace::Scope scope(c.scratch);
-  const Index tokens = dy.extent(0);
+  MlpBuffers<X> b = *saved.mlp;
+  const Index tokens = b.gate_up.extent(0);
+  if (c.selective) {
+    b.activated = take_like(c, "activated again", b.activated);
+    activate(exec, block.spec.mlp, as_const(b.gate_up), b.activated);
+  }
   bias_backward(c, dy, g.down_bias);
   const auto dactivated = c.scratch.take<X>(exec, "gradient of activated", tokens, b.activated.extent(1));
-  layers::linear_backward(exec, c.products, as_const(b.activated), w.down, rounded<X>(c, dy), dactivated,
+  layers::linear_backward(exec, c.products, as_const(b.activated), w.down, gathered(c, rounded<X>(c, dy)), dactivated,
                           matrix_of(g.down));
   const auto d_gate_up = c.scratch.take<X>(exec, "gradient of gate_up", tokens, b.gate_up.extent(1));
   activation_backward(exec, block.spec.mlp, as_const(b.gate_up), as_const(dactivated), d_gate_up);
   bias_backward(c, as_const(d_gate_up), g.gate_up_bias);
-  layers::linear_backward(exec, c.products, as_const(b.normed), w.gate_up, as_const(d_gate_up), dnormed,
-                          matrix_of(g.gate_up));
+  layers::linear_backward(exec, c.products, normed, w.gate_up, as_const(d_gate_up), dnormed, matrix_of(g.gate_up));
 }
 
-/// dnormed = the part of this rank's experts, dwhole = what every rank has whole: the router's.
+/// dnormed = the part of this rank's experts, dwhole = what every rank has whole: the router's; from dy of all tokens.
 template <class X>
-void expert_mlp_backward(const BlockContext& c, const Block& block, const SavedBlock<X>& saved,
+void expert_mlp_backward(const BlockContext& c, const Block& block, const SavedBlock<X>& saved, View2<const X> normed,
                          const LayerTensors<View3<float>>& g, View2<const float> dy, View2<float> dnormed,
                          View2<float> dwhole) {
   const auto& [exec, w, shard, mlp] = std::tie(c.exec, block.weights, block.shard, block.spec.mlp);
   const Workspace::Scope scope(c.scratch);
-  const MlpBuffers<X>& b = *saved.mlp;
+  MlpBuffers<X> b = *saved.mlp;
   const ExpertBuffers& e = *saved.experts;
+  if (c.selective) {
+    b.normed = take_like(c, "normed again", b.normed);
+    b.activated = take_like(c, "activated again", b.activated);
+    layers::dispatch(exec, normed, as_const(e.token_of), b.normed);
+    activate(exec, mlp, as_const(b.gate_up), b.activated);
+  }
   const Index tokens = dy.extent(0), hidden = dy.extent(1), rows = b.normed.extent(0), slots = e.choices.extent(1);
   const View1<const int> offsets(e.offsets.data() + shard.experts.begin, shard.experts.size() + 1);
   const auto drows = c.scratch.take<X>(exec, "gradient of experts' outputs", rows, hidden);
@@ -188,35 +231,56 @@ void expert_mlp_backward(const BlockContext& c, const Block& block, const SavedB
   const auto dlogits = c.scratch.take<float>(exec, "gradient of the router's logits", tokens, mlp.experts);
   layers::choose_experts_backward(exec, as_const(e.logits), mlp.renormalize, as_const(e.choices), as_const(e.weights),
                                   as_const(dweights), dlogits);
-  layers::linear_backward(exec, c.products, as_const(saved.mlp_normed), w.router, rounded<X>(c, as_const(dlogits)),
-                          dwhole, matrix_of(g.router));
+  if (c.balance.all.size() != 0)
+    layers::load_balancing_backward(exec, as_const(e.logits), {}, c.balance.all, slots, c.balance.factor, dlogits);
+  layers::linear_backward(exec, c.products, normed, w.router, rounded<X>(c, as_const(dlogits)), dwhole,
+                          matrix_of(g.router));
 }
 
-/// dnormed += the part of this rank's columns of the shared expert, dwhole += its gate's.
+/// dnormed += the part of this rank's columns of the shared expert, dwhole += its gate's; from dy of the stream.
 template <class X>
 void shared_expert_backward(const BlockContext& c, const Block& block, const SavedBlock<X>& saved,
-                            const LayerTensors<View3<float>>& g, View2<const float> dy, View2<float> dnormed,
-                            View2<float> dwhole) {
+                            View2<const X> normed, const LayerTensors<View3<float>>& g, View2<const float> dy,
+                            View2<float> dnormed, View2<float> dwhole) {
   const auto& [exec, w, mlp] = std::tie(c.exec, block.weights, block.spec.mlp);
   const Workspace::Scope scope(c.scratch);
-  const SharedExpertBuffers<X>& b = *saved.shared;
-  const Index tokens = dy.extent(0), hidden = dy.extent(1);
-  const auto doutput = c.scratch.take<X>(exec, "gradient of the shared expert", tokens, hidden);
-  const auto dgate = c.scratch.take<float>(exec, "gradient of its gate", tokens, b.gate.extent(1));
-  layers::add_shared_backward(exec, as_const(b.output), as_const(flat(b.gate)), dy, doutput, flat(dgate));
+  SharedExpertBuffers<X> b = *saved.shared;
+  if (c.selective) {
+    b.activated = take_like(c, "shared activated again", b.activated);
+    layers::gated_activation(exec, mlp.activation, as_const(b.gate_up), b.activated);
+  }
+  const Index tokens = b.gate_up.extent(0), hidden = dy.extent(1);
+  const auto doutput = c.scratch.take<X>(exec, "gradient of the shared expert", dy.extent(0), hidden);
+  const auto dgate = c.scratch.take<float>(exec, "gradient of its gate", dy.extent(0), b.gate.extent(1));
+  layers::add_shared_backward(exec, as_const(b.output), as_const(flat(share_of(c, b.gate))), dy, doutput, flat(dgate));
   const auto dactivated = c.scratch.take<X>(exec, "gradient of activated", tokens, b.activated.extent(1));
-  layers::linear_backward(exec, c.products, as_const(b.activated), w.shared_down, as_const(doutput), dactivated,
-                          matrix_of(g.shared_down));
+  layers::linear_backward(exec, c.products, as_const(b.activated), w.shared_down, gathered(c, as_const(doutput)),
+                          dactivated, matrix_of(g.shared_down));
   const auto d_gate_up = c.scratch.take<X>(exec, "gradient of gate_up", tokens, b.gate_up.extent(1));
   layers::gated_activation_backward(exec, mlp.activation, as_const(b.gate_up), as_const(dactivated), d_gate_up);
   const auto part = c.scratch.take<float>(exec, "part of a gradient", tokens, hidden);
-  layers::linear_backward(exec, c.products, as_const(saved.mlp_normed), w.shared_gate_up, as_const(d_gate_up), part,
+  layers::linear_backward(exec, c.products, normed, w.shared_gate_up, as_const(d_gate_up), part,
                           matrix_of(g.shared_gate_up));
   layers::residual(exec, as_const(part), dnormed);
   if (!mlp.shared_gate) return;
-  layers::linear_backward(exec, c.products, as_const(saved.mlp_normed), w.shared_gate, rounded<X>(c, as_const(dgate)),
-                          part, matrix_of(g.shared_gate));
+  layers::linear_backward(exec, c.products, normed, w.shared_gate, gathered(c, rounded<X>(c, as_const(dgate))), part,
+                          matrix_of(g.shared_gate));
   layers::residual(exec, as_const(part), dwhole);
+}
+
+/// x + norm(attention's output): computed again where both are kept (keeps_mlp_input).
+template <class X>
+View2<const float> mlp_input(const BlockContext& c, const Block& block, const SavedBlock<X>& saved) {
+  if (keeps_mlp_input(block.spec, c.selective)) return as_const(saved.mlp_x);
+  if (block.spec.parallel) return as_const(saved.x);
+  const auto& w = block.weights;
+  const auto x = take_like(c, "the MLP's input again", saved.x);
+  const auto delta = take_like(c, "attention's output again", saved.x);
+  norm(c.exec, block.spec.norm, as_const(saved.attention_output), w.attention_post_norm, w.attention_post_norm_bias,
+       delta);
+  Kokkos::deep_copy(c.exec, x, saved.x);
+  layers::residual(c.exec, as_const(delta), x);
+  return as_const(x);
 }
 
 /// dx += the gradient through the MLP of ddelta, the gradient of its output.
@@ -226,23 +290,33 @@ void mlp_half_backward(const BlockContext& c, const Block& block, const SavedBlo
   const auto region = Kokkos::Profiling::ScopedRegion("grist::mlp_half::backward");
   const Workspace::Scope scope(c.scratch);
   const auto& [exec, w, spec] = std::tie(c.exec, block.weights, block.spec);
-  const Index tokens = dx.extent(0), hidden = dx.extent(1);
+  const Index stream = dx.extent(0), hidden = dx.extent(1), tokens = c.shares.split() ? c.shares.tokens : stream;
+  const bool shared = spec.shared_norm;
+  const Weight &weight = shared ? w.attention_norm : w.mlp_norm,
+               &bias = shared ? w.attention_norm_bias : w.mlp_norm_bias;
+  const auto x = mlp_input(c, block, saved);
+  auto normed = spec.mlp.experts == 0 ? saved.mlp->normed : saved.mlp_normed;
+  if (c.selective) {
+    normed = c.scratch.take<X>(exec, "normed again", stream, hidden);
+    pre_norm(exec, spec, x, weight, bias, normed);
+  }
+  const auto all = gathered(c, as_const(normed));
   const auto dy = post_norm_backward(c, spec, as_const(saved.mlp_output), w.mlp_post_norm, ddelta, g.mlp_post_norm,
                                      g.mlp_post_norm_bias);
-  const auto dnormed = c.scratch.take<float>(exec, "gradient of normed", tokens, hidden);
+  const auto parts = c.scratch.take<float>(exec, "parts of the gradient of normed", tokens, hidden);
+  View2<float> dnormed;
   if (spec.mlp.experts == 0) {
-    dense_mlp_backward(c, block, *saved.mlp, g, dy, dnormed);
-    c.tp.all_reduce(exec, flat(dnormed));
+    dense_mlp_backward(c, block, saved, all, g, dy, parts);
+    dnormed = summed(c, parts);
   } else {
     const auto dwhole = c.scratch.take<float>(exec, "gradient that is whole", tokens, hidden);
-    expert_mlp_backward(c, block, saved, g, dy, dnormed, dwhole);
-    if (spec.mlp.shared_intermediate > 0) shared_expert_backward(c, block, saved, g, dy, dnormed, dwhole);
-    c.tp.all_reduce(exec, flat(dnormed));
-    layers::residual(exec, as_const(dwhole), dnormed);
+    expert_mlp_backward(c, block, saved, all, g, gathered(c, dy), parts, dwhole);
+    if (spec.mlp.shared_intermediate > 0) shared_expert_backward(c, block, saved, all, g, dy, parts, dwhole);
+    dnormed = summed(c, parts);
+    layers::residual(exec, as_const(share_of(c, dwhole)), dnormed);
   }
-  const bool shared = spec.shared_norm;
-  pre_norm_backward(c, spec, as_const(saved.mlp_x), shared ? w.attention_norm : w.mlp_norm, as_const(dnormed), dx,
-                    shared ? g.attention_norm : g.mlp_norm, shared ? g.attention_norm_bias : g.mlp_norm_bias);
+  pre_norm_backward(c, spec, x, weight, as_const(dnormed), dx, shared ? g.attention_norm : g.mlp_norm,
+                    shared ? g.attention_norm_bias : g.mlp_norm_bias);
 }
 
 }  // namespace
@@ -260,10 +334,15 @@ void decoder_block_backward(const BlockContext& c, const Block& block, const Sav
 }
 
 template <class X>
-std::size_t backward_bytes(const Exec& exec, const Block& block, Index hidden, Index tokens, int sequences) {
+std::size_t backward_bytes(const Exec& exec, const Block& block, const PassSizes& s) {
   const auto& [spec, mlp, heads] = std::tie(block.spec, block.spec.mlp, block.attention);
+  const Index tokens = s.tokens, hidden = s.hidden, own = s.stream();
   Workspace w = Workspace::counting();
-  const auto stream = [&](int count) { w.take<float>(exec, "stream", tokens * count, hidden); };
+  const auto stream = [&](int count) { w.take<float>(exec, "stream", own * count, hidden); };
+  const auto whole = [&](int count) { w.take<float>(exec, "all tokens", tokens * count, hidden); };
+  const auto gathers = [&] {
+    if (s.shares.split()) w.take<X>(exec, "rows of all ranks", tokens, hidden);
+  };
   const auto norm = [&](Index rows, Index size) {
     const Workspace::Scope scope(w);
     w.take<float>(exec, "sums",
@@ -273,25 +352,39 @@ std::size_t backward_bytes(const Exec& exec, const Block& block, Index hidden, I
   {
     const Workspace::Scope half(w);
     const Index width = Index{heads.head_dim} * (heads.heads + 2 * heads.kv_heads);
+    if (s.selective) w.take<X>(exec, "normed again", own, hidden);
+    if (s.selective && spec.attention.qk_norm != QkNorm::none) w.take<X>(exec, "qkv again", tokens, width);
     stream(spec.post_norm ? 1 : 0);
     w.take<X>(exec, "gradients", tokens, Index{heads.head_dim} * heads.heads);
-    w.take<X>(exec, "rounded", tokens, hidden);
+    w.take<X>(exec, "rounded", own, hidden);
+    gathers();
     w.take<X>(exec, "gradient of qkv", tokens, width);
     {
       const Workspace::Scope scratch(w);
-      w.take<float>(exec, "attention's gradients", attention_backward_scratch(heads, {tokens, sequences, tokens}));
+      w.take<float>(exec, "attention's gradients", attention_backward_scratch(heads, {tokens, s.sequences, tokens}));
     }
     if (spec.attention.qk_norm == QkNorm::head) norm(tokens * heads.heads, heads.head_dim);
     if (spec.attention.qk_norm == QkNorm::all) norm(tokens, Index{heads.heads} * heads.head_dim);
-    stream(1);
-    norm(tokens, std::max(hidden, width));
+    whole(1);
+    gathers();
+    if (s.shares.split()) stream(1);
+    norm(own, hidden);
+    norm(tokens, width);
   }
   const Index rows = tokens * std::max(1, mlp.experts_per_token), columns = block.shard.intermediate.size(),
               shared = block.shard.shared_intermediate.size(), wide = mlp.gated ? 2 : 1;
-  stream((spec.post_norm ? 1 : 0) + 1 + (mlp.experts > 0 ? 1 : 0));
+  if (!keeps_mlp_input(spec, s.selective) && !spec.parallel) stream(2);
+  if (s.selective) w.take<X>(exec, "normed again", own, hidden);
+  gathers();
+  stream(spec.post_norm ? 1 : 0);
+  whole(mlp.experts > 0 ? 2 : 1);
+  if (s.shares.split() && mlp.experts > 0) whole(1);
   {
     const Workspace::Scope scope(w);
-    w.take<X>(exec, "rounded", rows, hidden);
+    if (s.selective) w.take<X>(exec, "activated again", rows, columns);
+    if (s.selective && mlp.experts > 0) w.take<X>(exec, "normed again", rows, hidden);
+    w.take<X>(exec, "rounded", mlp.experts > 0 ? rows : own, hidden);
+    if (mlp.experts == 0) gathers();
     w.take<X>(exec, "gradient of activated", rows, columns);
     w.take<X>(exec, "gradient of gate_up", rows, wide * columns);
     if (mlp.experts > 0) {
@@ -304,19 +397,23 @@ std::size_t backward_bytes(const Exec& exec, const Block& block, Index hidden, I
   }
   if (shared > 0) {
     const Workspace::Scope scope(w);
-    stream(1);
-    w.take<X>(exec, "gradient of the output", tokens, hidden);
-    w.take<float>(exec, "gradient of the gate", tokens, 1);
+    if (s.selective) w.take<X>(exec, "activated again", tokens, shared);
+    whole(1);
+    w.take<X>(exec, "gradient of the output", own, hidden);
+    gathers();
+    w.take<float>(exec, "gradient of the gate", own, 1);
+    if (s.shares.split()) w.take<X>(exec, "that of all ranks", tokens, 1);
     w.take<X>(exec, "gradient of activated", tokens, shared);
     w.take<X>(exec, "gradient of gate_up", tokens, 2 * shared);
     w.take<X>(exec, "rounded", tokens, 1);
   }
-  norm(tokens, hidden);
+  if (s.shares.split()) stream(1);
+  norm(own, hidden);
   return w.peak();
 }
 
 #define GRIST_INSTANTIATE(X)                                                                    \
-  template std::size_t backward_bytes<X>(const Exec&, const Block&, Index, Index, int);         \
+  template std::size_t backward_bytes<X>(const Exec&, const Block&, const PassSizes&);          \
   template void decoder_block_backward(const BlockContext&, const Block&, const SavedBlock<X>&, \
                                        const LayerTensors<View3<float>>&, View2<float>);
 GRIST_INSTANTIATE(float)

@@ -18,8 +18,15 @@ float scale_of(const ModelSpec& spec) {
 
 template <class X>
 void embed(const EmbedContext& c, const ModelTensors<Weight>& weights, const PassBuffers& pass, View2<float> raw) {
-  layers::embedding(c.exec, c.batch.ids(), weights.embedding, c.vocabulary.begin, pass.x);
-  c.tp.all_reduce(c.exec, flat(pass.x));
+  if (c.shares.split()) {
+    const Workspace::Scope scope(*c.scratch);
+    const auto parts = c.scratch->take<float>(c.exec, "rows of this rank", c.shares.tokens, c.spec.hidden_size);
+    layers::embedding(c.exec, c.batch.ids(), weights.embedding, c.vocabulary.begin, parts);
+    reduce_tokens(c.exec, c.tp, c.shares, as_const(parts), pass.x);
+  } else {
+    layers::embedding(c.exec, c.batch.ids(), weights.embedding, c.vocabulary.begin, pass.x);
+    c.tp.all_reduce(c.exec, flat(pass.x));
+  }
   if (c.spec.embedding_scale != 1) layers::scale(c.exec, scale_of<X>(c.spec), pass.x);
   finish_embedding(c, weights, pass, raw);
 }
@@ -27,7 +34,12 @@ void embed(const EmbedContext& c, const ModelTensors<Weight>& weights, const Pas
 void finish_embedding(const EmbedContext& c, const ModelTensors<Weight>& weights, const PassBuffers& pass,
                       View2<float> raw) {
   if (c.spec.learned_positions > 0) {
-    layers::embedding(c.exec, c.batch.positions(), weights.positions, 0, pass.positions);
+    View1<const int> own = c.batch.positions();
+    if (c.shares.split()) {
+      const Range share = c.shares.of(c.tp.rank());
+      own = View1<const int>(own.data() + share.begin, share.size());
+    }
+    layers::embedding(c.exec, own, weights.positions, 0, pass.positions);
     layers::residual(c.exec, as_const(pass.positions), pass.x);
   }
   if (!c.spec.embedding_norm) return;
@@ -47,6 +59,11 @@ void embed_backward(const EmbedContext& c, const ModelTensors<Weight>& weights, 
     norm_backward(c.exec, scratch, c.spec.final_norm, raw, weights.embedding_norm, as_const(dx), d,
                   gradients.embedding_norm, gradients.embedding_norm_bias);
   }
+  if (c.shares.split()) {
+    const auto all = scratch.take<float>(c.exec, "gradient of all ranks", c.shares.tokens, c.spec.hidden_size);
+    gather_tokens(c.exec, c.tp, c.shares, as_const(d), all);
+    d = all;
+  }
   if (c.spec.learned_positions > 0)
     layers::embedding_backward(c.exec, c.batch.positions(), orders.positions, as_const(d), 0,
                                matrix_of(gradients.positions));
@@ -55,12 +72,13 @@ void embed_backward(const EmbedContext& c, const ModelTensors<Weight>& weights, 
                              matrix_of(gradients.embedding));
 }
 
-std::size_t embed_backward_bytes(const Exec& exec, const ModelSpec& spec, Index tokens) {
+std::size_t embed_backward_bytes(const Exec& exec, const ModelSpec& spec, const PassSizes& sizes) {
   Workspace workspace = Workspace::counting();
   if (spec.embedding_norm) {
-    workspace.take<float>(exec, "gradient before a norm", tokens, spec.hidden_size);
-    workspace.take<float>(exec, "sums", layers::norm_backward_scratch(tokens, spec.hidden_size));
+    workspace.take<float>(exec, "gradient before a norm", sizes.stream(), spec.hidden_size);
+    workspace.take<float>(exec, "sums", layers::norm_backward_scratch(sizes.stream(), spec.hidden_size));
   }
+  if (sizes.shares.split()) workspace.take<float>(exec, "gradient of all ranks", sizes.tokens, spec.hidden_size);
   return workspace.peak();
 }
 

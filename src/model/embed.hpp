@@ -12,9 +12,11 @@ struct EmbedContext {
   const ModelSpec& spec;
   Range vocabulary;  // rows of the embedding that this rank holds
   const Batch& batch;
+  TokenShares shares = {};       // of the residual stream
+  Workspace* scratch = nullptr;  // where they are split
 };
 
-/// pass.x [tokens, hidden] = the tokens' embeddings, the same on all ranks of tp. With `raw` what comes before the norm
+/// pass.x [tokens of the stream, hidden] = the tokens' embeddings. With `raw` what comes before the norm
 /// is kept there, for the backward pass.
 template <class X>
 void embed(const EmbedContext& context, const ModelTensors<Weight>& weights, const PassBuffers& pass,
@@ -29,12 +31,12 @@ struct TokenOrders {
   View1<const int> ids, positions;
 };
 
-/// Adds into the gradients of embedding, positions and norm; dx [tokens, hidden] is used up. Takes of scratch what
-/// embed_backward_bytes says.
+/// Adds into the gradients of embedding, positions and norm, the last of which is of this rank's share of the stream;
+/// dx [tokens of the stream, hidden] is used up. Takes of scratch what embed_backward_bytes says.
 template <class X>
 void embed_backward(const EmbedContext& context, const ModelTensors<Weight>& weights, const TokenOrders& orders,
                     View2<const float> raw, Workspace& scratch, const ModelTensors<View3<float>>& gradients,
                     View2<float> dx);
-std::size_t embed_backward_bytes(const Exec& exec, const ModelSpec& spec, Index tokens);
+std::size_t embed_backward_bytes(const Exec& exec, const ModelSpec& spec, const PassSizes& sizes);
 
 }  // namespace grist

@@ -83,8 +83,11 @@ std::size_t bytes_of_buffers(const ModelSpec& spec, const ModelParts& parts, int
   const PassBuffers pass(exec, workspace, spec, limits.batch_tokens);
   std::size_t blocks = 0;
   for (const auto& block : parts.blocks)
-    blocks = std::max(blocks, block_bytes<X>(exec, block, spec.hidden_size, limits.batch_tokens,
-                                             partials_of(parts, limits), tp_rank));
+    blocks = std::max(
+        blocks,
+        block_bytes<X>(exec, block,
+                       {.hidden = spec.hidden_size, .tokens = limits.batch_tokens, .tp_rank = tp_rank},
+                       partials_of(parts, limits)));
   const LogitBuffers<X> logits(exec, workspace, spec, parts.shards[static_cast<std::size_t>(tp_rank)],
                                limits.logit_rows);
   return std::max(pass.bytes + blocks, workspace.peak());

@@ -10,16 +10,19 @@
 namespace grist {
 
 struct PassBuffers {
-  View2<float> x;                    // [tokens, hidden]: the residual stream
-  View2<float> positions;            // [tokens, hidden]: learned ones, where the model has them
+  View2<float> x;                    // [rows of the stream, hidden]: the residual stream
+  View2<float> positions;            // the same: learned ones, where the model has them
   std::vector<View2<float>> cos_sin;  // of each rope table, [tokens, rotary_dim]
   std::size_t bytes = 0;
 
   PassBuffers() = default;
   PassBuffers(const Exec& exec, Workspace& workspace, const ModelSpec& spec, Index tokens)
-      : x(workspace.take<float>(exec, "x", tokens, spec.hidden_size)) {
+      : PassBuffers(exec, workspace, spec, tokens, tokens) {}
+  /// Of the tokens this rank has `stream` in the residual stream (TokenShares).
+  PassBuffers(const Exec& exec, Workspace& workspace, const ModelSpec& spec, Index tokens, Index stream)
+      : x(workspace.take<float>(exec, "x", stream, spec.hidden_size)) {
     if (spec.learned_positions > 0)
-      positions = workspace.take<float>(exec, "learned positions", tokens, spec.hidden_size);
+      positions = workspace.take<float>(exec, "learned positions", stream, spec.hidden_size);
     for (const auto& rope : spec.ropes)
       cos_sin.push_back(workspace.take<float>(exec, "cos and sin", tokens, rope.rotary_dim()));
     bytes = workspace.used();

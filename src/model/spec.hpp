@@ -91,6 +91,7 @@ struct ModelSpec {
   bool tied_embeddings = false;  // the logits' matrix is the embedding
   bool head_bias = false;
   float initializer_range = 0.02F;
+  float router_aux_loss = 0;  // factor of the routers' load-balancing loss in training; 0: none
 
   [[nodiscard]] Index layer_count() const { return static_cast<Index>(layers.size()); }
   [[nodiscard]] int max_head_dim() const;

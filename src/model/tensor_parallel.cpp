@@ -3,6 +3,14 @@
 namespace grist {
 namespace {
 
+/// Elements of each rank's share.
+std::vector<Index> counts_of(const TokenShares& shares, std::size_t columns) {
+  std::vector<Index> counts;
+  for (int rank = 0; rank < shares.ranks; ++rank)
+    counts.push_back(shares.of(rank).size() * static_cast<Index>(columns));
+  return counts;
+}
+
 Index widest(const std::vector<Range>& columns) { return std::ranges::max_element(columns, {}, &Range::size)->size(); }
 
 /// Copies the rows of from [rows, columns or more] into some columns of to.
@@ -46,11 +54,23 @@ RowParallelBuffers<X>::RowParallelBuffers(const Exec& exec, Workspace& workspace
   gather_outputs = {exec, workspace, rows, plan.outputs};
 }
 
+template <class T>
+void gather_tokens(const Exec& exec, const Communicator& tp, const TokenShares& shares, View2<const T> mine,
+                   View2<T> all) {
+  tp.all_gather(exec, flat(mine), flat(all), counts_of(shares, all.extent(1)));
+}
+
+void reduce_tokens(const Exec& exec, const Communicator& tp, const TokenShares& shares, View2<const float> all,
+                   View2<float> mine) {
+  tp.reduce_scatter(exec, flat(all), flat(mine), counts_of(shares, all.extent(1)));
+}
+
 #define GRIST_INSTANTIATE(X)                                                                                          \
   template struct GatherBuffers<X>;                                                                                   \
   template void gather_columns(const Exec&, const Communicator&, const GatherBuffers<X>&, const std::vector<Range>&,   \
                                View2<const X>, View2<X>);                                                             \
-  template struct RowParallelBuffers<X>;
+  template struct RowParallelBuffers<X>;                                                                              \
+  template void gather_tokens(const Exec&, const Communicator&, const TokenShares&, View2<const X>, View2<X>);
 GRIST_INSTANTIATE(float)
 GRIST_INSTANTIATE(bf16)
 #undef GRIST_INSTANTIATE

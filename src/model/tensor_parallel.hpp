@@ -1,5 +1,5 @@
 // Row-parallel products, whose inputs are split over the ranks of tp, with their collectives. Column-parallel ones need
-// none.
+// none, unless the residual stream is split too.
 #pragma once
 
 #include <grist/comm/communicator.hpp>
@@ -60,5 +60,34 @@ void row_parallel(const Exec& exec, const Communicator& tp, const RowParallelPla
   multiply(as_const(buffers.inputs), buffers.outputs);
   gather_columns(exec, tp, buffers.gather_outputs, plan.outputs, as_const(buffers.outputs), y);
 }
+
+/// The rows of the residual stream that each rank of tp has: all of them, or under sequence parallelism (Korthikanti et
+/// al. 2022) a share: in the order of ranks, the first ones a row longer, empty where there are fewer rows than ranks.
+struct TokenShares {
+  Index tokens = 0;
+  int ranks = 1;  // 1: each has all
+
+  [[nodiscard]] bool split() const { return ranks > 1; }
+  [[nodiscard]] Range of(int rank) const {
+    const Index least = tokens / ranks, longer = tokens % ranks;
+    const Index begin = least * rank + std::min<Index>(rank, longer);
+    return {begin, begin + least + (rank < longer ? 1 : 0)};
+  }
+};
+
+/// Some rows of a matrix.
+template <class T>
+View2<T> rows_of(View2<T> x, Range rows) {
+  return View2<T>(x.data() + rows.begin * static_cast<Index>(x.extent(1)), rows.size(), x.extent(1));
+}
+
+/// all [tokens, n] = the shares of every rank of tp.
+template <class T>
+void gather_tokens(const Exec& exec, const Communicator& tp, const TokenShares& shares, View2<const T> mine,
+                   View2<T> all);
+
+/// mine = this rank's share of the sum over tp of all [tokens, n].
+void reduce_tokens(const Exec& exec, const Communicator& tp, const TokenShares& shares, View2<const float> all,
+                   View2<float> mine);
 
 }  // namespace grist

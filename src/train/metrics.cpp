@@ -79,6 +79,7 @@ void MetricsFile::write(const StepMetrics& metrics) {
                                  {"lr", metrics.learning_rate},
                                  {"grad_norm", metrics.gradient_norm},
                                  {"tokens_per_second", metrics.tokens_per_second}};
+  if (metrics.router_loss) line["router_loss"] = *metrics.router_loss;
   if (metrics.mfu) line["mfu"] = *metrics.mfu;
   line["memory"] = metrics.memory;
   line["seconds"] = {{"step", metrics.seconds},

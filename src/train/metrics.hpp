@@ -23,6 +23,7 @@ struct StepMetrics {
   Index step = 0;                   // from 1
   double loss = 0;                  // mean over the tokens that count, nats
   double learning_rate = 0;
+  std::optional<double> router_loss{};  // where the routers' load-balancing loss is part of what is trained
   double gradient_norm = 0;         // before clipping
   double tokens_per_second = 0;
   std::optional<double> mfu;        // model FLOP utilization: model_flops() times tokens per second, of the peak

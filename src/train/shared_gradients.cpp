@@ -1,6 +1,7 @@
 #include <grist/train/shared_gradients.hpp>
 
 #include <map>
+#include <numeric>
 
 namespace grist::train {
 namespace {
@@ -19,14 +20,29 @@ void each_part(const TensorRow& row, const Shard& shard, const LayerShard& layer
 }  // namespace
 
 SharedGradients::SharedGradients(const Communicator& tp, const std::vector<Shard>& shards, const TensorTable& table,
-                                 Range layers, const ModelTensors<View3<float>>& gradients) {
+                                 Range layers, const ModelTensors<View3<float>>& gradients, bool sequence_parallel) {
   if (tp.size() == 1) return;
   const Shard& shard = shards[static_cast<std::size_t>(tp.rank())];
   std::map<std::vector<int>, std::size_t> known;  // each group of ranks once: all ranks meet theirs at the same time
+  std::vector<int> everyone(shards.size());
+  std::iota(everyone.begin(), everyone.end(), 0);
+  const auto add_whole = [&](Index layer, std::initializer_list<View3<float>> blocks) {
+    for (const auto& block : blocks) {
+      if (!sequence_parallel || block.size() == 0) continue;
+      const auto [group, added] = known.try_emplace(everyone, groups_.size());
+      if (added) groups_.push_back(tp.split(0, tp.rank()));
+      pieces_.push_back({layer, group->second, View1<float>(block.data(), block.size())});
+    }
+  };
+  add_whole(outside, {gradients.embedding_norm, gradients.embedding_norm_bias, gradients.final_norm,
+                      gradients.final_norm_bias});
   for (Index number = layers.begin; number < layers.end; ++number) {
     const auto l = static_cast<std::size_t>(number);
     const auto& rows = table.layers[l];
     const auto& blocks = gradients.layers[l];
+    add_whole(number, {blocks.attention_norm, blocks.attention_norm_bias, blocks.attention_post_norm,
+                       blocks.attention_post_norm_bias, blocks.o_bias, blocks.mlp_norm, blocks.mlp_norm_bias,
+                       blocks.down_bias, blocks.mlp_post_norm, blocks.mlp_post_norm_bias});
     const auto add = [&](const TensorRow& row, const TensorPart& part, View1<float> values) {
       const auto holders = replicas_of(row, part, shards, number, tp.rank());
       if (holders.size() == 1) return;  // then so it is on every rank

@@ -1,5 +1,6 @@
 // Gradients of what several ranks of tp hold, where each of them has a part: norms of q and k, of which every rank sees
-// its own heads, and KV heads that ranks share, each with other queries. All other replicated gradients are whole.
+// its own heads, KV heads that ranks share, each with other queries, and where ranks share the tokens of the residual
+// stream its norms and the biases of what is added to it. All other replicated gradients are whole.
 #pragma once
 
 #include <grist/comm/communicator.hpp>
@@ -11,9 +12,12 @@ namespace grist::train {
 
 class SharedGradients {
 public:
+  /// Stands for the tensors that are of no layer.
+  static constexpr Index outside = -1;
+
   /// `gradients` of the layers that this rank has; their memory must outlive this. Collective over tp.
   SharedGradients(const Communicator& tp, const std::vector<Shard>& shards, const TensorTable& table, Range layers,
-                  const ModelTensors<View3<float>>& gradients);
+                  const ModelTensors<View3<float>>& gradients, bool sequence_parallel = false);
 
   /// Once after the layer's last micro-batch of a step: each of its gradients becomes the sum of its parts, of equal
   /// bits on the ranks that hold it. Collective over tp.

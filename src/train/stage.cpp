@@ -18,18 +18,31 @@
 namespace grist::train {
 namespace {
 
-/// Rows of the stream at the end of the model, some at a time: never all logits of a micro-batch at once.
+/// The stream at the end of the model, behind its norm.
+template <class X>
+struct FinalBuffers {
+  View2<X> normed;         // of this rank's tokens
+  View2<X> all;            // of all tokens
+  View2<float> dall;       // its gradient, of this rank's columns of the logits
+  View2<float> dnormed;
+
+  FinalBuffers(const Exec& exec, Workspace& workspace, const PassSizes& s)
+      : normed(workspace.take<X>(exec, "normed", s.stream(), s.hidden)),
+        all(s.shares.split() ? workspace.take<X>(exec, "normed of all ranks", s.tokens, s.hidden) : normed),
+        dall(workspace.take<float>(exec, "gradient of normed", s.tokens, s.hidden)),
+        dnormed(s.shares.split() ? workspace.take<float>(exec, "its share", s.stream(), s.hidden) : dall) {}
+};
+
+/// Rows of logits, some at a time: never all those of a micro-batch at once.
 template <class X>
 struct HeadBuffers {
-  View2<X> normed, dlogits;
-  View2<float> logits, dnormed;
+  View2<X> dlogits;
+  View2<float> logits;
   View1<float> highest, sums, target_logits, scale;
 
-  HeadBuffers(const Exec& exec, Workspace& workspace, const ModelSpec& spec, Index columns, Index rows)
-      : normed(workspace.take<X>(exec, "normed rows", rows, spec.hidden_size)),
-        dlogits(workspace.take<X>(exec, "gradient of logits", rows, columns)),
+  HeadBuffers(const Exec& exec, Workspace& workspace, Index columns, Index rows)
+      : dlogits(workspace.take<X>(exec, "gradient of logits", rows, columns)),
         logits(workspace.take<float>(exec, "logits", rows, columns)),
-        dnormed(workspace.take<float>(exec, "gradient of normed rows", rows, spec.hidden_size)),
         highest(workspace.take<float>(exec, "highest logits", rows)),
         sums(workspace.take<float>(exec, "sums", rows)),
         target_logits(workspace.take<float>(exec, "logits of targets", rows)),
@@ -65,22 +78,43 @@ std::size_t batch_bytes(const ModelParts& parts, const StageLimits& limits) {
                                   row_lists * limits.tokens * Index{sizeof(int)});
 }
 
-std::size_t stream_bytes(const ModelSpec& spec, Index tokens) {
-  return Workspace::bytes_for<float>(tokens * spec.hidden_size);
+TokenShares shares_of(Index tokens, int tp, const StageOptions& options) {
+  return {.tokens = tokens, .ranks = options.sequence_parallel ? tp : 1};
 }
+
+PassSizes sizes_of(const ModelSpec& spec, const ModelParts& parts, int tp_rank, const StageOptions& options) {
+  return {.hidden = spec.hidden_size,
+          .tokens = options.limits.tokens,
+          .shares = shares_of(options.limits.tokens, static_cast<int>(parts.shards.size()), options),
+          .tp_rank = tp_rank,
+          .sequences = options.limits.sequences,
+          .selective = options.recompute == Recompute::selective,
+          .balanced = options.balanced};
+}
+
+std::size_t stream_bytes(const PassSizes& sizes) { return Workspace::bytes_for<float>(sizes.stream() * sizes.hidden); }
 
 /// What one slot keeps.
 template <class X>
 std::size_t kept_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_rank, const StageOptions& options) {
   const Exec exec;
-  const Index tokens = options.limits.tokens;
+  const PassSizes sizes = sizes_of(spec, parts, tp_rank, options);
   Workspace workspace = Workspace::counting();
-  const PassBuffers pass(exec, workspace, spec, tokens);
-  std::size_t bytes = pass.bytes + 2 * stream_bytes(spec, tokens);  // raw and dx
+  const PassBuffers pass(exec, workspace, spec, sizes.tokens, sizes.stream());
+  std::size_t bytes = pass.bytes + 2 * stream_bytes(sizes);  // raw and dx
   for (const auto& block : parts.blocks)
-    bytes += options.recompute == Recompute::block ? stream_bytes(spec, tokens)
-                                                   : saved_bytes<X>(exec, block, spec.hidden_size, tokens, tp_rank);
+    bytes += options.recompute == Recompute::block ? stream_bytes(sizes) : saved_bytes<X>(exec, block, sizes);
   return bytes;
+}
+
+/// Experts of each router, which are equally many (routers_of).
+Index experts_of(const ModelSpec& spec) {
+  return std::ranges::max_element(spec.layers, {}, [](const LayerSpec& l) { return l.mlp.experts; })->mlp.experts;
+}
+
+void add_to(const Exec& exec, View1<const float> values, View1<double> sums) {
+  Kokkos::parallel_for("grist::train::add_router_sums", Indices<Exec>(exec, 0, static_cast<Index>(sums.size())),
+                       KOKKOS_LAMBDA(Index i) { sums(i) += values(i); });
 }
 
 Index partials(const ModelParts& parts, const StageLimits& limits) {
@@ -94,8 +128,8 @@ template <class X>
 std::size_t again_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_rank, const StageOptions& options) {
   std::size_t most = 0;
   for (const auto& block : parts.blocks)
-    most = std::max(most, saved_bytes<X>(Exec(), block, spec.hidden_size, options.limits.tokens, tp_rank));
-  return options.recompute == Recompute::block ? stream_bytes(spec, options.limits.tokens) + most : 0;
+    most = std::max(most, saved_bytes<X>(Exec(), block, sizes_of(spec, parts, tp_rank, options)));
+  return options.recompute == Recompute::block ? stream_bytes(sizes_of(spec, parts, tp_rank, options)) + most : 0;
 }
 
 /// What all slots share.
@@ -103,21 +137,24 @@ template <class X>
 std::size_t scratch_bytes(const ModelSpec& spec, const ModelParts& parts, const StageOptions& options) {
   const Exec exec;
   const StageLimits& limits = options.limits;
-  std::size_t forward = 2 * stream_bytes(spec, limits.tokens) + Workspace::bytes_for<float>(partials(parts, limits));
-  std::size_t backward = embed_backward_bytes(exec, spec, limits.tokens), plain = 0;
+  const PassSizes sizes = sizes_of(spec, parts, 0, options);  // the first rank has the largest share
+  std::size_t backward = embed_backward_bytes(exec, spec, sizes);
+  std::size_t forward = sizes.shares.split() ? Workspace::bytes_for<float>(sizes.tokens * sizes.hidden) : 0;
   for (const auto& block : parts.blocks) {
-    backward = std::max(backward, backward_bytes<X>(exec, block, spec.hidden_size, limits.tokens, limits.sequences));
+    backward = std::max(backward, backward_bytes<X>(exec, block, sizes));
     // A pass that keeps nothing: one that is evaluated, or computed again.
-    plain = std::max(plain, block_bytes<X>(exec, block, spec.hidden_size, limits.tokens, partials(parts, limits), 0));
+    forward = std::max(forward, block_bytes<X>(exec, block, sizes, partials(parts, limits)));
   }
-  forward += plain;
   Index columns = 0;
   for (const auto& shard : parts.shards) columns = std::max(columns, shard.vocabulary.size());
   Workspace workspace = Workspace::counting();
-  const HeadBuffers<X> head(exec, workspace, spec, columns, limits.logit_rows);
-  workspace.take<float>(exec, "sums",
-                        std::max(layers::norm_backward_scratch(limits.logit_rows, spec.hidden_size),
-                                 layers::bias_backward_scratch(limits.logit_rows, spec.vocab_size)));
+  const FinalBuffers<X> final_norm(exec, workspace, sizes);
+  {
+    const Workspace::Scope scope(workspace);
+    const HeadBuffers<X> head(exec, workspace, columns, limits.logit_rows);
+    workspace.take<float>(exec, "sums", layers::bias_backward_scratch(limits.logit_rows, columns));
+  }
+  workspace.take<float>(exec, "sums", layers::norm_backward_scratch(sizes.stream(), sizes.hidden));
   return std::max({forward, backward, workspace.peak()});
 }
 
@@ -137,7 +174,8 @@ public:
         positions_(spec, parts_.blocks),
         partials_(partials(parts_, options.limits)),
         scratch_(scratch_bytes<X>(spec, parts_, options)),
-        again_(again_bytes<X>(spec, parts_, grid.tp().rank(), options)) {
+        again_(again_bytes<X>(spec, parts_, grid.tp().rank(), options)),
+        router_sums_("sums of routers", options.balanced ? 2 * experts_of(spec) : 0) {
     for (Block& block : parts_.blocks) block.weights = weights.layers[static_cast<std::size_t>(block.number)];
     const auto kept = kept_bytes<X>(spec, parts_, grid.tp().rank(), options);
     for (int slot = 0; slot < options.limits.slots; ++slot)
@@ -181,11 +219,12 @@ public:
                       Kokkos::View<const int*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(rows.data(), rows.size()));
     slot.frame.reset();
     slot.frame.emplace(slot.workspace);
-    slot.pass = PassBuffers(exec, slot.workspace, spec_, slot.tokens);
-    slot.dx = slot.workspace.template take<float>(exec, "gradient of the stream", slot.tokens, spec_.hidden_size);
+    const Index stream = share_of(slot).size();
+    slot.pass = PassBuffers(exec, slot.workspace, spec_, slot.tokens, stream);
+    slot.dx = slot.workspace.template take<float>(exec, "gradient of the stream", stream, spec_.hidden_size);
     slot.raw = {};
     if (first() && spec_.embedding_norm)
-      slot.raw = slot.workspace.template take<float>(exec, "raw embedding", slot.tokens, spec_.hidden_size);
+      slot.raw = slot.workspace.template take<float>(exec, "raw embedding", stream, spec_.hidden_size);
     slot.saved.assign(parts_.blocks.size(), {});
   }
 
@@ -201,6 +240,12 @@ public:
     if (last()) head(exec, at(number), false);
   }
 
+  void balance(const RouterLoss& loss) override { router_loss_ = loss; }
+  void route(const Exec& exec, int number) override {
+    const auto region = Kokkos::Profiling::ScopedRegion("grist::train::route");
+    run_blocks(exec, at(number), false);
+  }
+
   void backward(const Exec& exec, int number, const std::function<void(Index)>& done) override {
     const auto region = Kokkos::Profiling::ScopedRegion("grist::train::backward");
     Slot<X>& slot = at(number);
@@ -210,7 +255,7 @@ public:
       const auto& gradients = gradients_.layers[static_cast<std::size_t>(block.number)];
       if (options_.recompute == Recompute::block) {
         const Workspace::Scope scope(again_);
-        const auto x = again_.template take<float>(exec, "stream again", slot.tokens, spec_.hidden_size);
+        const auto x = again_.template take<float>(exec, "stream again", share_of(slot).size(), spec_.hidden_size);
         Kokkos::deep_copy(exec, x, slot.saved[i].x);
         SavedBlock<X> saved;
         decoder_block<X>(context(exec, slot, again_), block, x, &saved);
@@ -252,46 +297,88 @@ private:
   [[nodiscard]] View1<const int> row_list(const Slot<X>& slot, Index list) const {
     return View1<const int>(slot.rows.data() + list * slot.tokens, slot.tokens);
   }
-  [[nodiscard]] EmbedContext embed_context(const Exec& exec, const Slot<X>& slot) const {
-    return {exec, grid_.tp(), spec_, shard().vocabulary, slot.batch};
+  [[nodiscard]] TokenShares shares(const Slot<X>& slot) const {
+    return shares_of(slot.tokens, grid_.tp().size(), options_);
+  }
+  /// Of the residual stream.
+  [[nodiscard]] Range share_of(const Slot<X>& slot) const {
+    return shares(slot).split() ? shares(slot).of(grid_.tp().rank()) : Range{0, slot.tokens};
+  }
+  [[nodiscard]] EmbedContext embed_context(const Exec& exec, const Slot<X>& slot) {
+    return {exec, grid_.tp(), spec_, shard().vocabulary, slot.batch, shares(slot), &scratch_};
   }
   [[nodiscard]] BlockContext context(const Exec& exec, Slot<X>& slot, Workspace& kept) {
-    return {exec, grid_.tp(), products_, kept, scratch_, slot.batch, nullptr, slot.cos_sin, partials_};
+    return {exec,
+            grid_.tp(),
+            products_,
+            kept,
+            scratch_,
+            slot.batch,
+            nullptr,
+            slot.cos_sin,
+            partials_,
+            options_.recompute == Recompute::selective,
+            {.sums = {}, .all = router_loss_.all, .factor = router_loss_.factor},
+            shares(slot)};
+  }
+  /// Of a forward pass, which counts what its routers choose.
+  [[nodiscard]] BlockContext counting_context(const Exec& exec, Slot<X>& slot, Workspace& kept) {
+    BlockContext made = context(exec, slot, kept);
+    if (router_loss_.sums.size() != 0)
+      made.balance.sums = View2<float>(router_sums_.data(), 2, router_sums_.size() / 2);
+    return made;
   }
 
   void run_blocks(const Exec& exec, Slot<X>& slot, bool keep) {
     products_.serve(0);
     if (first()) embed<X>(embed_context(exec, slot), weights_, slot.pass, slot.raw);
     slot.cos_sin = positions_.cos_sin(exec, slot.batch, slot.pass);
+    const bool counts = router_loss_.sums.size() != 0;
+    if (counts) Kokkos::deep_copy(exec, router_sums_.view(), 0.0F);
     for (std::size_t i = 0; i < parts_.blocks.size(); ++i) {
       const Block& block = parts_.blocks[i];
-      if (keep && options_.recompute == Recompute::none) {
-        decoder_block<X>(context(exec, slot, slot.workspace), block, slot.pass.x, &slot.saved[i]);
+      if (keep && options_.recompute != Recompute::block) {
+        decoder_block<X>(counting_context(exec, slot, slot.workspace), block, slot.pass.x, &slot.saved[i]);
         continue;
       }
       if (keep) {
-        slot.saved[i].x = slot.workspace.template take<float>(exec, "block's input", slot.tokens, spec_.hidden_size);
+        slot.saved[i].x =
+            slot.workspace.template take<float>(exec, "block's input", share_of(slot).size(), spec_.hidden_size);
         Kokkos::deep_copy(exec, slot.saved[i].x, slot.pass.x);
       }
-      decoder_block<X>(context(exec, slot, scratch_), block, slot.pass.x);
+      decoder_block<X>(counting_context(exec, slot, scratch_), block, slot.pass.x);
     }
+    if (counts) add_to(exec, as_const(router_sums_.view()), router_loss_.sums);
   }
 
   /// Loss of a micro-batch, and with `gradients` what comes back through head and final norm.
   void head(const Exec& exec, Slot<X>& slot, bool gradients) {
-    if (gradients) Kokkos::deep_copy(exec, flat(slot.dx), 0.0F);
+    const Workspace::Scope scope(scratch_);
+    const TokenShares split = shares(slot);
+    const FinalBuffers<X> b(exec, scratch_,
+                            {.hidden = spec_.hidden_size, .tokens = slot.tokens, .shares = split,
+                             .tp_rank = grid_.tp().rank()});
+    norm(exec, spec_.final_norm, as_const(slot.pass.x), weights_.final_norm, weights_.final_norm_bias, b.normed);
+    if (split.split()) gather_tokens(exec, grid_.tp(), split, as_const(b.normed), b.all);
     for (Index begin = 0; begin < slot.tokens; begin += options_.limits.logit_rows)
-      head_rows(exec, slot, begin, std::min(options_.limits.logit_rows, slot.tokens - begin), gradients);
+      head_rows(exec, slot, b, {begin, std::min(begin + options_.limits.logit_rows, slot.tokens)}, gradients);
+    if (!gradients) return;
+    if (split.split())
+      reduce_tokens(exec, grid_.tp(), split, as_const(b.dall), b.dnormed);
+    else
+      grid_.tp().all_reduce(exec, flat(b.dnormed));
+    Kokkos::deep_copy(exec, slot.dx, 0.0F);
+    norm_backward(exec, scratch_, spec_.final_norm, as_const(slot.pass.x), weights_.final_norm, as_const(b.dnormed),
+                  slot.dx, gradients_.final_norm, gradients_.final_norm_bias);
   }
 
-  void head_rows(const Exec& exec, Slot<X>& slot, Index begin, Index rows, bool gradients) {
+  void head_rows(const Exec& exec, Slot<X>& slot, const FinalBuffers<X>& stream, Range range, bool gradients) {
     const Workspace::Scope scope(scratch_);
-    const Index hidden = spec_.hidden_size, first_column = shard().vocabulary.begin;
-    const View2<float> x(&slot.pass.x(begin, 0), rows, hidden), dx(&slot.dx(begin, 0), rows, hidden);
-    const View1<const int> targets(slot.rows.data() + begin, rows);
-    const HeadBuffers<X> b(exec, scratch_, spec_, shard().vocabulary.size(), rows);
-    norm(exec, spec_.final_norm, as_const(x), weights_.final_norm, weights_.final_norm_bias, b.normed);
-    layers::linear(exec, products_, as_const(b.normed), weights_.head, vector_of(weights_.head_bias), b.logits);
+    const Index rows = range.size(), first_column = shard().vocabulary.begin;
+    const View1<const int> targets(slot.rows.data() + range.begin, rows);
+    const auto normed = as_const(rows_of(stream.all, range));
+    const HeadBuffers<X> b(exec, scratch_, shard().vocabulary.size(), rows);
+    layers::linear(exec, products_, normed, weights_.head, vector_of(weights_.head_bias), b.logits);
     if (spec_.logit_scale != 1) layers::scale(exec, spec_.logit_scale, b.logits);
     if (spec_.logit_softcap != 0) layers::soft_cap(exec, spec_.logit_softcap, b.logits);
     layers::cross_entropy_highest(exec, as_const(b.logits), b.highest);
@@ -311,11 +398,8 @@ private:
             scratch_.template take<float>(exec, "sums", layers::bias_backward_scratch(rows, shard().vocabulary.size()));
         layers::bias_backward(exec, as_const(b.dlogits), sums, vector_of(gradients_.head_bias));
       }
-      layers::linear_backward(exec, products_, as_const(b.normed), weights_.head, as_const(b.dlogits), b.dnormed,
+      layers::linear_backward(exec, products_, normed, weights_.head, as_const(b.dlogits), rows_of(stream.dall, range),
                               matrix_of(gradients_.head));
-      grid_.tp().all_reduce(exec, flat(b.dnormed));
-      norm_backward(exec, scratch_, spec_.final_norm, as_const(x), weights_.final_norm, as_const(b.dnormed), dx,
-                    gradients_.final_norm, gradients_.final_norm_bias);
     }
     exec.fence("grist::train: losses for the host");
     const auto h = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, b.highest);
@@ -337,11 +421,27 @@ private:
   Index partials_;
   Workspace scratch_;  // of a pass
   Workspace again_;    // of a block that is computed again
+  RouterLoss router_loss_;
+  Buffer<float> router_sums_;  // of a forward pass
   std::vector<std::unique_ptr<Slot<X>>> slots_;
   double loss_ = 0;
 };
 
 }  // namespace
+
+Routers routers_of(const ModelSpec& spec) {
+  Routers routers;
+  for (const LayerSpec& layer : spec.layers) {
+    if (layer.mlp.experts == 0) continue;
+    const Routers own{layer.mlp.experts, layer.mlp.experts_per_token};
+    if (routers.experts != 0 && own != routers)
+      throw UsageError(
+          "the routers' loss is of all layers together, and they choose {} of {} experts here, {} of {} there",
+          routers.per_token, routers.experts, own.per_token, own.experts);
+    routers = own;
+  }
+  return routers;
+}
 
 std::unique_ptr<Stage> make_stage(const ModelSpec& spec, const std::vector<Shard>& shards, Range layers,
                                   const ProcessGrid& grid, Products& products, const ModelTensors<Weight>& weights,

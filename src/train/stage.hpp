@@ -18,6 +18,7 @@ namespace grist::train {
 /// What the backward pass computes again instead of keeping it.
 enum class Recompute {
   none,
+  selective,  // what is cheap: norms, rotations, activations (Korthikanti et al. 2022)
   block,  // all of a block from its input (Chen et al. 2016)
 };
 
@@ -38,8 +39,24 @@ struct StageLimits {
 struct StageOptions {
   DType type = DType::f32;  // of activations: f32 or bf16
   Recompute recompute = Recompute::none;
+  bool balanced = false;  // the routers' loss is part of the loss (Stage::balance)
+  bool sequence_parallel = false;  // ranks of tp share the residual stream's tokens (TokenShares)
   StageLimits limits;
 };
+
+/// What routers have chosen, and what follows for them. Sums are [2, experts] as in layers/experts.hpp.
+struct RouterLoss {
+  View1<double> sums{};        // forward passes add those of their tokens; empty: they do not
+  View2<const float> all{};    // of all tokens of the step: backward passes add the gradient of the loss
+  float factor = 0;            // ... times this
+};
+
+/// What all routers of a model choose; no experts where it has none. Throws UsageError where they are not alike.
+struct Routers {
+  int experts = 0, per_token = 0;
+  bool operator==(const Routers&) const = default;
+};
+Routers routers_of(const ModelSpec& spec);
 
 /// Its passes are collective over tp. Owns activations, not weights and gradients.
 class Stage {
@@ -51,8 +68,8 @@ public:
 
   /// Takes a micro-batch into a slot. Throws InputError (ids, targets), ShapeError.
   virtual void begin(const Exec& exec, int slot, const MicroBatch& batch) = 0;
-  /// The residual stream [tokens, hidden] of a slot: what the stage before gives, unless this is the first one, and
-  /// after the forward pass what the next one takes.
+  /// The residual stream [tokens of this rank, hidden] of a slot: what the stage before gives, unless this is the first
+  /// one, and after the forward pass what the next one takes.
   [[nodiscard]] virtual View2<float> x(int slot) const = 0;
   /// Its gradient: what the next stage gives, and after the backward pass what the one before takes. On the last stage
   /// forward makes it, with the gradients of the final norm and the head.
@@ -64,6 +81,11 @@ public:
   virtual void backward(const Exec& exec, int slot, const std::function<void(Index layer)>& done) = 0;
   /// Without gradients, on the last stage: adds the loss alone.
   virtual void evaluate(const Exec& exec, int slot) = 0;
+
+  /// How the passes that follow deal with the routers' loss. Views must outlive them.
+  virtual void balance(const RouterLoss& loss) = 0;
+  /// A forward pass that does nothing but add to RouterLoss::sums; x() is what the next stage takes.
+  virtual void route(const Exec& exec, int slot) = 0;
 
   /// The sum of losses since the last call, on the last stage; 0 elsewhere.
   virtual double take_loss() = 0;

@@ -45,7 +45,8 @@ Trainer::State::State(const Exec& exec, const ModelFiles& files, const ProcessGr
       gradients(make_blocks(table, ranges, shard(), grid_.layout().dp)),
       places(places_of(table, ranges, shard(), gradients)),
       sums(grid_.dp(), grid_.dp().split_by_node(), gradients.flat(), options_.zero),
-      where(table, ranges, shards, grid_.tp().rank(), weights) {
+      where(table, ranges, shards, grid_.tp().rank(), weights),
+      balance(spec, options_, grid_.layout(), chunks) {
   const Index size = weights.memory.size(), dp = grid.layout().dp;
   mine = options.zero ? Range{size / dp * grid.dp().rank(), size / dp * (grid.dp().rank() + 1)} : Range{0, size};
   for (auto* moments : {&m, &v}) {
@@ -60,7 +61,8 @@ Trainer::State::State(const Exec& exec, const ModelFiles& files, const ProcessGr
     else
       load_blocks(weights, files, table, layers, shard());
   }
-  for (const Range layers : ranges) shared.emplace_back(grid.tp(), shards, table, layers, gradients.tensors);
+  for (const Range layers : ranges)
+    shared.emplace_back(grid.tp(), shards, table, layers, gradients.tensors, options.sequence_parallel);
   compute.layers.resize(table.layers.size());
   const auto compute_with = [&](const TensorRow& row, const View3<float>& block, Weight& weight) {
     if (block.size() != 0) weight = compute_weight(row, block);
@@ -71,7 +73,7 @@ Trainer::State::State(const Exec& exec, const ModelFiles& files, const ProcessGr
   each_last_tensor(compute_with, table, weights.tensors, compute);
   for (int c = 0; c < chunks; ++c)
     stages.push_back(make_stage(spec, shards, ranges[static_cast<std::size_t>(c)], grid, products, compute,
-                                gradients.tensors, stage_options(options, slots_of(actions, c))));
+                                gradients.tensors, stage_options(spec, options, slots_of(actions, c))));
   pieces = pieces_of(table, ranges, shards, grid.tp().rank(), weights, grid.layout().pp > 1);
   Index most = 0;
   for (const Piece& piece : pieces) most = std::max(most, piece.size);
@@ -113,6 +115,7 @@ StepResult Trainer::step(const Exec& exec, Index step, const MicroBatches& batch
   result.spent.communication += seconds_since(begin);
   if (trace != nullptr) trace->add(Lane::communication, "sum gradients", begin, Clock::now());
   result.loss = loss / tokens;
+  if (s.balance.factor > 0) result.router_loss = s.router_loss();
   result.gradient_norm = norm / tokens;
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(norm);
   if (result.skipped) {
@@ -149,13 +152,7 @@ std::optional<double> Trainer::evaluate(const Exec& exec, int count, const Micro
     const MicroBatch batch = batches(i);
     if (batch.ids.empty()) continue;
     tokens += std::ranges::count_if(batch.targets, [](int target) { return target >= 0; });
-    for (std::size_t c = 0; c < s.stages.size(); ++c) {
-      Stage& stage = *s.stages[c];
-      stage.begin(exec, 0, batch);
-      if (!stage.first()) pp.recv(exec, flat(stage.x(0)), peer_of(Action::recv_x, pp.rank(), pp.size()));
-      stage.evaluate(exec, 0);
-      if (!stage.last()) pp.send(exec, as_const(flat(stage.x(0))), peer_of(Action::send_y, pp.rank(), pp.size()));
-    }
+    s.each_stage(exec, batch, [&](Stage& stage) { stage.evaluate(exec, 0); });
   }
   double loss = 0;
   for (const auto& stage : s.stages) loss += stage->take_loss();

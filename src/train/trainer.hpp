@@ -27,6 +27,7 @@ struct TrainerOptions {
   Recompute recompute = Recompute::none;
   Pipeline pipeline = Pipeline::one_f_one_b;
   int chunks = 1;     // of layers on each stage, under Pipeline::interleaved
+  bool sequence_parallel = false;  // StageOptions
   bool zero = false;  // ZeRO-1 (Rajbhandari et al. 2020): each dp rank keeps and updates its share of the flat arrays
   Optimizer optimizer = Optimizer::adamw;
   OptimizerConfig config;
@@ -37,6 +38,7 @@ struct TrainerOptions {
   Index micro_batch = 1;        // sequences
   int micro_batches = 1;        // of a step on each dp rank
   int documents = 1;            // packed into a sequence, at most
+  std::optional<double> router_aux_loss{};  // factor of the routers' loss; without it what the model's files say
   bool check_replicas = false;  // before and after each update (Trainer::check_replicas)
 };
 
@@ -45,6 +47,7 @@ using MicroBatches = std::function<MicroBatch(int i)>;
 
 struct StepResult {
   double loss = 0;           // mean over the tokens that count, of all ranks
+  std::optional<double> router_loss{};  // of all tokens, where it is part of what is trained; `loss` is without it
   double gradient_norm = 0;  // before clipping
   Index tokens = 0;          // that count, of all ranks
   bool skipped = false;      // a loss or gradient was not finite: nothing was changed
@@ -65,16 +68,15 @@ public:
   /// `step` counts from 1. Throws NumericalError naming a tensor after more than max_skipped steps in a row were
   /// skipped.
   StepResult step(const Exec& exec, Index step, const MicroBatches& batches, Trace* trace = nullptr);
-  /// Mean loss over micro-batches, without gradients; where a rank of dp has fewer than `count`, the rest is empty. `stop` is asked now and then,
-  /// by all ranks, which it gives the same answer: nothing where it says yes.
+  /// Mean loss over micro-batches, without gradients; where a rank of dp has fewer than `count`, the rest is empty.
+  /// `stop` is asked now and then, by all ranks, which it gives the same answer: nothing where it says yes.
   std::optional<double> evaluate(const Exec& exec, int count, const MicroBatches& batches,
                                  const std::function<bool()>& stop = {});
 
   /// What a checkpoint holds, and where it lies.
   [[nodiscard]] const CheckpointLayout& layout() const;
   [[nodiscard]] std::vector<TensorGroup> groups() const;
-  /// Summed over all ranks, as the last step used them; with ZeRO-1 the memory of this rank's range of them, which a
-  /// step leaves with the weights of that range.
+  /// Summed over all ranks, as the last step used them; with ZeRO-1 this rank's range of them.
   [[nodiscard]] View1<float> gradients() const;
   /// After groups() were read: what is computed with follows. `updates`: how often moments were updated so far.
   void loaded(const Exec& exec, Index updates);

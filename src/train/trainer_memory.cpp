@@ -22,7 +22,7 @@ Bytes activation_bytes(const ModelSpec& spec, const std::vector<Shard>& shards, 
   Bytes bytes = 0;
   for (std::size_t c = 0; c < ranges.size(); ++c)
     bytes += stage_bytes(spec, shards, ranges[c], tp_rank,
-                         stage_options(options, slots_of(actions, static_cast<int>(c))));
+                         stage_options(spec, options, slots_of(actions, static_cast<int>(c))));
   return bytes + sizeof(int) * 3 * static_cast<Bytes>(options.sequence * options.micro_batch * options.micro_batches);
 }
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <format>
+#include <functional>
+#include <utility>
 
 namespace grist::train {
 namespace {
@@ -32,8 +34,11 @@ std::vector<std::size_t> last_backward_of(const std::vector<Action>& actions, in
 /// Walks the actions once.
 class Trainer::State::Passes {
 public:
-  Passes(State& state, const Exec& exec, const std::vector<MicroBatch>& batches, StepSeconds& spent, Trace* trace)
+  /// `before_backward` is called once, before anything of a backward pass.
+  Passes(State& state, const Exec& exec, const std::vector<MicroBatch>& batches, StepSeconds& spent, Trace* trace,
+         std::function<void()> before_backward)
       : s_(state), exec_(exec), batches_(batches), spent_(spent), trace_(trace),
+        before_backward_(std::move(before_backward)),
         last_backward_(last_backward_of(state.actions, state.chunks)), flights_(static_cast<std::size_t>(s_.chunks)) {
     for (int c = 0; c < s_.chunks; ++c)
       flights_[static_cast<std::size_t>(c)].resize(static_cast<std::size_t>(slots_of(s_.actions, c)));
@@ -42,6 +47,8 @@ public:
   void run() {
     for (std::size_t i = 0; i < s_.actions.size(); ++i) {
       const Action& action = s_.actions[i];
+      if (before_backward_ && (action.kind == Action::backward || action.kind == Action::recv_dy))
+        std::exchange(before_backward_, nullptr)();
       const int peer = peer_of(action.kind, s_.grid.pp().rank(), s_.grid.pp().size());
       Stage& stage = *s_.stages[static_cast<std::size_t>(action.chunk)];
       const int slot = slot_of(action);
@@ -107,7 +114,7 @@ private:
     const FlatRanges& places = s_.places[c];
     compute("backward", action, [&] {
       if (!last) return stage.backward(exec_, slot, {});
-      if (stage.last() && !s_.table.head.tied) s_.sums.start(exec_, places.last);  // forward has made it
+      if (stage.last() && s_.sums_last_early()) s_.sums.start(exec_, places.last);
       stage.backward(exec_, slot, [&](Index layer) {
         s_.shared[c].sum(exec_, layer);
         s_.sums.start(exec_, places.layers[static_cast<std::size_t>(layer - s_.ranges[c].begin)]);
@@ -152,6 +159,7 @@ private:
   const std::vector<MicroBatch>& batches_;
   StepSeconds& spent_;
   Trace* trace_;
+  std::function<void()> before_backward_;
   std::vector<std::size_t> last_backward_;
   std::vector<std::vector<Flight>> flights_;  // [chunk, slot]
 };
@@ -166,7 +174,17 @@ double Trainer::State::run_passes(const Exec& exec, const MicroBatches& batches,
     counted += std::ranges::count_if(held.back().targets, [](int target) { return target >= 0; });
   }
   spent.data += seconds_since(begin);
-  Passes(*this, exec, held, spent, trace).run();
+  std::function<void()> before_backward;
+  if (balance.factor > 0 && balance.at_once) {
+    count_choices(true);
+    before_backward = [&] { sum_choices(exec, counted); };
+  } else if (balance.factor > 0) {
+    const auto routes = Clock::now();
+    route_step(exec, held);
+    sum_choices(exec, counted);
+    spent.compute += seconds_since(routes);
+  }
+  Passes(*this, exec, held, spent, trace, std::move(before_backward)).run();
   double loss = 0;
   for (const auto& stage : stages) loss += stage->take_loss();
   return loss;

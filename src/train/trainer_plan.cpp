@@ -22,10 +22,31 @@ std::vector<Action> actions_of(const TrainerOptions& options, const Layout& layo
   return pipeline_actions(kind, pp_rank, layout.pp, chunks, options.micro_batches);
 }
 
-StageOptions stage_options(const TrainerOptions& options, int slots) {
+bool all_forward_first(const TrainerOptions& options, const Layout& layout, int chunks) {
+  for (int rank = 0; rank < layout.pp; ++rank) {
+    const auto actions = actions_of(options, layout, rank, chunks);
+    const auto is_backward = [](const Action& a) { return a.kind == Action::backward || a.kind == Action::recv_dy; };
+    const auto is_forward = [](const Action& a) {
+      return a.kind == Action::forward || a.kind == Action::recv_x || a.kind == Action::send_y;
+    };
+    if (std::any_of(std::ranges::find_if(actions, is_backward), actions.end(), is_forward)) return false;
+  }
+  return true;
+}
+
+double router_factor(const ModelSpec& spec, const TrainerOptions& options) {
+  const double factor = options.router_aux_loss.value_or(double{spec.router_aux_loss});
+  if (factor > 0 && routers_of(spec).experts == 0)
+    throw UsageError("the routers' loss is to be {} times part of the loss, and the model has no experts", factor);
+  return factor;
+}
+
+StageOptions stage_options(const ModelSpec& spec, const TrainerOptions& options, int slots) {
   const Index tokens = options.sequence * options.micro_batch;
   return {.type = options.type,
           .recompute = options.recompute,
+          .balanced = router_factor(spec, options) > 0,
+          .sequence_parallel = options.sequence_parallel,
           .limits = {.tokens = tokens,
                      .sequences = static_cast<int>(options.micro_batch) * options.documents,
                      .slots = slots,

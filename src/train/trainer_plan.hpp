@@ -16,7 +16,14 @@ int chunks_of(const TrainerOptions& options, const Layout& layout);
 /// What this stage does in a step.
 std::vector<Action> actions_of(const TrainerOptions& options, const Layout& layout, int pp_rank, int chunks);
 
-StageOptions stage_options(const TrainerOptions& options, int slots);
+/// Whether on every stage all forward passes come before the first backward one.
+bool all_forward_first(const TrainerOptions& options, const Layout& layout, int chunks);
+
+/// The factor of the routers' loss: 0 where it is not part of the loss. Throws UsageError where it is asked of a model
+/// without experts.
+double router_factor(const ModelSpec& spec, const TrainerOptions& options);
+
+StageOptions stage_options(const ModelSpec& spec, const TrainerOptions& options, int slots);
 
 /// The most micro-batches of a chunk that are under way at once, from what is received for them on.
 int slots_of(const std::vector<Action>& actions, int chunk);

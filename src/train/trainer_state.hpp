@@ -42,6 +42,17 @@ std::string first_named(const Communicator& world, const std::string& name);
 /// Enqueues to = from, rounded.
 void round_all(const Exec& exec, View1<const float> from, View1<bf16> to);
 
+/// The routers' load-balancing loss of a step (docs/decisions/2026-11-26-routers-loss.md).
+struct RouterBalance {
+  RouterBalance(const ModelSpec& spec, const TrainerOptions& options, const Layout& layout, int chunks);
+
+  double factor = 0;         // 0: it is not part of the loss
+  Routers routers;
+  bool at_once = false;      // forward passes all come before backward ones: they count what is chosen
+  Buffer<double> sums;       // [2 experts]
+  Buffer<float> all;         // the same over all ranks
+};
+
 struct Trainer::State {
   State(const Exec& exec, const ModelFiles& files, const ProcessGrid& grid_, const TrainerOptions& options_,
         std::string_view provider, std::uint64_t seed);
@@ -68,10 +79,29 @@ struct Trainer::State {
     return View1<float>(gradients.memory.data() + part.begin, part.size());
   }
 
+  /// pass(stage) for each chunk of layers, without a backward pass: x goes from stage to stage.
+  template <class Pass>
+  void each_stage(const Exec& exec, const MicroBatch& batch, Pass&& pass) {
+    const Communicator& pp = grid.pp();
+    for (const auto& stage : stages) {
+      stage->begin(exec, 0, batch);
+      if (!stage->first()) pp.recv(exec, flat(stage->x(0)), peer_of(Action::recv_x, pp.rank(), pp.size()));
+      pass(*stage);
+      if (!stage->last()) pp.send(exec, as_const(flat(stage->x(0))), peer_of(Action::send_y, pp.rank(), pp.size()));
+    }
+  }
+
+  /// Whether the gradients of the last tensors are complete with the last forward pass: no other rank has a part.
+  [[nodiscard]] bool sums_last_early() const { return !table.head.tied && !options.sequence_parallel; }
+
   class Passes;
   double run_passes(const Exec& exec, const MicroBatches& batches, StepSeconds& spent, Trace* trace, Index& counted);
   /// Waits for the gradients' sums over all ranks that hold their tensors, which began with the last backward pass.
   void sum_gradients(const Exec& exec);
+  void route_step(const Exec& exec, const std::vector<MicroBatch>& batches);
+  void count_choices(bool wanted);
+  void sum_choices(const Exec& exec, Index counted);
+  [[nodiscard]] double router_loss() const;
   double gradient_norm(const Exec& exec, std::string& broken);
   void update(const Exec& exec, Index step, double scale);
   void lamb(const Exec& exec, const Update& update);
@@ -98,6 +128,7 @@ struct Trainer::State {
   std::vector<std::unique_ptr<Stage>> stages;
   std::vector<Piece> pieces;
   Buffer<double> scratch, squares;
+  RouterBalance balance;
   Index updates = 0, skipped = 0;
 };
 

@@ -77,9 +77,10 @@ void Trainer::State::sum_gradients(const Exec& exec) {
   };
   if (apart && embeds()) sum_ends(gradients.tensors.embedding);
   else if (apart && projects()) sum_ends(gradients.tensors.head);
-  for (const FlatRanges& place : places) {
-    sums.start(exec, place.first);
-    if (table.head.tied) sums.start(exec, place.last);  // else it was before the last backward pass
+  for (std::size_t c = 0; c < places.size(); ++c) {
+    shared[c].sum(exec, SharedGradients::outside);
+    sums.start(exec, places[c].first);
+    if (!sums_last_early()) sums.start(exec, places[c].last);
   }
   sums.finish(exec);
 }

@@ -160,7 +160,7 @@ TEST(Walltime, IsReadAsSlurmWritesIt) {
 TEST_F(OptionsFile, SaysWhatTheCommandLineSays) {
   const TrainOptions options = read(
       "config = 'c.json'\ndata = ['a', 'b']\nsteps = 7\nlr = 1\nmin-lr = 1e-5\nsequence-parallel = true\n"
-      "pipeline = \"gpipe\"\nseed = 3 # as the cat\n");
+      "tp = 2\npipeline = \"gpipe\"\nseed = 3 # as the cat\n");
   EXPECT_THAT(options.data, ElementsAre("a", "b"));
   EXPECT_EQ(options.steps, 7);
   EXPECT_EQ(options.lr, 1.0);
@@ -202,8 +202,8 @@ TEST_F(OptionsFile, ThatIsWrongIsNamedWithLineAndKey) {
 
 TEST_F(OptionsFile, ThatWasPrintedReadsBackTheSame) {
   const TrainOptions given = parse_more({"--data", "it's a \"name\"\\", "--lr", "1.2345678901234567e-5",
-                                         "--min-lr", "0", "--sequence-parallel", "--warmup", "0", "--max-walltime",
-                                         "1:00:00",
+                                         "--min-lr", "0", "--sequence-parallel", "--tp", "2", "--warmup", "0",
+                                         "--max-walltime", "1:00:00",
                                          "--seed", "8999999999999999999", "--clip", "0"});
   const std::string text = given.to_toml();
   EXPECT_THAT(text, AllOf(HasSubstr("\n# Optimizer\n"), HasSubstr("\nmin-lr = 0\n"),

@@ -62,8 +62,8 @@ TEST_F(Train, RefusesWhatCannotBeBeforeAnyTimeIsSpent) {
     Words said;
   };
   const std::vector<Case> cases = {
-      {{"--recompute", "selective"}, 2, {"--recompute selective", "block"}},
-      {{"--sequence-parallel"}, 2, {"--sequence-parallel"}},
+      {{"--sequence-parallel"}, 2, {"--sequence-parallel", "--tp"}},
+      {{"--router-aux-loss", "0.1"}, 2, {"0.1", "no experts"}},
       {{"--tp", "2"}, 2, {"--tp 2"}},
       {{"--dp", "2"}, 2, {"dp=2", "1 were started"}},
       {{"--pipeline", "interleaved"}, 2, {"--pp"}},

@@ -119,6 +119,58 @@ TYPED_TEST(Collectives, ReduceScatterGivesEachRankItsPieceOfTheSum) {
   }
 }
 
+TYPED_TEST(Collectives, PiecesMayBeUnevenAndEmpty) {
+  for (const auto& comm : this->comms) {
+    std::vector<Index> counts, begins{0};
+    for (int r = 0; r < comm.size(); ++r) {
+      counts.push_back(r == 1 ? 0 : 7 - 2 * r);
+      begins.push_back(begins.back() + counts.back());
+    }
+    const auto me = static_cast<std::size_t>(comm.rank());
+    const auto mine = filled<TypeParam>(comm.rank(), counts[me]);
+    Buffer<TypeParam> all("all", begins.back());
+    comm.all_gather(this->exec, as_const(mine.view()), all.view(), counts);
+    const auto gathered = on_host(all);
+    for (int r = 0; r < comm.size(); ++r)
+      for (Index i = 0; i < counts[static_cast<std::size_t>(r)]; ++i)
+        EXPECT_EQ(gathered[static_cast<std::size_t>(begins[static_cast<std::size_t>(r)] + i)],
+                  static_cast<float>(held(r, i)));
+
+    const auto parts = filled<TypeParam>(comm.rank(), begins.back());
+    Buffer<TypeParam> sum("sum", counts[me]);
+    comm.reduce_scatter(this->exec, as_const(parts.view()), sum.view(), counts);
+    const auto found = on_host(sum);
+    for (Index i = 0; i < counts[me]; ++i) {
+      int expected = 0;
+      for (int r = 0; r < comm.size(); ++r) expected += held(r, begins[me] + i);
+      EXPECT_EQ(found[static_cast<std::size_t>(i)], static_cast<float>(expected));
+    }
+  }
+}
+
+/// So that a model has the same loss, to the bit, whether ranks hold its stream whole or in shares.
+TEST(ReduceScatter, OfUnevenPiecesHasTheBitsOfAllReduce) {
+  const Exec exec;
+  for (const int largest : {1 << 30, 1000}) {
+    const Communicator comm(world(), largest);
+    std::vector<Index> counts;
+    Index begin = 0, total = 0;
+    for (int r = 0; r < comm.size(); ++r) {
+      if (r == comm.rank()) begin = total;
+      counts.push_back(5000 + 77 * r);
+      total += counts.back();
+    }
+    std::vector<float> values;
+    for (Index i = 0; i < total; ++i) values.push_back(uneven(comm.rank(), i));
+    const auto all = on_device<float>(values);
+    const Buffer<float> mine("mine", counts[static_cast<std::size_t>(comm.rank())]);
+    comm.reduce_scatter(exec, as_const(all.view()), mine.view(), counts);
+    comm.all_reduce(exec, all.view());
+    const auto whole = on_host(all);
+    EXPECT_EQ(on_host(mine), std::vector<float>(whole.begin() + begin, whole.begin() + begin + mine.size()));
+  }
+}
+
 TYPED_TEST(Collectives, BroadcastAndARingOfMessages) {
   for (const auto& comm : this->comms) {
     const int last = comm.size() - 1;

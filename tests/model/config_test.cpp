@@ -63,6 +63,22 @@ TEST(Config, WhatChangesNothingIsIgnored) {
   EXPECT_NO_THROW(read_spec(folder.write("config.json", config.dump())));
 }
 
+TEST(Config, TheRoutersLossIsTrainedWhereTransformersAddsIt) {
+  const test::TemporaryFolder folder;
+  for (const char* model : {"mixtral", "qwen2_moe", "qwen3_moe"}) {
+    auto config = config_of(model);
+    const auto factor = [&] { return read_spec(folder.write("config.json", config.dump())).spec.router_aux_loss; };
+    config["router_aux_loss_coef"] = 0.02;
+    EXPECT_EQ(factor(), 0) << model;
+    config["output_router_logits"] = true;
+    EXPECT_EQ(factor(), 0.02F) << model;
+    config.erase("router_aux_loss_coef");
+    EXPECT_EQ(factor(), 0.001F) << model;
+    config["router_aux_loss_coef"] = -1;
+    EXPECT_THAT(factor, test::Refuses({"router_aux_loss_coef is -1"}));
+  }
+}
+
 TEST(Config, WhatChangesTheMathematicsIsRefused) {
   const test::TemporaryFolder folder;
   const auto with = [&](const std::string& key, const nlohmann::json& value) {

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
+#include <limits>
 #include <set>
 
 namespace {
@@ -141,6 +142,28 @@ TEST_P(Gradients, InBf16AreNearThem) {
   EXPECT_GT(error, 0.1 * reference.bf16_error) << "this was not computed in bf16";
 }
 
+/// Losses even to the bit, as the same numbers are summed in the same order.
+TEST_P(Gradients, AreTheSameWhereRanksShareTheTokensOfTheStream) {
+  if (test::ranks() == 1) return;
+  for (const auto recompute : {Recompute::none, Recompute::selective, Recompute::block}) {
+    StageOptions shared = options(DType::f32, recompute);
+    shared.sequence_parallel = true;
+    for (const auto& batch : {packed(reference.sequences), packed({{{1, 2, 1}, {2, 1, 0}}}), packed({{{3}, {1}}})}) {
+      const auto whole = make(options()), model = make(shared);
+      const double loss = whole->pass(batch);
+      EXPECT_EQ(model->loss(batch), loss);
+      EXPECT_EQ(model->pass(batch), loss);
+      const auto first = model->flat();
+      model->zero();
+      EXPECT_EQ(model->pass(batch), loss);
+      EXPECT_EQ(model->flat(), first);
+      whole->sum_shared();
+      model->sum_shared();
+      test::expect_close(model->whole(), whole->whole(), 1e-5);
+    }
+  }
+}
+
 TEST_P(Gradients, OfSequencesPackedAreTheSumsOfEach) {
   const auto together = make(options()), apart = make(options());
   const double loss = together->pass(packed(reference.sequences));
@@ -152,9 +175,9 @@ TEST_P(Gradients, OfSequencesPackedAreTheSumsOfEach) {
   test::expect_close(apart->whole(), together->whole(), 1e-5);
 }
 
-TEST_P(Gradients, HaveTheSameBitsInEveryRunAndWithBlocksComputedAgain) {
+TEST_P(Gradients, HaveTheSameBitsInEveryRunWhateverIsComputedAgain) {
   for (const DType type : {DType::f32, DType::bf16}) {
-    const auto model = make(options(type)), again = make(options(type, Recompute::block));
+    const auto model = make(options(type));
     const auto batch = packed(reference.sequences);
     const double loss = model->pass(batch);
     const auto first = model->flat();
@@ -163,25 +186,38 @@ TEST_P(Gradients, HaveTheSameBitsInEveryRunAndWithBlocksComputedAgain) {
     EXPECT_EQ(model->flat(), std::vector<float>(first.size()));
     EXPECT_EQ(model->pass(batch), loss);
     EXPECT_EQ(model->flat(), first);
-    EXPECT_EQ(again->pass(batch), loss);
-    EXPECT_EQ(again->flat(), first);
+    for (const auto recompute : {Recompute::selective, Recompute::block}) {
+      const auto again = make(options(type, recompute));
+      EXPECT_EQ(again->pass(batch), loss);
+      EXPECT_EQ(again->flat(), first);
+    }
   }
 }
 
 /// A pass that took more would have thrown.
 TEST_P(Gradients, TakeTheMemoryThatIsToldBefore) {
+  const auto kept = [&](StageOptions with) {  // by one more micro-batch
+    const auto model = make(with);
+    const auto told = [&] {
+      return train::stage_bytes(files.spec, model->shards, model->layers, grid.tp().rank(), with);
+    };
+    const auto bytes = told();
+    EXPECT_EQ(model->stage->bytes(), bytes);
+    model->pass(packed(reference.sequences));
+    ++with.limits.slots;
+    return told() - bytes;
+  };
   for (const DType type : {DType::f32, DType::bf16}) {
-    std::uint64_t bytes[2];
-    for (const auto recompute : {Recompute::none, Recompute::block}) {
-      const auto model = make(options(type, recompute, 3));
-      const auto told = [&](int slots) {
-        return train::stage_bytes(files.spec, model->shards, model->layers, grid.tp().rank(),
-                                  options(type, recompute, slots));
-      };
-      EXPECT_EQ(model->stage->bytes(), told(3));
-      bytes[recompute == Recompute::block ? 1 : 0] = told(4) - told(3);
+    std::uint64_t before = std::numeric_limits<std::uint64_t>::max();
+    for (const auto recompute : {Recompute::none, Recompute::selective, Recompute::block}) {
+      StageOptions with = options(type, recompute);
+      const auto whole = kept(with);
+      with.sequence_parallel = true;
+      const auto shared = kept(with);
+      EXPECT_LT(whole, before);
+      if (test::ranks() > 1) EXPECT_LT(shared, whole);
+      before = whole;
     }
-    EXPECT_LT(bytes[1], bytes[0]) << "what one more micro-batch keeps";
   }
 }
 

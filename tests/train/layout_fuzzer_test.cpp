@@ -178,6 +178,15 @@ bool allows(const ModelSpec& spec, int tp) {
   }
 }
 
+/// Whether they may have a common loss.
+bool has_equal_routers(const ModelSpec& spec) {
+  try {
+    return train::routers_of(spec).experts > 0;
+  } catch (const UsageError&) {
+    return false;
+  }
+}
+
 /// In bf16 sums over ranks are rounded otherwise: all gradients together are near, relative to their length.
 void expect_near(const NamedTensors& actual, const NamedTensors& expected) {
   double error = 0, length = 0;
@@ -201,14 +210,19 @@ void compare(std::uint64_t seed) {
   const bool bf16 = std::ranges::all_of(spec.layers, [](const auto& layer) { return layer.mlp.experts == 0; }) &&
                     draw.chance(0.4);
   StageOptions options{.type = bf16 ? DType::bf16 : DType::f32,
+                       .balanced = has_equal_routers(spec) && draw.chance(0.7),
                        .limits = {.tokens = std::ssize(batch.ids), .sequences = static_cast<int>(batch.begins.size())}};
   const auto make = [&](const ProcessGrid& grid, Range part) {
     return std::make_unique<StageModel>(spec, table, grid, part, options,
                                         [&](StageModel& model) { fill(model, seed); });
   };
+  const auto routers = [&] {
+    return test::RouterFactor(options.balanced ? train::routers_of(spec).experts : 0,
+                              static_cast<float>(batch.ids.size()));
+  };
   const ProcessGrid alone(comm_self(), {});
   const auto reference = make(alone, layers);
-  const double loss = reference->pass(batch);
+  const double loss = reference->pass(batch, routers());
   expect_zeros_between(*reference);
   const auto check = [&](double found, const NamedTensors& gradients) {
     EXPECT_NEAR(found, loss, (bf16 ? 1e-2 : 1e-5) * loss);
@@ -219,19 +233,20 @@ void compare(std::uint64_t seed) {
   };
 
   const ProcessGrid grid(test::world(), {.tp = test::ranks()});
-  options.recompute = draw.chance(0.5) ? Recompute::block : Recompute::none;
+  options.recompute = Recompute{draw.between(0, 2)};
+  options.sequence_parallel = draw.chance(0.5);
   options.limits.logit_rows = draw.between(1, 30);
   options.limits.tokens += draw.between(0, 5);
   const Index cut = draw.between(0, static_cast<int>(spec.layer_count()) - 1);
   if (cut == 0) {
     const auto model = make(grid, layers);
-    const double found = model->pass(batch);
+    const double found = model->pass(batch, routers());
     model->sum_shared();
     expect_zeros_between(*model);
     check(found, model->whole());
   } else {
     const auto first = make(grid, {0, cut}), last = make(grid, {cut, spec.layer_count()});
-    const double found = test::pass_through(*first, *last, batch);
+    const double found = test::pass_through(*first, *last, batch, routers());
     if (spec.tied_embeddings) test::tie(*first, *last);
     check(found, test::sum_of(*first, *last));
   }

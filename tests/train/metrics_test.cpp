@@ -55,6 +55,14 @@ TEST_F(Metrics, ALineHoldsAllOfAStep) {
   EXPECT_THAT(lines_of(file), ElementsAre(expected));
 }
 
+TEST_F(Metrics, TheRoutersLossIsThereWhereItIsTrained) {
+  StepMetrics of_experts = metrics_of(1);
+  of_experts.router_loss = 1.25;
+  MetricsFile(file, 0).write(of_experts);
+  EXPECT_EQ(lines_of(file).front()["router_loss"], 1.25);
+  EXPECT_EQ(lines_of(file).front()["loss"], 3.5);
+}
+
 TEST_F(Metrics, ALineIsInTheFileBeforeTheNextOne) {
   MetricsFile metrics(file, 0);
   metrics.write(metrics_of(1));

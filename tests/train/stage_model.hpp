@@ -51,6 +51,25 @@ private:
   Buffer<bf16> copy_;
 };
 
+/// The routers' loss of one micro-batch; without experts none.
+struct RouterFactor {
+  explicit RouterFactor(int experts = 0, float factor_ = 0)
+      : factor(factor_), sums("sums of routers", 2 * experts), all("the same in float", 2 * experts) {
+    Kokkos::deep_copy(sums.view(), 0.0);
+  }
+  [[nodiscard]] train::RouterLoss loss(const Exec& exec) const {
+    exec.fence("grist::test: what routers chose");
+    const auto from = sums.view();
+    const auto to = all.view();
+    Kokkos::parallel_for("grist::test::round", Indices<Exec>(exec, 0, sums.size()),
+                         KOKKOS_LAMBDA(Index i) { to(i) = static_cast<float>(from(i)); });
+    return {.sums = {}, .all = View2<const float>(all.data(), 2, all.size() / 2), .factor = factor};
+  }
+  float factor;
+  Buffer<double> sums;
+  Buffer<float> all;
+};
+
 class StageModel {
 public:
   /// fill(model) gives values to the weights' blocks.
@@ -65,7 +84,7 @@ public:
     fill(*this);
     given_.emplace(table, weights, options.type);
     stage = train::make_stage(spec, shards, layers, grid, products_, given_->tensors, gradients.tensors, options);
-    shared.emplace(grid.tp(), shards, table, layers, gradients.tensors);
+    shared.emplace(grid.tp(), shards, table, layers, gradients.tensors, options.sequence_parallel);
   }
   StageModel(const StageModel&) = delete;
   StageModel& operator=(const StageModel&) = delete;
@@ -73,9 +92,11 @@ public:
   [[nodiscard]] const Shard& shard() const { return shards[static_cast<std::size_t>(grid_.tp().rank())]; }
 
   /// Of a whole model: loss and gradients of a micro-batch. The gradients of shared tensors are not yet summed.
-  double pass(const train::MicroBatch& batch) {
+  double pass(const train::MicroBatch& batch, const RouterFactor& routers = {}) {
     stage->begin(exec, 0, batch);
+    stage->balance({.sums = routers.sums.view()});
     stage->forward(exec, 0);
+    stage->balance(routers.loss(exec));
     stage->backward(exec, 0, {});
     return stage->take_loss();
   }
@@ -87,6 +108,7 @@ public:
 
   /// Gradients of what several ranks of tp hold become their sums. Collective over tp.
   void sum_shared() const {
+    shared->sum(exec, train::SharedGradients::outside);
     for (Index layer = layers.begin; layer < layers.end; ++layer) shared->sum(exec, layer);
   }
 
@@ -171,13 +193,17 @@ inline train::MicroBatch packed(const std::vector<Sequence>& sequences) {
 }
 
 /// A micro-batch through two stages of a model on this rank; the loss.
-inline double pass_through(StageModel& first, StageModel& last, const train::MicroBatch& batch) {
+inline double pass_through(StageModel& first, StageModel& last, const train::MicroBatch& batch,
+                           const RouterFactor& routers = {}) {
   const Exec& exec = first.exec;
-  first.stage->begin(exec, 0, batch);
-  last.stage->begin(exec, 0, batch);
+  for (const auto* model : {&first, &last}) {
+    model->stage->begin(exec, 0, batch);
+    model->stage->balance({.sums = routers.sums.view()});
+  }
   first.stage->forward(exec, 0);
   Kokkos::deep_copy(exec, last.stage->x(0), first.stage->x(0));
   last.stage->forward(exec, 0);
+  for (const auto* model : {&first, &last}) model->stage->balance(routers.loss(exec));
   last.stage->backward(exec, 0, {});
   Kokkos::deep_copy(exec, first.stage->dx(0), last.stage->dx(0));
   first.stage->backward(exec, 0, {});

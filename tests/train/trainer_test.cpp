@@ -28,13 +28,15 @@ struct Way {
   TrainerOptions options;
   [[nodiscard]] std::string name() const {
     const char* kinds[] = {"gpipe", "1f1b", "interleaved"};
-    return std::format("{}, {}, zero {}, recompute {}, micro-batch {}", to_string(layout),
+    const char* recomputed[] = {"none", "selective", "block"};
+    return std::format("{}, {}, zero {}, recompute {}, sequence parallel {}, micro-batch {}", to_string(layout),
                        kinds[static_cast<int>(options.pipeline)], options.zero,
-                       options.recompute == Recompute::block ? "block" : "none", options.micro_batch);
+                       recomputed[static_cast<int>(options.recompute)], options.sequence_parallel, options.micro_batch);
   }
 };
 
-/// Every layout of the ranks, with each schedule, ZeRO-1 and recomputing where they make a difference.
+/// Every layout of the ranks, with each schedule, ZeRO-1 and recomputing where they make a difference, and in turn with
+/// the tokens of the stream shared over tp.
 std::vector<Way> ways_of(const ModelSpec& spec, const TrainerOptions& given = {}) {
   std::vector<Way> ways;
   for (const Layout& layout : test::training_layouts(spec)) {
@@ -44,13 +46,14 @@ std::vector<Way> ways_of(const ModelSpec& spec, const TrainerOptions& given = {}
     for (const Pipeline kind : kinds) {
       for (const bool zero : {false, true}) {
         if (zero && layout.dp == 1) continue;
-        for (const Recompute recompute : {Recompute::none, Recompute::block}) {
+        for (const Recompute recompute : {Recompute::none, Recompute::selective, Recompute::block}) {
           if (ranks() > 2 && (recompute == Recompute::block) == (kind == Pipeline::one_f_one_b)) continue;  // time
           TrainerOptions options = given;
           options.pipeline = kind;
           options.chunks = kind == Pipeline::interleaved ? 2 : 1;
           options.zero = zero;
           options.recompute = recompute;
+          options.sequence_parallel = layout.tp > 1 && recompute != Recompute::none;
           ways.push_back({layout, options});
         }
       }
@@ -86,25 +89,35 @@ protected:
   Exec exec;
 };
 
-class AgainstPyTorch : public testing::TestWithParam<const char*> {};
-
-TEST_P(AgainstPyTorch, LossesAndNormsAreTheSameAtEachStep) {
-  const auto all = nlohmann::json::parse(test::contents_of(test::data_file("train/losses.json")));
-  const auto& json = all.at(GetParam());
+/// Of a tiny model by its name, or by its name and what is special about the run.
+class AgainstPyTorch : public testing::TestWithParam<const char*> {
+protected:
+  const nlohmann::json json = nlohmann::json::parse(test::contents_of(test::data_file("train/losses.json")))
+                                  .at(GetParam());
   const TrainingCase data{.steps = json.at("steps"), .batch = json.at("batch"), .sequence = json.at("sequence"),
                           .peak = json.at("peak"), .least = json.at("least"), .warmup = json.at("warmup"),
                           .masked = json.at("masked")};
-  const auto files = tiny(GetParam());
-  TrainedModel model(files, comm_self(), {}, data, {.micro_batch = 2});
+  const std::string name = std::string(GetParam()).substr(0, std::string(GetParam()).find('_'));
+};
+
+TEST_P(AgainstPyTorch, LossesAndNormsAreTheSameAtEachStep) {
+  const auto files = tiny(name);
+  TrainedModel model(files, comm_self(), {}, data,
+                     {.micro_batch = 2, .router_aux_loss = json.at("router").get<double>()});
   const std::vector<double> losses = json.at("losses"), norms = json.at("norms");
   ASSERT_EQ(std::ssize(losses), data.steps);
   for (std::size_t i = 0; i < losses.size(); ++i) {
     const auto result = model.step(static_cast<Index>(i) + 1);
     EXPECT_NEAR(result.loss, losses[i], 1e-4 * losses[i]) << "step " << i + 1;
     EXPECT_NEAR(result.gradient_norm, norms[i], 1e-3 * norms[i]) << "step " << i + 1;
+    ASSERT_EQ(result.router_loss.has_value(), json.contains("router_losses"));
+    if (!result.router_loss) continue;
+    const double router = json.at("router_losses").at(i);
+    EXPECT_NEAR(*result.router_loss, router, 1e-4 * router) << "step " << i + 1;
   }
 }
-INSTANTIATE_TEST_SUITE_P(Tiny, AgainstPyTorch, testing::Values("llama2", "gemma2", "mixtral", "bloom"));
+INSTANTIATE_TEST_SUITE_P(Tiny, AgainstPyTorch,
+                         testing::Values("llama2", "gemma2", "mixtral", "mixtral_router", "bloom"));
 
 TEST_P(Training, OfEveryLayoutHasOneRanksLosses) {
   const auto expected = alone({.micro_batch = 2}).all_steps();

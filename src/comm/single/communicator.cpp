@@ -55,6 +55,22 @@ void Communicator::reduce_scatter(const Exec& exec, View1<const T> all, View1<T>
 }
 
 template <class T>
+void Communicator::all_gather(const Exec& exec, View1<const T> mine, View1<T> all,
+                              std::span<const Index> counts) const {
+  expect(counts.size() == 1 && static_cast<Index>(mine.size()) == counts[0], "all_gather",
+         static_cast<Index>(mine.size()), counts.empty() ? 0 : counts[0]);
+  all_gather(exec, mine, all);
+}
+
+template <class T>
+void Communicator::reduce_scatter(const Exec& exec, View1<const T> all, View1<T> mine,
+                                  std::span<const Index> counts) const {
+  expect(counts.size() == 1 && static_cast<Index>(mine.size()) == counts[0], "reduce_scatter",
+         static_cast<Index>(mine.size()), counts.empty() ? 0 : counts[0]);
+  reduce_scatter(exec, all, mine);
+}
+
+template <class T>
 void Communicator::broadcast(const Exec&, View1<T>, int root) const { expect_rank("broadcast", root); }
 
 template <class T>
@@ -87,6 +103,8 @@ Transfer Communicator::start_recv(const Exec& exec, View1<T> values, int from, i
   template void Communicator::all_reduce(const Exec&, View1<T>, Reduction) const;              \
   template void Communicator::all_gather(const Exec&, View1<const T>, View1<T>) const;         \
   template void Communicator::reduce_scatter(const Exec&, View1<const T>, View1<T>) const;     \
+  template void Communicator::all_gather(const Exec&, View1<const T>, View1<T>, std::span<const Index>) const;     \
+  template void Communicator::reduce_scatter(const Exec&, View1<const T>, View1<T>, std::span<const Index>) const; \
   template void Communicator::broadcast(const Exec&, View1<T>, int) const;                     \
   template void Communicator::send(const Exec&, View1<const T>, int, int) const;               \
   template void Communicator::recv(const Exec&, View1<T>, int, int) const;                     \

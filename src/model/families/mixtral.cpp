@@ -14,7 +14,8 @@ ModelSpec from_config(ConfigReader& config) {
     layer.mlp.experts = experts;
     layer.mlp.experts_per_token = per_token;
   });
-  config.ignore({"output_router_logits", "router_aux_loss_coef", "router_jitter_noise"});  // training's
+  spec.router_aux_loss = router_aux_loss(config);
+  config.ignore({"router_jitter_noise"});  // training's
   return spec;
 }
 

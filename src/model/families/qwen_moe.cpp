@@ -39,7 +39,7 @@ ModelSpec from_config(ConfigReader& config) {
       layer.attention.qk_norm = QkNorm::head;
     if ((i + 1) % step == 0 && std::ranges::find(dense, i) == dense.end()) layer.mlp = experts;
   }
-  config.ignore({"output_router_logits", "router_aux_loss_coef"});  // training's
+  spec.router_aux_loss = router_aux_loss(config);
   return spec;
 }
 
