@@ -92,7 +92,7 @@ public:
   [[nodiscard]] const Shard& shard() const { return shards[static_cast<std::size_t>(grid_.tp().rank())]; }
 
   /// Of a whole model: loss and gradients of a micro-batch. The gradients of shared tensors are not yet summed.
-  double pass(const train::MicroBatch& batch, const RouterFactor& routers = {}) {
+  double pass(const train::MicroBatch& batch, const RouterFactor& routers = RouterFactor()) {
     stage->begin(exec, 0, batch);
     stage->balance({.sums = routers.sums.view()});
     stage->forward(exec, 0);
@@ -194,7 +194,7 @@ inline train::MicroBatch packed(const std::vector<Sequence>& sequences) {
 
 /// A micro-batch through two stages of a model on this rank; the loss.
 inline double pass_through(StageModel& first, StageModel& last, const train::MicroBatch& batch,
-                           const RouterFactor& routers = {}) {
+                           const RouterFactor& routers = RouterFactor()) {
   const Exec& exec = first.exec;
   for (const auto* model : {&first, &last}) {
     model->stage->begin(exec, 0, batch);
