@@ -145,22 +145,21 @@ TEST_P(Gradients, InBf16AreNearThem) {
 /// Losses even to the bit, as the same numbers are summed in the same order.
 TEST_P(Gradients, AreTheSameWhereRanksShareTheTokensOfTheStream) {
   if (test::ranks() == 1) return;
-  for (const auto recompute : {Recompute::none, Recompute::selective, Recompute::block}) {
-    StageOptions shared = options(DType::f32, recompute);
-    shared.sequence_parallel = true;
-    for (const auto& batch : {packed(reference.sequences), packed({{{1, 2, 1}, {2, 1, 0}}}), packed({{{3}, {1}}})}) {
-      const auto whole = make(options()), model = make(shared);
-      const double loss = whole->pass(batch);
-      EXPECT_EQ(model->loss(batch), loss);
-      EXPECT_EQ(model->pass(batch), loss);
-      const auto first = model->flat();
-      model->zero();
-      EXPECT_EQ(model->pass(batch), loss);
-      EXPECT_EQ(model->flat(), first);
-      whole->sum_shared();
-      model->sum_shared();
-      test::expect_close(model->whole(), whole->whole(), 1e-5);
-    }
+  StageOptions shared = options(DType::f32, Recompute::selective);
+  shared.sequence_parallel = true;
+  // Fewer tokens than ranks, too.
+  for (const auto& batch : {packed(reference.sequences), packed({{{3}, {1}}})}) {
+    const auto whole = make(options()), model = make(shared);
+    const double loss = whole->pass(batch);
+    EXPECT_EQ(model->loss(batch), loss);
+    EXPECT_EQ(model->pass(batch), loss);
+    const auto first = model->flat();
+    model->zero();
+    EXPECT_EQ(model->pass(batch), loss);
+    EXPECT_EQ(model->flat(), first);
+    whole->sum_shared();
+    model->sum_shared();
+    test::expect_close(model->whole(), whole->whole(), 1e-5);
   }
 }
 
