@@ -33,7 +33,8 @@ Bytes sum_bytes(int ranks, Index elements) {
 
 Bytes communication_bytes(const ModelSpec& spec, const Layout& layout, Index gradients, const TrainerOptions& options) {
   const Index stream = options.sequence * options.micro_batch * spec.hidden_size;
-  return sum_bytes(layout.tp, stream) + (options.zero ? floats(gradients / layout.dp) : sum_bytes(layout.dp, gradients));
+  const Bytes of_dp = options.zero ? floats(gradients / layout.dp) : sum_bytes(layout.dp, gradients);
+  return sum_bytes(layout.tp, stream) + of_dp;
 }
 
 /// The tensors of a stage are cut over tp about evenly. What lies between that of others in the file, MPI-IO exchanges
