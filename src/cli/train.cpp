@@ -212,14 +212,11 @@ void Run::evaluate() {
   const Index micro = setup_.trainer.micro_batch, dp = setup_.layout.dp;
   const auto begin = Clock::now();
   const Index count = std::max<Index>(1, std::min<Index>(held_out_->samples_per_epoch(), 32) / (micro * dp));
-  const auto batch = [&](int i) {
+  const double loss = trainer_->evaluate(runtime_.exec(), static_cast<int>(count), [&](int i) {
     return held_out_->micro_batch(static_cast<std::uint64_t>((Index{i} * dp + grid_->dp().rank()) * micro), micro);
-  };
-  const auto loss =
-      trainer_->evaluate(runtime_.exec(), static_cast<int>(count), batch, [&] { return asked_to_stop(); });
-  if (!loss) return;  // the run is about to stop
-  if (display_) display_->say(std::format("step {}: held-out loss {:.4f}", done_.step, *loss));
-  if (metrics_) metrics_->write_evaluation(done_.step, *loss);
+  });
+  if (display_) display_->say(std::format("step {}: held-out loss {:.4f}", done_.step, loss));
+  if (metrics_) metrics_->write_evaluation(done_.step, loss);
   if (trace_) trace_->add(train::Lane::compute, "evaluate", begin, Clock::now());
 }
 

@@ -197,16 +197,11 @@ StepResult Trainer::step(const Exec& exec, Index step, const MicroBatches& batch
   return result;
 }
 
-std::optional<double> Trainer::evaluate(const Exec& exec, int count, const MicroBatches& batches,
-                                        const std::function<bool()>& stop) {
+double Trainer::evaluate(const Exec& exec, int count, const MicroBatches& batches) {
   State& s = *state_;
   const Communicator& pp = s.grid.pp();
   Index tokens = 0;
   for (int i = 0; i < count; ++i) {
-    if (stop && stop()) {
-      for (const auto& stage : s.stages) stage->take_loss();
-      return std::nullopt;
-    }
     const MicroBatch batch = batches(i);
     tokens += std::ranges::count_if(batch.targets, [](int target) { return target >= 0; });
     for (std::size_t c = 0; c < s.stages.size(); ++c) {

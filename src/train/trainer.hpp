@@ -65,10 +65,8 @@ public:
   /// `step` counts from 1. Throws NumericalError naming a tensor after more than max_skipped steps in a row were
   /// skipped.
   StepResult step(const Exec& exec, Index step, const MicroBatches& batches, Trace* trace = nullptr);
-  /// Mean loss over micro-batches, without gradients; all ranks of dp bring equally many. `stop` is asked before each,
-  /// on all ranks, which it tells the same; nothing where it says so.
-  std::optional<double> evaluate(const Exec& exec, int count, const MicroBatches& batches,
-                                 const std::function<bool()>& stop = {});
+  /// Mean loss over micro-batches, without gradients; all ranks of dp bring equally many.
+  double evaluate(const Exec& exec, int count, const MicroBatches& batches);
 
   /// What a checkpoint holds, and where it lies.
   [[nodiscard]] const CheckpointLayout& layout() const;

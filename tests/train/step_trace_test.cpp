@@ -75,12 +75,4 @@ TEST_F(Steps, TellWhereTheirTimeWent) {
   EXPECT_EQ(spent.bubble > 0, layout.pp > 1);
 }
 
-TEST_F(Steps, AreFollowedByAnEvaluationThatEndsWhenAsked) {
-  const double whole = model.evaluate(1);
-  int asked = 0;
-  EXPECT_FALSE(model.trainer->evaluate(model.exec, micro_batches, model.batches(1), [&] { return ++asked == 3; }));
-  EXPECT_EQ(asked, 3);
-  EXPECT_EQ(model.evaluate(1), whole) << "nothing of the half one is left";
-}
-
 }  // namespace

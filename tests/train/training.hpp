@@ -69,7 +69,7 @@ struct TrainedModel {
   std::vector<train::StepResult> all_steps() { return steps(1, data.steps); }
   [[nodiscard]] std::vector<float> weights() const { return values_of(trainer->groups().front().values); }
   [[nodiscard]] double evaluate(Index number) {
-    return trainer->evaluate(exec, static_cast<int>(data.batch / grid.layout().dp / micro), batches(number)).value();
+    return trainer->evaluate(exec, static_cast<int>(data.batch / grid.layout().dp / micro), batches(number));
   }
 
   const ModelFiles& files;
