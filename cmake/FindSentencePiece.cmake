@@ -1,5 +1,5 @@
-# SentencePiece::SentencePiece, and with COMPONENTS Trainer what trains vocabularies, SentencePiece::Trainer. Not through
-# pkg-config: its file demands protobuf's headers, which a user of the library does not need.
+# SentencePiece::SentencePiece, and with COMPONENTS Trainer what trains vocabularies, SentencePiece::Trainer. Not
+# through pkg-config: its file demands protobuf's headers, which a user of the library does not need.
 find_path(SentencePiece_INCLUDE_DIR sentencepiece_processor.h)
 find_library(SentencePiece_LIBRARY sentencepiece)
 find_library(SentencePiece_TRAINER_LIBRARY sentencepiece_train)

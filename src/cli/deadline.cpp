@@ -16,7 +16,12 @@ bool Deadline::reached(Clock::time_point now) const {
   return std::chrono::duration<double>(*end_ - now).count() < 2 * save_ + 1.25 * step_;
 }
 
-double first_save_seconds(double bytes) { return 1 + bytes / 100e6; }
+double first_save_seconds(double bytes, int nodes, std::optional<Deadline::Clock::time_point> end,
+                          Deadline::Clock::time_point now) {
+  constexpr double rate = 100e6;  // bytes per second of a node
+  const double seconds = 1 + bytes / (rate * nodes);
+  return end ? std::min(seconds, std::max(0.0, std::chrono::duration<double>(*end - now).count()) / 10) : seconds;
+}
 
 std::optional<Deadline::Clock::time_point> end_of_job(std::optional<std::chrono::seconds> limit,
                                                       Deadline::Clock::time_point begin) {

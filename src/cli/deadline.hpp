@@ -29,8 +29,10 @@ private:
   double step_ = 0;  // the longest of late
 };
 
-/// What a first save is expected to take: so many bytes on a slow disk.
-double first_save_seconds(double bytes);
+/// What a first save is expected to take: of so many bytes from so many nodes to a slow file system; no more than a
+/// tenth of the time until `end`, so that a job always trains for most of it.
+double first_save_seconds(double bytes, int nodes, std::optional<Deadline::Clock::time_point> end,
+                          Deadline::Clock::time_point now);
 
 /// When the job ends: after `limit` from `begin` on, or as Slurm says (SLURM_JOB_END_TIME, seconds since 1970),
 /// whichever comes first. Nothing where neither is known.

@@ -90,7 +90,8 @@ bool Documents::each(std::uint64_t first, const std::function<bool(const Documen
   std::uint64_t number = 0, done = 0;
   for (const auto& [path, bytes, changed] : files_) {
     if (!path.ends_with(".jsonl")) {
-      if (number++ >= first && !take({.text = read_text(path), .place = path, .bytes_done = done + bytes})) return false;
+      if (number++ >= first && !take({.text = read_text(path), .place = path, .bytes_done = done + bytes}))
+        return false;
       done += bytes;
       continue;
     }

@@ -148,7 +148,8 @@ void run(Runtime& runtime, const Options& options) {
 
 void add_info(CLI::App& app, Action& action, bool training) {
   auto* verb = app.add_subcommand("info", "What this build and machine can do; with --model what a model needs");
-  verb->add_flag("--train", "Tell what training needs; takes the options of `grist train`, `grist info --train --help`");
+  verb->add_flag("--train",
+                 "Tell what training needs; takes the options of `grist train`, `grist info --train --help`");
   if (training) return add_training_info(*verb, action);
   const auto options = std::make_shared<Options>();
   verb->add_option("--model", options->model.model, "Hugging Face folder, config.json or GGUF file")->type_name("PATH");

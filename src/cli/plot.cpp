@@ -153,7 +153,8 @@ void run_gnuplot(const fs::path& script, const fs::path& said) {
   pid_t child = 0;
   const int error = posix_spawnp(&child, words[0], &actions, nullptr, words, environ);
   posix_spawn_file_actions_destroy(&actions);
-  if (error == ENOENT) throw UsageError("gnuplot is not in PATH: install it (gnuplot-nox in Debian), or load its module");
+  if (error == ENOENT)
+    throw UsageError("gnuplot is not in PATH: install it (gnuplot-nox in Debian), or load its module");
   if (error != 0) throw InternalError("gnuplot cannot be started: {}", std::strerror(error));
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}

@@ -162,10 +162,12 @@ void add_tokenize(CLI::App& app, Action& action) {
   auto* ids = input->add_option("--ids", options->ids, "Token ids to decode")->type_name("IDS");
   input->require_option(1);
   verb->add_option("--output", options->output,
-                   "Write a token file for training instead. A text ends with the EOS token; of messages the assistant's "
-                   "answers alone are trained on. After a signal (exit code 75) or a crash the same command continues")
+                   "Write a token file for training instead. A text ends with the EOS token; of messages the "
+                   "assistant's answers alone are trained on. After a signal (exit code 75) or a crash the same "
+                   "command continues")
       ->type_name("FILE");
-  verb->add_flag("--no-special", options->no_special, "Do not add what the model puts around a text (BOS), and with --output no EOS");
+  verb->add_flag("--no-special", options->no_special,
+                 "Do not add what the model puts around a text (BOS), and with --output no EOS");
   verb->add_flag("--json", options->json, "Ids as a JSON array");
   verb->footer(
       "Needs neither MPI nor a GPU; every process that a launcher starts does its own. Examples:\n"

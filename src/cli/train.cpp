@@ -51,6 +51,7 @@ private:
   void write_trace();
   void end();
   [[nodiscard]] bool asked_to_stop() const;
+  [[nodiscard]] double expected_save_seconds(std::optional<Clock::time_point> end) const;
   [[nodiscard]] double peak_rate() const;
   [[nodiscard]] std::uint64_t memory() const;
 
@@ -109,23 +110,29 @@ void Run::open() {
   trainer_.emplace(runtime_.exec(), setup_.files, *grid_, setup_.trainer, options_.gemm, options_.seed);
   done_ = files_->resume(*trainer_);
   if (done_.step > 0) saved_ = done_.step;
-  double save_seconds = 0;
-  if (!options_.checkpoint.empty())
-    save_seconds = done_.save_seconds > 0 ? done_.save_seconds
-                                          : first_save_seconds(12 * static_cast<double>(trainer_->parameters()));
-  deadline_.emplace(end_of_job(options_.walltime(), begin_), save_seconds);
+  const auto end = end_of_job(options_.walltime(), begin_);
+  deadline_.emplace(end, options_.checkpoint.empty() ? 0 : expected_save_seconds(end));
+}
+
+/// As the last save of the run before, or by the size of weights and two moments.
+double Run::expected_save_seconds(std::optional<Clock::time_point> end) const {
+  if (done_.save_seconds > 0) return done_.save_seconds;
+  const int nodes = runtime_.world().all_reduce(runtime_.world().split_by_node().rank() == 0 ? 1 : 0);
+  return first_save_seconds(12 * static_cast<double>(trainer_->parameters()), nodes, end, Clock::now());
 }
 
 void Run::check_memory() const {
   train::TrainerMemory memory;
   runtime_.together([&] { memory = memory_of(options_, setup_, runtime_.world().rank()); });
   const Communicator node = runtime_.world().split_by_node();
-  const auto needed = static_cast<std::uint64_t>(node.all_reduce(static_cast<Index>(memory.total())));
+  const Communicator sharers = node.split(memory_hash(device_facts()), node.rank());
+  const auto needed = static_cast<std::uint64_t>(sharers.all_reduce(static_cast<Index>(memory.total())));
   runtime_.together([&] {
     const std::uint64_t free = device_facts().available;
     if (free != 0 && needed > free)
       throw MemoryError(
-          "the ranks of this node need {} for training (this one {}), {} is free; use a smaller --micro-batch, "
+          "the ranks that share this memory need {} for training (this one {}), {} is free; use a smaller "
+          "--micro-batch, "
           "--recompute block, --zero 1 or more nodes (`grist info --train` tells what takes how much)",
           human_bytes(needed), human_bytes(memory.total()), human_bytes(free));
   });

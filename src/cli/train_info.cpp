@@ -71,7 +71,8 @@ void print_setup(const TrainOptions& options, const TrainSetup& setup) {
 
 void print_plan(const Plan& plan, const Process& process, const Layout& layout) {
   std::printf("\nmost memory of each rank\n%5s %5s", "pp", "tp");
-  for (const char* name : {"weights", "gradients", "moments", "activations", "messages", "checkpoint", "program", "sum"})
+  for (const char* name :
+       {"weights", "gradients", "moments", "activations", "messages", "checkpoint", "program", "sum"})
     std::printf(" %11s", name);
   std::printf("\n");
   for (std::size_t i = 0; i < plan.size(); ++i) {
@@ -114,7 +115,8 @@ void print(const Runtime& runtime, const Options& options) {
   const Process process{now, most};
   const Plan plan = plan_of(train, setup);
   const auto ranks = static_cast<std::size_t>(setup.layout.ranks());
-  const auto node_ranks = options.node_ranks > 0 ? std::min(ranks, static_cast<std::size_t>(options.node_ranks)) : ranks;
+  const auto node_ranks =
+      std::min(ranks, options.node_ranks > 0 ? static_cast<std::size_t>(options.node_ranks) : ranks);
   const std::uint64_t memory = options.node_memory > 0 ? options.node_memory : device_facts().available;
   print_setup(train, setup);
   print_plan(plan, process, setup.layout);

@@ -93,7 +93,8 @@ std::string train(const Options& options) {
 
 void write(const fs::path& file, const std::string& bytes) {
   std::ofstream out(file, std::ios::binary);
-  if (!(out << bytes) || !out.flush()) throw InputError("{}: cannot be written: {}", file.string(), std::strerror(errno));
+  if (!(out << bytes) || !out.flush())
+    throw InputError("{}: cannot be written: {}", file.string(), std::strerror(errno));
 }
 
 void run(const Options& options) {
@@ -121,8 +122,8 @@ void add_vocabulary(CLI::App& app, Action& action) {
   action.alone.insert(verb);
   const auto options = std::make_shared<Options>();
   verb->add_option("--file", options->files,
-                   "Text, .jsonl file (a document a line: text, or messages) or folder; repeatable. It is held in memory: "
-                   "some hundred megabytes are enough")
+                   "Text, .jsonl file (a document a line: text, or messages) or folder; repeatable. All is held in "
+                   "memory: some hundred megabytes are enough")
       ->required()
       ->type_name("FILE");
   verb->add_option("--size", options->size, "Pieces, 259 of them bytes and marks: vocab_size of the model")

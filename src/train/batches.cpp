@@ -46,8 +46,10 @@ int BatchSource::count_documents() const {
   const auto length = static_cast<std::uint64_t>(sequence_);
   std::vector<std::uint64_t> documents(length + 1);  // of each length
   for (const io::TokenFile& file : files_) {
-    for (std::uint64_t d = 0; d < file.documents(); ++d)
-      if (const auto tokens = file.document_begin(d + 1) - file.document_begin(d); tokens <= length) ++documents[tokens];
+    for (std::uint64_t d = 0; d < file.documents(); ++d) {
+      const auto tokens = file.document_begin(d + 1) - file.document_begin(d);
+      if (tokens <= length) ++documents[tokens];
+    }
   }
   std::uint64_t left = length - 1, fit = 2;
   for (std::uint64_t tokens = 1; tokens <= left; ++tokens) {

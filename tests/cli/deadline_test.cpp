@@ -64,8 +64,14 @@ TEST(Deadline, OfARunThatSavesNothingIsTheLastStep) {
 }
 
 TEST(Deadline, GuessesTheFirstSaveByItsSize) {
-  EXPECT_NEAR(grist::cli::first_save_seconds(0), 1, 1e-9);
-  EXPECT_NEAR(grist::cli::first_save_seconds(12e9), 121, 1e-6);
+  const auto guess = [](double bytes, int nodes, int left) {
+    return grist::cli::first_save_seconds(bytes, nodes, begin + seconds(left), begin);
+  };
+  EXPECT_DOUBLE_EQ(grist::cli::first_save_seconds(12e9, 1, {}, begin), 121);
+  EXPECT_DOUBLE_EQ(guess(0, 1, 86400), 1);
+  EXPECT_DOUBLE_EQ(guess(12e9, 4, 86400), 31);
+  EXPECT_DOUBLE_EQ(guess(5e12, 4, 3600), 360) << "a job trains for most of its time";
+  EXPECT_DOUBLE_EQ(guess(0, 1, -5), 0);
 }
 
 TEST(EndOfJob, IsTheEarlierOfWallTimeAndSlurmsEnd) {

@@ -111,7 +111,8 @@ TEST_F(TrainInfo, NeedsNoRanksForALayoutOfMany) {
 }
 
 TEST_F(TrainInfo, ReadsTheFileOfOptionsAndNeedsNoData) {
-  const auto file = folder.write("run.toml", std::format("config = '{}'\nsequence = 128\nbatch = 4\nzero = 1\n", config));
+  const auto options = std::format("config = '{}'\nsequence = 128\nbatch = 4\nzero = 1\n", config);
+  const auto file = folder.write("run.toml", options);
   const auto told = grist::test::grist({"info", "--train", "--options", file});
   EXPECT_EQ(told.code, 0) << told.err;
   EXPECT_THAT(told.out, AllOf(HasSubstr("4 sequences of 128 tokens"), HasSubstr("zero 1")));

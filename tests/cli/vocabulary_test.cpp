@@ -60,7 +60,7 @@ TEST_F(Vocabulary, ReadsWhatTokenizeReadsAndTrainsAModel) {
                                   "question\"},{\"role\":\"assistant\",\"content\":\"an answer\"}]}\n");
   ASSERT_EQ(make({"--file", text, "--file", chats}).code, 0);
   const std::string tokens = folder / "data.tokens";
-  EXPECT_EQ(quiet({"tokenize", "--model", output, "--file", text, "--output", tokens}).substr(0, tokens.size()), tokens);
+  EXPECT_THAT(quiet({"tokenize", "--model", output, "--file", text, "--output", tokens}), HasSubstr("1 documents"));
   const auto config = folder.write("config.json", contents_of(data_file("tiny/llama2/config.json")));
   edit_json(config, [](auto& json) { json["vocab_size"] = 600; });
   const auto trained =
