@@ -19,7 +19,11 @@ AttentionBuffers<X>::AttentionBuffers(const Exec& exec, Workspace& workspace, co
       qkv(workspace.take<X>(exec, "qkv", tokens,
                             block.attention.head_dim * (block.attention.heads + 2 * block.attention.kv_heads))),
       attended(workspace.take<X>(exec, "attended", tokens, Index{block.attention.heads} * block.attention.head_dim)),
-      o(exec, workspace, block.o, tp_rank, tokens) {}
+      o(exec, workspace, block.o, tp_rank, tokens) {
+  if (block.spec.attention.qk_norm != QkNorm::all) return;
+  q_squares = {exec, workspace, tokens, block.heads, tp_rank};
+  k_squares = {exec, workspace, tokens, block.kv_heads, tp_rank};
+}
 
 template <class X>
 MlpBuffers<X>::MlpBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index rows,
@@ -82,6 +86,27 @@ View2<T> copy_of(const BlockContext& c, std::string_view name, View2<T> x) {
   return copy;
 }
 
+/// Of q and k, of each head or over the heads of all ranks.
+template <class X>
+void qk_norm(const BlockContext& c, const Block& block, const AttentionBuffers<X>& b) {
+  const auto& [exec, w, spec, heads] = std::tie(c.exec, block.weights, block.spec.attention, block.attention);
+  const Index q_width = Index{heads.heads} * heads.head_dim;
+  const float eps = block.spec.norm.eps;
+  if (spec.qk_norm == QkNorm::head) {
+    layers::rms_norm_heads(exec, 0, heads.heads, vector_of(w.q_norm), eps, b.qkv);
+    layers::rms_norm_heads(exec, q_width, heads.kv_heads, vector_of(w.k_norm), eps, b.qkv);
+  }
+  if (spec.qk_norm != QkNorm::all) return;
+  const auto over_heads = [&](const HeadSums& squares, Index first_column, const Weight& weight) {
+    layers::head_sums(exec, as_const(b.qkv), as_const(b.qkv), first_column, heads.head_dim, {}, squares.mine);
+    squares.gather(exec, c.tp);
+    layers::rms_norm_over_heads(exec, as_const(squares.all), first_column, heads.head_dim, vector_of(weight), eps,
+                                b.qkv);
+  };
+  over_heads(b.q_squares, 0, w.q_norm);
+  over_heads(b.k_squares, q_width, w.k_norm);
+}
+
 /// delta = attention of this block's heads.
 template <class X>
 void attention_half(const BlockContext& c, const Block& block, View2<const float> x, View2<float> delta,
@@ -98,14 +123,9 @@ void attention_half(const BlockContext& c, const Block& block, View2<const float
   pre_norm(exec, block.spec, x, w.attention_norm, w.attention_norm_bias, b.normed);
   layers::linear(exec, c.products, as_const(b.normed), w.qkv, vector_of(w.qkv_bias), b.qkv);
   if (saved != nullptr && spec.qk_norm != QkNorm::none) saved->raw_qkv = copy_of(c, "raw qkv", b.qkv);
-  if (spec.qk_norm != QkNorm::none) {
-    const bool all = spec.qk_norm == QkNorm::all;
-    const Index q_width = Index{heads.heads} * heads.head_dim;
-    layers::rms_norm_heads(exec, 0, all ? 1 : heads.heads, vector_of(w.q_norm), block.spec.norm.eps, b.qkv);
-    layers::rms_norm_heads(exec, q_width, all ? 1 : heads.kv_heads, vector_of(w.k_norm), block.spec.norm.eps, b.qkv);
-  }
+  qk_norm(c, block, b);
   if (spec.position == Position::rope)
-    layers::rope(exec, c.cos_sin[static_cast<std::size_t>(spec.rope)], layers::RopePairs::half_split,
+    layers::rope(exec, c.cos_sin[static_cast<std::size_t>(spec.rope)], 
                  heads.heads + heads.kv_heads, heads.head_dim, b.qkv);
   KvPages kv;
   if (c.kv != nullptr) {

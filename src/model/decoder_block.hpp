@@ -21,6 +21,7 @@ struct Block {
   LayerSpec spec;
   LayerShard shard;
   AttentionConfig attention;  // with this rank's heads
+  std::vector<Range> heads, kv_heads;  // of each rank of tp
   RowParallelPlan o, down, shared_down;
   LayerTensors<Weight> weights;
 };
@@ -31,6 +32,7 @@ struct AttentionBuffers {
   View2<X> normed;    // [hidden]
   View2<X> qkv;       // [(heads + 2 kv_heads) head_dim]
   View2<X> attended;  // [heads head_dim]
+  HeadSums q_squares, k_squares;  // where q and k are normed over all heads
   RowParallelBuffers<X> o;
 
   AttentionBuffers(const Exec& exec, Workspace& workspace, const Block& block, Index hidden, Index tokens, int tp_rank);

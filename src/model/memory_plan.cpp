@@ -63,6 +63,8 @@ Block make_block(const ModelSpec& spec, int number, const std::vector<Shard>& sh
                      .softcap = attention.softcap,
                      .window = attention.window,
                      .causal = attention.causal};
+  block.heads = ranges_of(shards, 1, [&](const Shard& s) { return s.layers[layer].heads; });
+  block.kv_heads = ranges_of(shards, 1, [&](const Shard& s) { return s.layers[layer].kv_heads; });
   const auto outputs = ranges_of(shards, 1, [](const Shard& s) { return s.hidden; });
   block.o = {mine.row_parallel,
              ranges_of(shards, attention.head_dim, [&](const Shard& s) { return s.layers[layer].heads; }), outputs};
