@@ -20,7 +20,7 @@ T* Batch::host(const Array<T>& array) const {
   return reinterpret_cast<T*>((host_reaches_memory ? device_.data() : host_.data()) + array.at);
 }
 
-Batch::Batch(const AttentionLimits& limits, Index vocab_size, std::vector<AttentionConfig> pools)
+Batch::Batch(const AttentionLimits& limits, Index vocab_size, std::vector<AttentionConfig> pools, bool allocate)
     : limits_(limits),
       vocab_size_(vocab_size),
       ids_(take<int>(limits.tokens)),
@@ -34,6 +34,7 @@ Batch::Batch(const AttentionLimits& limits, Index vocab_size, std::vector<Attent
     pools_.push_back({config, take<AttentionItem>(items), take<AttentionItem>(items), take<Index>(limits.tokens),
                       take<int>(pages), take<int>(limits.sequences)});
   }
+  if (!allocate) return;
   device_ = Buffer<std::byte>("batch", bytes_);
   if constexpr (!host_reaches_memory) host_ = Buffer<std::byte, Kokkos::SharedHostPinnedSpace>("batch", bytes_);
 }
