@@ -30,19 +30,6 @@ void residual_rms_norm(const Exec& exec, View2<const float> delta, View2<float> 
 template <class X>
 void rms_norm_heads(const Exec& exec, Index first_column, int heads, View1<const float> w, float eps, View2<X> x);
 
-/// The RMS norm of q or k over all heads, which may be split over tp: in place on the columns of x that w has, from
-/// `first_column` on. squares [tokens, all heads]: sums of x^2 over each head of head_dim elements, by each rank's
-/// head_sums; they are added in the order of the heads, so that bits do not depend on the split.
-template <class X>
-void rms_norm_over_heads(const Exec& exec, View2<const float> squares, Index first_column, Index head_dim,
-                         View1<const float> w, float eps, View2<X> x);
-
-/// sums [tokens, heads] = of x y w over each head of head_dim columns, from `first_column` on, in float. x and y are
-/// [tokens, any width]; y may be x, and w [heads * head_dim] empty: all ones.
-template <class X>
-void head_sums(const Exec& exec, View2<const X> x, View2<const X> y, Index first_column, Index head_dim,
-               View1<const float> w, View2<float> sums);
-
 template <class X, class Y>
 void layer_norm(const Exec& exec, View2<const X> x, View1<const float> w, View1<const float> b, float eps, View2<Y> y);
 
@@ -63,14 +50,6 @@ void rms_norm_backward(const Exec& exec, View2<const float> x, View1<const float
 template <class X>
 void rms_norm_heads_backward(const Exec& exec, View2<const X> x, Index first_column, int heads, View1<const float> w,
                              float eps, View1<float> scratch, View2<X> dx, View1<float> dw);
-
-/// Of rms_norm_over_heads: x as before it, along [tokens, parts] the sums of x dy w of all heads, which count `share`
-/// times: 1 / n where n ranks hold this rank's heads, and each has a part of dy. dy becomes dx in place.
-template <class X>
-void rms_norm_over_heads_backward(const Exec& exec, View2<const X> x, View2<const float> squares,
-                                  View2<const float> along, float share, Index first_column, Index head_dim,
-                                  View1<const float> w, float eps, View1<float> scratch, View2<X> dx,
-                                  View1<float> dw);
 
 /// db is empty where b was.
 template <class Y>

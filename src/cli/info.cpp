@@ -4,6 +4,7 @@
 #include "version.hpp"
 
 #include <grist/backends/device.hpp>
+#include <grist/backends/products.hpp>
 #include <grist/backends/rates.hpp>
 #include <grist/backends/threads.hpp>
 #include <grist/core/staging.hpp>

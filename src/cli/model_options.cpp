@@ -5,6 +5,7 @@
 
 #include <grist/backends/device.hpp>
 #include <grist/backends/gemm.hpp>
+#include <grist/backends/products.hpp>
 #include <grist/generate/scheduler.hpp>
 #include <grist/io/gguf.hpp>
 

@@ -4,6 +4,7 @@
 #include <grist/core/errors.hpp>
 #include <grist/io/gguf.hpp>
 #include <grist/io/safetensors.hpp>
+#include <grist/model/harmless.hpp>
 #include <grist/model/parameters.hpp>
 #include <grist/model/part_reader.hpp>
 
@@ -81,104 +82,6 @@ void check_tokens(const ModelTokens& tokens, const ModelSpec& spec, const std::s
     if (id < -1 || id >= spec.vocab_size)
       throw InputError("{}: BOS or EOS is token {}, the vocabulary has {}", file, id, spec.vocab_size);
   }
-}
-
-/// Keys that change nothing that a model computes: notes of transformers and of trainers, training, generation.
-void ignore_harmless(ConfigReader& config) {
-  config.ignore({"model_type",
-                 "transformers_version",
-                 "torch_dtype",
-                 "dtype",
-                 "auto_map",
-                 "tokenizer_class",
-                 "name_or_path",
-                 "transformers.js_config",
-                 "use_cache",
-                 "use_flash_attention_2",
-                 "use_flash_attn",
-                 "max_window_layers",  // of a family without windows, or with layer_types
-                 "pretraining_tp",
-                 "initializer_range",
-                 "gradient_checkpointing",
-                 "attention_dropout",
-                 "hidden_dropout",
-                 "embd_pdrop",
-                 "attn_pdrop",
-                 "resid_pdrop",
-                 "hidden_dropout_prob",
-                 "attention_probs_dropout_prob",
-                 "classifier_dropout",
-                 "pad_token_id",
-                 "unk_token_id",
-                 "sep_token_id",
-                 "cls_token_id",
-                 "mask_token_id",
-                 "decoder_start_token_id",
-                 "is_llama_config",
-                 "max_sequence_length",
-                 "cache_implementation",
-                 "output_attentions",
-                 "output_hidden_states",
-                 "output_scores",
-                 "return_dict",
-                 "return_dict_in_generate",
-                 "torchscript",
-                 "problem_type",
-                 "id2label",
-                 "label2id",
-                 "num_labels",
-                 "finetuning_task",
-                 "task_specific_params",
-                 "prefix",
-                 "architectures",
-                 "use_bfloat16",
-                 "tf_legacy_loss",
-                 "chunk_size_feed_forward",
-                 "cross_attention_hidden_size",
-                 "is_decoder",
-                 "tie_encoder_decoder",
-                 "remove_invalid_values",
-                 "attn_implementation",
-                 "summary_type",
-                 "summary_use_proj",
-                 "summary_activation",
-                 "summary_proj_to_labels",
-                 "summary_first_dropout"});
-  // Generation's, which transformers 4 kept here.
-  config.ignore({"max_length",
-                 "min_length",
-                 "max_new_tokens",
-                 "min_new_tokens",
-                 "do_sample",
-                 "early_stopping",
-                 "num_beams",
-                 "num_beam_groups",
-                 "diversity_penalty",
-                 "temperature",
-                 "top_k",
-                 "top_p",
-                 "min_p",
-                 "typical_p",
-                 "repetition_penalty",
-                 "length_penalty",
-                 "no_repeat_ngram_size",
-                 "encoder_no_repeat_ngram_size",
-                 "bad_words_ids",
-                 "num_return_sequences",
-                 "suppress_tokens",
-                 "begin_suppress_tokens",
-                 "forced_bos_token_id",
-                 "forced_eos_token_id",
-                 "exponential_decay_length_penalty"});
-  config.ignore_prefix("unsloth");
-}
-
-/// What no family here computes.
-void refuse_unsupported(ConfigReader& config) {
-  config.expect_value("is_encoder_decoder", false);
-  config.expect_value("use_bidirectional_attention", false);
-  config.expect_value("add_cross_attention", false);
-  config.expect_value("pruned_heads", nlohmann::json::object());
 }
 
 /// How the weights are quantized: "" where they are not.
@@ -259,18 +162,6 @@ void read_generation_config(const std::filesystem::path& file, ModelFiles& files
   if (const auto eos = config.list("eos_token_id"); !eos.empty()) files.tokens.eos = eos;
   if (const auto bos = config.find<int>("bos_token_id")) files.tokens.bos = *bos;
   check_tokens(files.tokens, files.spec, file.string());
-}
-
-/// Tensors that files may hold and that are not weights of the decoder: what is made anew from the config, masks and
-/// numbers of positions, heads that trainers put beside it or that guess further tokens, scales of a KV cache in fp8.
-bool harmless(const io::TensorInfo& tensor) {
-  const auto ends = [&](const char* end) { return tensor.name.ends_with(end); };
-  return !tensor.foreign.name.empty() || ends("rotary_emb.inv_freq") || ends("rotary_emb.cos_cached") ||
-         ends("rotary_emb.sin_cached") || ends(".masked_bias") || (ends(".attn.bias") && tensor.shape.size() == 4) ||
-         tensor.name.starts_with("v_head.") || tensor.name == "score.weight" || tensor.name.starts_with("mtp.") ||
-         tensor.name.starts_with("medusa_head.") || ends(".k_scale") || ends(".v_scale") ||
-         tensor.name == "rope_freqs.weight" ||
-         tensor.name.starts_with("rope_factors_");
 }
 
 /// Whether the files hold a head of their own beside an embedding that their config ties to it. transformers 5 then

@@ -1,6 +1,7 @@
 #include <grist/model/memory_plan.hpp>
 
 #include <grist/backends/device.hpp>
+#include <grist/backends/products.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/core/staging.hpp>
 #include <grist/model/model_buffers.hpp>

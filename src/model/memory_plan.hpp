@@ -1,7 +1,6 @@
 // How much memory a rank needs, before anything is allocated.
 #pragma once
 
-#include <grist/backends/products.hpp>
 #include <grist/comm/process_grid.hpp>
 #include <grist/model/family.hpp>
 #include <grist/model/limits.hpp>
@@ -10,6 +9,8 @@
 #include <string>
 
 namespace grist {
+
+class Products;
 
 /// Bytes of one rank.
 struct MemoryPlan {

@@ -3,6 +3,7 @@
 #include "support/ranks.hpp"
 #include "support/tools_recorder.hpp"
 
+#include <grist/backends/products.hpp>
 #include <grist/core/staging.hpp>
 #include <grist/generate/scheduler.hpp>
 

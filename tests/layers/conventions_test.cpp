@@ -7,6 +7,7 @@
 #include <grist/layers/experts.hpp>
 #include <grist/layers/linear.hpp>
 #include <grist/layers/norm.hpp>
+#include <grist/layers/norm_over_heads.hpp>
 #include <grist/layers/residual.hpp>
 #include <grist/layers/rope.hpp>
 #include <grist/layers/sample.hpp>

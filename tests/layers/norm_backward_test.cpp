@@ -1,6 +1,7 @@
 // The backward passes of the norms: against PyTorch, against differences of the forward, and their order of sums.
 #include <grist/core/errors.hpp>
 #include <grist/layers/norm.hpp>
+#include <grist/layers/norm_over_heads.hpp>
 
 #include <layers/gradients.hpp>
 #include <support/refuses.hpp>

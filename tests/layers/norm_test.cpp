@@ -1,6 +1,7 @@
 // RMSNorm and LayerNorm against their formulas in double precision.
 #include <grist/core/errors.hpp>
 #include <grist/layers/norm.hpp>
+#include <grist/layers/norm_over_heads.hpp>
 
 #include <support/refuses.hpp>
 #include <support/views.hpp>

@@ -1,6 +1,7 @@
 // The memory plan: its parts are what a model of these sizes must need, at any layout.
 #include "support/specs.hpp"
 
+#include <grist/backends/products.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/model/memory_plan.hpp>
 
