@@ -92,6 +92,10 @@ public:
   /// (types, shape, processor), before it has written anything.
   virtual bool run(const Exec& exec, const Product& product) = 0;
 
+  /// Bytes of memory that run takes beside its matrices for such a product, and keeps for the next one. No data are
+  /// read.
+  virtual Index scratch_bytes(const Product&) { return 0; }
+
   /// Rows offsets(e) ... offsets(e + 1) of x by expert e: y [rows, n] = x [rows, k] w [experts, n, k]^T. A row's bits
   /// depend on the row alone, whatever the others. Returns false where this provider cannot: most cannot.
   virtual bool grouped(const Exec&, ConstMatrix, View1<const int>, ConstMatrix, Matrix) { return false; }

@@ -50,6 +50,7 @@ struct LtProduct {
 /// Library::Algorithm is what the library may do a product by;
 ///   std::vector<Algorithm> candidates(const LtProduct&), the fastest first;
 ///   bool serves(const LtProduct&, const Algorithm&);
+///   Index held_bytes, of memory that it holds from the start;
 ///   void multiply(const Exec&, const LtProduct&, const Algorithm&, const void* a, const void* b, void* c).
 /// One algorithm is chosen for each B, whatever the number of rows: with a choice for each number of rows the bits of a
 /// token would depend on its neighbours. It must not split a sum over several work groups. 16-bit products that the
@@ -63,6 +64,12 @@ public:
     const auto region = Kokkos::Profiling::ScopedRegion("grist::gemm");
     if (run_as_it_is(exec, product)) return true;
     return widened_.run(exec, product, [&](const Product& wide) { return run_as_it_is(exec, wide); });
+  }
+
+  Index scratch_bytes(const Product& product) override {
+    const LtProduct p = lt_product(product);
+    const auto* algorithm = algorithms_.find_or_make(planned(p).shape, [&] { return choose(p); });
+    return Library::held_bytes + (algorithm != nullptr ? 0 : WidenedProduct::scratch_bytes(product));
   }
 
   [[nodiscard]] Library& library() { return library_; }
@@ -80,14 +87,18 @@ private:
   }
 
   bool run_as_it_is(const Exec& exec, const Product& p) {
-    const ProductShape shape(p);
-    const LtProduct product{shape, alignment_of(shape)};
+    const LtProduct product = lt_product(p);
     for (const void* data : {p.a.data, p.b.data, static_cast<const void*>(p.c.data)})
       if (reinterpret_cast<std::uintptr_t>(data) % product.alignment != 0) return false;
     const auto* algorithm = algorithms_.find_or_make(planned(product).shape, [&] { return choose(product); });
     if (algorithm == nullptr) return false;
     return run_pieces(exec, product, *algorithm, static_cast<const std::byte*>(p.a.data), p.b.data,
                       static_cast<std::byte*>(p.c.data));
+  }
+
+  static LtProduct lt_product(const Product& p) {
+    const ProductShape shape(p);
+    return {shape, alignment_of(shape)};
   }
 
   static LtProduct with_rows(LtProduct product, Index rows) {

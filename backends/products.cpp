@@ -45,10 +45,17 @@ void copy_row(const Exec& exec, View2<const T> from, View2<T> to) {
       KOKKOS_LAMBDA(Index i) { to.data()[i] = from.data()[i % columns]; });
 }
 
-/// Whether all panels hold plain numbers of type X.
-template <class X>
-bool stored_as(const Weight& w) {
-  return std::all_of(w.panel, w.panel + w.panels, [](const Panel& p) { return p.format == format_of(dtype_of<X>); });
+/// Whether all panels hold plain numbers of a type.
+bool stored_as(DType type, const Weight& w) {
+  return std::all_of(w.panel, w.panel + w.panels, [&](const Panel& p) { return p.format == format_of(type); });
+}
+
+/// Elements of a panel that are converted at a time.
+Index piece_of(const Panel& panel, Index columns) { return std::min(piece_rows, panel.rows) * columns; }
+
+/// Bytes of two rows of x and of their product with a weight.
+Index pair_bytes(const Weight& w, std::size_t x, std::size_t y) {
+  return 2 * (w.columns * static_cast<Index>(x) + w.rows * static_cast<Index>(y));
 }
 
 /// One expert of a weight that is stored as X.
@@ -90,7 +97,8 @@ bool Products::multiply_by_provider(const Exec& exec, View2<const X> x, const We
       const Index bytes = row_bytes(panel.format, w.columns);
       for (Index row = 0; row < panel.rows; row += piece_rows) {
         const Index count = std::min(piece_rows, panel.rows - row);
-        const View2<X> piece(panel_.room<X>(std::min(piece_rows, panel.rows) * w.columns), count, w.columns);
+        const Index most = piece_of(panel, w.columns);
+        const View2<X> piece(panel_.room<X>(most, most), count, w.columns);
         with_format(panel.format, [&]<class Block>(Block) {
           convert(exec, reinterpret_cast<const Block*>(static_cast<const std::byte*>(panel.data) + row * bytes), piece);
         });
@@ -132,7 +140,7 @@ void Products::grouped(const Exec& exec, View2<const X> x, View1<const int> offs
         x.extent(0), x.extent(1), offsets.extent(0), w.experts, w.rows, w.columns, y.extent(0), y.extent(1));
   }
   if (x.extent(0) == 0) return;
-  if (token_of.size() != 0 && host_reaches_memory && gemm_->batch_invariant() && stored_as<X>(w)) {
+  if (token_of.size() != 0 && host_reaches_memory && gemm_->batch_invariant() && stored_as(dtype_of<X>, w)) {
     const int* const tokens = offsets_.load(exec, token_of);
     if (std::any_of(tokens, tokens + token_of.size(), [&](int token) { return token >= few_; })) {
       for_experts(exec, offsets, x.extent(0), [&](Index e, Index first, Index count) {
@@ -161,7 +169,8 @@ void Products::multiply_by_expert(const Exec& exec, View2<const X> x, const Weig
   }
   // One row is twice the same: a library takes another algorithm for one, with other bits.
   const Index in = expert.columns, out = expert.rows, x_bytes = 2 * in * static_cast<Index>(sizeof(X));
-  auto* const memory = pair_.room<std::byte>(x_bytes + 2 * out * static_cast<Index>(sizeof(Y)));
+  const Index bytes = pair_bytes(expert, sizeof(X), sizeof(Y));
+  auto* const memory = pair_.room<std::byte>(bytes, bytes);
   const View2<X> two(reinterpret_cast<X*>(memory), 2, in);
   const View2<Y> both(reinterpret_cast<Y*>(memory + x_bytes), 2, out);
   copy_row(exec, x, two);
@@ -169,6 +178,30 @@ void Products::multiply_by_expert(const Exec& exec, View2<const X> x, const Weig
     copy_row(exec, as_const(both), y);
   else
     matvec(exec, x, {}, expert, y);
+}
+
+ProductScratch ProductScratch::covering(const ProductScratch& other) const {
+  return {std::max(panel, other.panel), std::max(pair, other.pair), std::max(provider, other.provider)};
+}
+
+ProductScratch Products::scratch(Index tokens, DType x, const Weight& w, DType y) {
+  ProductScratch scratch;
+  if (w.experts > 1) {
+    if (!stored_as(x, w)) return {};  // these are multiplied by a kernel of our own
+    scratch.pair = pair_bytes(w, size_of(x), size_of(y));
+  }
+  for (int p = 0; p < w.panels; ++p) {
+    const Panel& panel = w.panel[p];
+    const bool converted = panel.format != format_of(x);
+    const Index elements = piece_of(panel, w.columns);
+    if (converted) scratch.panel = std::max(scratch.panel, elements * static_cast<Index>(size_of(x)));
+    const Index rows = converted ? elements / w.columns : panel.rows;
+    const ConstMatrix a(nullptr, x, tokens, w.columns, w.columns), b(nullptr, x, rows, w.columns, w.columns);
+    const Matrix c(nullptr, y, tokens, rows, w.rows);
+    scratch.provider =
+        std::max(scratch.provider, gemm_->scratch_bytes({a, Op::none, b, Op::transposed, 0, c}));
+  }
+  return scratch;
 }
 
 template <class F>

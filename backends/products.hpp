@@ -10,6 +10,16 @@
 
 namespace grist {
 
+/// Bytes of memory that products take beside their matrices, and keep.
+struct ProductScratch {
+  Index panel = 0;  // rows of a weight, converted
+  Index pair = 0;   // two rows and their product
+  Index provider = 0;
+  [[nodiscard]] Index bytes() const { return panel + pair + provider; }
+  /// What serves both: each thing is as large as the larger one.
+  [[nodiscard]] ProductScratch covering(const ProductScratch& other) const;
+};
+
 /// Products of activations with weights, and of any two matrices. Rows whose sequences bring few tokens go through a
 /// kernel of our own, which reads each weight once (matvec.hpp); the others through the provider. Serves one execution
 /// space instance at a time. Warm calls allocate nothing: scratch grows to the largest shape seen.
@@ -31,6 +41,9 @@ public:
   /// Throws ShapeError. Enqueues on exec; a provider may fence it.
   template <class X, class Y>
   void multiply(const Exec& exec, View2<const X> x, const Weight& w, View2<Y> y);
+
+  /// What multiply or grouped takes of scratch for up to `tokens` rows of x. The weight's data are not read.
+  [[nodiscard]] ProductScratch scratch(Index tokens, DType x, const Weight& w, DType y);
 
   /// Rows offsets(e) ... offsets(e + 1) of x [tokens, columns] by expert e: y [tokens, rows]; rows before offsets(0)
   /// and from offsets(experts) on are left as they are. offsets [experts + 1], ascending, lie in device memory. Weights

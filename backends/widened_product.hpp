@@ -47,28 +47,37 @@ public:
   /// where C is added to, for batches, and where A and B are not of one 16-bit type and C of that or float.
   template <class Run>
   bool run(const Exec& exec, const Product& product, Run&& run) {
-    if (product.a.type != product.b.type || product.op_a != Op::none || product.op_b != Op::transposed ||
-        product.beta != 0 || product.c.batches != 1) {
-      return false;
-    }
+    if (!serves(product)) return false;
     if (product.a.type == DType::bf16) return run_as<bf16>(exec, product, run);
     if (product.a.type == DType::f16) return run_as<f16>(exec, product, run);
     return false;
   }
 
+  /// Bytes that run takes for such a product, and keeps.
+  static Index scratch_bytes(const Product& product) {
+    return serves(product) ? floats_for(product) * static_cast<Index>(sizeof(float)) : 0;
+  }
+
 private:
+  static bool serves(const Product& p) {
+    return p.a.type == p.b.type && p.a.type != DType::f32 && p.op_a == Op::none && p.op_b == Op::transposed &&
+           p.beta == 0 && p.c.batches == 1;
+  }
+
   static constexpr Index panel_rows = host_reaches_memory ? 512 : 2048;  // that fit a cache, or keep a device busy
 
   template <class T, class Run>
   bool run_as(const Exec& exec, const Product& product, Run&& run) {
     const auto& [a, op_a, b, op_b, beta, c] = product;
     if (c.type != DType::f32 && c.type != dtype_of<T>) return false;
-    const View2<float> wide_a(a_.room<float>(a.rows * a.columns), a.rows, a.columns);
+    const Index floats = floats_for(product);
+    float* const memory = memory_.room<float>(floats, floats);
+    const View2<float> wide_a(memory, a.rows, a.columns);
     widened::widen(exec, static_cast<const T*>(a.data), a.row_stride, wide_a);
     for (Index first = 0; first < b.rows; first += panel_rows) {
       const Index rows = std::min(panel_rows, b.rows - first);
-      const View2<float> wide_b(b_.room<float>(rows * b.columns), rows, b.columns);
-      const View2<float> wide_c(c_.room<float>(a.rows * rows), a.rows, rows);
+      const View2<float> wide_b(wide_a.data() + wide_a.size(), rows, b.columns);
+      const View2<float> wide_c(wide_b.data() + wide_b.size(), a.rows, rows);
       widened::widen(exec, static_cast<const T*>(b.at(first, 0)), b.row_stride, wide_b);
       if (!run(Product{as_const(wide_a), op_a, as_const(wide_b), op_b, beta, wide_c})) return false;
       if (c.type == DType::f32)
@@ -79,7 +88,13 @@ private:
     return true;
   }
 
-  Reserve<Memory> a_, b_, c_;
+  /// A, and a panel of B and of C.
+  static Index floats_for(const Product& p) {
+    const Index rows = std::min(panel_rows, p.b.rows);
+    return p.a.rows * p.a.columns + rows * (p.b.columns + p.a.rows);
+  }
+
+  Reserve<Memory> memory_;
 };
 
 }  // namespace grist

@@ -26,7 +26,7 @@ void residual_rms_norm(const Exec& exec, View2<const float> delta, View2<float> 
                        View2<Y> y);
 
 /// In place, on each of `heads` heads of w's size in every row of x [tokens, width], from column `first_column` on: the
-/// norm of q or k inside qkv, per head or (as one head) over all.
+/// norm of q or k inside qkv, per head.
 template <class X>
 void rms_norm_heads(const Exec& exec, Index first_column, int heads, View1<const float> w, float eps, View2<X> x);
 

@@ -10,7 +10,7 @@ using Team = Kokkos::TeamPolicy<Exec>;
 /// By the angle times `direction`, which is 1 or -1.
 template <class X>
 void rotate(const Exec& exec, const char* layer, const char* label, float direction, View2<const float> cos_sin,
-            RopePairs pairs, int heads, int head_dim, View2<X> x) {
+            int heads, int head_dim, View2<X> x) {
   const auto rotary_dim = static_cast<int>(cos_sin.extent(1));
   if (cos_sin.extent(0) != x.extent(0) || Index{heads} * head_dim > static_cast<Index>(x.extent(1)) ||
       rotary_dim > head_dim || rotary_dim % 2 != 0) {
@@ -18,7 +18,6 @@ void rotate(const Exec& exec, const char* layer, const char* label, float direct
                      x.extent(0), x.extent(1), cos_sin.extent(0), cos_sin.extent(1));
   }
   const int half = rotary_dim / 2;
-  const int step = pairs == RopePairs::half_split ? 1 : 2, apart = pairs == RopePairs::half_split ? half : 1;
   Kokkos::parallel_for(
       label, Team(exec, static_cast<int>(x.extent(0)), Kokkos::AUTO), KOKKOS_LAMBDA(const Team::member_type& team) {
         const Index t = team.league_rank();
@@ -28,8 +27,8 @@ void rotate(const Exec& exec, const char* layer, const char* label, float direct
         Kokkos::parallel_for(Kokkos::TeamThreadRange(team, heads), [&](int head) {
           X* const first = row + Index{head} * head_dim;
           Kokkos::parallel_for(Kokkos::ThreadVectorRange(team, half), [&](int i) {
-            X* const a = first + i * step;
-            X* const b = a + apart;
+            X* const a = first + i;
+            X* const b = a + half;
             const float x_a = static_cast<float>(*a), x_b = static_cast<float>(*b), sine = direction * sines[i];
             *a = X(x_a * cosines[i] - x_b * sine);
             *b = X(x_b * cosines[i] + x_a * sine);
@@ -73,21 +72,20 @@ void rope_cos_sin(const Exec& exec, View1<const int> positions, View1<const int>
 }
 
 template <class X>
-void rope(const Exec& exec, View2<const float> cos_sin, RopePairs pairs, int heads, int head_dim, View2<X> x) {
+void rope(const Exec& exec, View2<const float> cos_sin, int heads, int head_dim, View2<X> x) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::rope::forward");
-  rotate(exec, "rope", "grist::rope::forward", 1, cos_sin, pairs, heads, head_dim, x);
+  rotate(exec, "rope", "grist::rope::forward", 1, cos_sin, heads, head_dim, x);
 }
 
 template <class X>
-void rope_backward(const Exec& exec, View2<const float> cos_sin, RopePairs pairs, int heads, int head_dim,
-                   View2<X> dx) {
+void rope_backward(const Exec& exec, View2<const float> cos_sin, int heads, int head_dim, View2<X> dx) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::rope::backward");
-  rotate(exec, "rope_backward", "grist::rope::backward", -1, cos_sin, pairs, heads, head_dim, dx);
+  rotate(exec, "rope_backward", "grist::rope::backward", -1, cos_sin, heads, head_dim, dx);
 }
 
-template void rope(const Exec&, View2<const float>, RopePairs, int, int, View2<float>);
-template void rope(const Exec&, View2<const float>, RopePairs, int, int, View2<bf16>);
-template void rope_backward(const Exec&, View2<const float>, RopePairs, int, int, View2<float>);
-template void rope_backward(const Exec&, View2<const float>, RopePairs, int, int, View2<bf16>);
+template void rope(const Exec&, View2<const float>, int, int, View2<float>);
+template void rope(const Exec&, View2<const float>, int, int, View2<bf16>);
+template void rope_backward(const Exec&, View2<const float>, int, int, View2<float>);
+template void rope_backward(const Exec&, View2<const float>, int, int, View2<bf16>);
 
 }  // namespace grist::layers

@@ -1,6 +1,6 @@
 // Rotary position embedding (Su et al. 2021): pairs of a head's first rotary_dim elements are rotated by the angle
-// position * inverse_frequency_i; the elements after them stay. A pair is (x_i, x_{i + rotary_dim / 2}) (half-split,
-// Hugging Face's usual form) or (x_2i, x_{2i + 1}) (interleaved).
+// position * inverse_frequency_i; the elements after them stay. A pair is (x_i, x_{i + rotary_dim / 2}), as in Hugging
+// Face; where a family pairs neighbours, (x_2i, x_{2i + 1}), rows of q and k are reordered when they are loaded.
 //   positions [tokens]    inverse_frequencies [rotary_dim / 2]
 //   cos_sin [tokens, rotary_dim]: cosines, then sines, both times the attention factor of yarn and longrope (else 1)
 //   x [tokens, width]: its first `heads` heads of head_dim columns are rotated, the columns after them left alone
@@ -32,12 +32,10 @@ struct RopeFrequencies {
 void rope_cos_sin(const Exec& exec, View1<const int> positions, View1<const int> lengths, const RopeFrequencies& table,
                   View2<float> cos_sin);
 
-enum class RopePairs { half_split, interleaved };
+template <class X>
+void rope(const Exec& exec, View2<const float> cos_sin, int heads, int head_dim, View2<X> x);
 
 template <class X>
-void rope(const Exec& exec, View2<const float> cos_sin, RopePairs pairs, int heads, int head_dim, View2<X> x);
-
-template <class X>
-void rope_backward(const Exec& exec, View2<const float> cos_sin, RopePairs pairs, int heads, int head_dim, View2<X> dx);
+void rope_backward(const Exec& exec, View2<const float> cos_sin, int heads, int head_dim, View2<X> dx);
 
 }  // namespace grist::layers

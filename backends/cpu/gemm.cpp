@@ -49,6 +49,10 @@ public:
     }
   }
 
+  Index scratch_bytes(const Product& product) override {
+    return plan_for(product) != nullptr ? 0 : WidenedProduct::scratch_bytes(product);
+  }
+
 private:
   struct Plan {
     dnnl::memory::desc a, b, c;

@@ -56,6 +56,9 @@ struct Problem {
 class CublasLt {
 public:
   static constexpr std::string_view name = "cublaslt";
+  static constexpr std::size_t workspace_bytes = 32 << 20;  // what NVIDIA advises for Hopper
+  static constexpr std::size_t workspace_alignment = 256;
+  static constexpr Index held_bytes = workspace_bytes + workspace_alignment;
   using Algorithm = cublasLtMatmulAlgo_t;
 
   CublasLt() { check(cublasLtCreate(&handle_), "cublasLtCreate"); }
@@ -117,10 +120,8 @@ private:
     return std::align(workspace_alignment, workspace_bytes, begin, room);
   }
 
-  static constexpr std::size_t workspace_bytes = 32 << 20;  // what NVIDIA advises for Hopper
-  static constexpr std::size_t workspace_alignment = 256;
   cublasLtHandle_t handle_ = nullptr;
-  Buffer<std::byte> workspace_{"gemm workspace", workspace_bytes + workspace_alignment};
+  Buffer<std::byte> workspace_{"gemm workspace", held_bytes};
 };
 
 }  // namespace

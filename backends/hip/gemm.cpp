@@ -63,6 +63,7 @@ struct Problem {
 class HipblasLt {
 public:
   static constexpr std::string_view name = "hipblaslt";
+  static constexpr Index held_bytes = 0;
   using Algorithm = hipblasLtMatmulAlgo_t;
 
   HipblasLt() {

@@ -24,6 +24,8 @@ public:
     });
   }
 
+  Index scratch_bytes(const Product& product) override { return WidenedProduct::scratch_bytes(product); }
+
 private:
   /// The matrix number `batch`: a View of its columns within rows as long as the stride.
   template <class T, class Data>

@@ -3,37 +3,54 @@
 
 #include <grist/backends/portable/tile.hpp>
 #include <grist/core/errors.hpp>
+#include <grist/core/staging.hpp>
+
+#include <algorithm>
 
 namespace grist {
 namespace {
 
 using Team = Kokkos::TeamPolicy<Exec>;
 
-/// A team for each of `items`, which runs f(team, item, its own memory).
+/// Teams that a machine runs at once, each with memory of its own: no more than there are items. Those of a device have
+/// 128 threads or more.
+Index teams_for(Index items) {
+  const Index threads = Exec().concurrency();
+  return std::min(items, std::max<Index>(1, host_reaches_memory ? threads : threads / 128));
+}
+
+/// f(team, item, the team's own memory) for each of `items`. The memory is `own` floats for each team, as many as
+/// `memory` holds: not Kokkos' scratch of teams, which no plan counts and whose end is no MemoryError.
 template <class F>
-void for_teams(const Exec& exec, const char* label, Index items, Index floats, const F& f) {
+void for_items(const Exec& exec, const char* label, Index items, Index own, View1<float> memory, const F& f) {
   if (items == 0) return;
-  const int bytes = static_cast<int>(floats * static_cast<Index>(sizeof(float)));
-  const int level = bytes <= Team::scratch_size_max(0) ? 0 : 1;  // fast memory where it suffices
-  auto policy = Team(exec, static_cast<int>(items), Kokkos::AUTO);
-  policy.set_scratch_size(level, Kokkos::PerTeam(bytes));
+  const Index teams = std::min(teams_for(items), static_cast<Index>(memory.extent(0)) / own);
+  if (teams == 0)
+    throw ShapeError("attention: scratch has {} floats left, a team takes {}", memory.extent(0), own);
   Kokkos::parallel_for(
-      label, policy, KOKKOS_LAMBDA(const Team::member_type& team) {
-        f(team, team.league_rank(), static_cast<float*>(team.team_scratch(level).get_shmem(bytes)));
+      label, Team(exec, static_cast<int>(teams), Kokkos::AUTO), KOKKOS_LAMBDA(const Team::member_type& team) {
+        for (Index i = team.league_rank(); i < items; i += teams) {
+          f(team, i, &memory(team.league_rank() * own));
+          team.team_barrier();  // before the memory is written over
+        }
       });
 }
 
+/// What is behind the first `used` floats of scratch.
+View1<float> rest_of(View1<float> scratch, Index used) {
+  const auto size = static_cast<Index>(scratch.extent(0));
+  if (size < used) throw ShapeError("attention: scratch has {} floats, expected {} or more", size, used);
+  return View1<float>(scratch.data() + used, size - used);
+}
+
 bool run(const Exec& exec, const AttentionCall& call) {
-  if (call.scratch.extent(0) <
-      static_cast<std::size_t>(attention_kernel::partial_floats(call.config, call.sequences.partials)))
-    throw ShapeError("attention: scratch [{}] does not hold {} partial results", call.scratch.extent(0),
-                     call.sequences.partials);
+  const auto memory = rest_of(call.scratch, attention_kernel::partial_floats(call.config, call.sequences.partials));
   const attention_kernel::Kernel<portable::Tile> kernel{call};
   const Index kv_heads = call.config.kv_heads, items = kv_heads * static_cast<Index>(call.sequences.items.extent(0));
   const int merges = call.config.kv_heads * static_cast<int>(call.sequences.merges.extent(0));
-  for_teams(
-      exec, "grist::attention::forward", items, attention_kernel::own_floats(call.config.head_dim),
-      KOKKOS_LAMBDA(const Team::member_type& team, Index i, float* memory) { kernel.item(team, i, memory); });
+  for_items(
+      exec, "grist::attention::forward", items, attention_kernel::own_floats(call.config.head_dim), memory,
+      KOKKOS_LAMBDA(const Team::member_type& team, Index i, float* own) { kernel.item(team, i, own); });
   if (merges > 0) {
     Kokkos::parallel_for(
         "grist::attention::merge", Team(exec, merges, Kokkos::AUTO),
@@ -42,24 +59,27 @@ bool run(const Exec& exec, const AttentionCall& call) {
   return true;
 }
 
-/// Tiles lie in the scratch of Kokkos' teams.
 Index scratch(const AttentionConfig& config, const AttentionLimits& limits) {
-  return attention_kernel::partial_floats(config, attention_partials(limits));
+  return attention_kernel::partial_floats(config, attention_partials(limits)) +
+         attention_kernel::own_floats(config.head_dim) *
+             teams_for(config.kv_heads * max_attention_items(config, limits));
 }
 
 template <class X>
 void backward_as(const Exec& exec, const AttentionBackwardCall& call) {
   const attention_kernel::BackwardKernel<portable::Tile, X> kernel{call};
   const Index own = attention_kernel::own_backward_floats(call.config.head_dim);
+  const auto memory = rest_of(
+      call.scratch, attention_kernel::shared_backward_floats(call.config, kernel.tokens(), kernel.sequences()));
   Kokkos::parallel_for(
       "grist::attention::row_sums", Indices<Exec>(exec, 0, kernel.row_sums()),
       KOKKOS_LAMBDA(Index i) { kernel.row_sum(i); });
-  for_teams(
-      exec, "grist::attention::backward_queries", kernel.query_tiles(), own,
-      KOKKOS_LAMBDA(const Team::member_type& team, Index i, float* memory) { kernel.queries(team, i, memory); });
-  for_teams(
-      exec, "grist::attention::backward_keys", kernel.key_tiles(), own,
-      KOKKOS_LAMBDA(const Team::member_type& team, Index i, float* memory) { kernel.keys(team, i, memory); });
+  for_items(
+      exec, "grist::attention::backward_queries", kernel.query_tiles(), own, memory,
+      KOKKOS_LAMBDA(const Team::member_type& team, Index i, float* to) { kernel.queries(team, i, to); });
+  for_items(
+      exec, "grist::attention::backward_keys", kernel.key_tiles(), own, memory,
+      KOKKOS_LAMBDA(const Team::member_type& team, Index i, float* to) { kernel.keys(team, i, to); });
 }
 
 bool backward(const Exec& exec, const AttentionBackwardCall& call) {
@@ -71,7 +91,11 @@ bool backward(const Exec& exec, const AttentionBackwardCall& call) {
 }
 
 Index backward_scratch(const AttentionConfig& config, const AttentionLimits& limits) {
-  return attention_kernel::shared_backward_floats(config, limits.tokens, limits.sequences);
+  const Index group = config.heads / config.kv_heads;
+  const Index tiles = std::max(attention_kernel::most_tiles(limits.tokens * group, limits.sequences, attention_rows),
+                               attention_kernel::most_tiles(limits.tokens, limits.sequences, kv_page_rows));
+  return attention_kernel::shared_backward_floats(config, limits.tokens, limits.sequences) +
+         attention_kernel::own_backward_floats(config.head_dim) * teams_for(config.kv_heads * tiles);
 }
 
 }  // namespace

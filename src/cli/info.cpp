@@ -5,6 +5,7 @@
 #include "version.hpp"
 
 #include <grist/backends/device.hpp>
+#include <grist/backends/products.hpp>
 #include <grist/backends/rates.hpp>
 #include <grist/backends/threads.hpp>
 #include <grist/core/staging.hpp>
@@ -104,8 +105,10 @@ void print_model(const Options& options) {
   const int context = options.context > 0 ? options.context : spec.max_positions;
   const ModelLimits limits{.batch_tokens = prefill_tokens, .context = context, .kv_tokens = context};
   std::vector<MemoryPlan> plans;  // first of all: a layout that cannot be prints nothing
+  Products products;
   for (int p = 0; p < layout.pp; ++p)
-    for (int t = 0; t < layout.tp; ++t) plans.push_back(memory_plan(files, layout, p, t, numbers, limits));
+    for (int t = 0; t < layout.tp; ++t)
+      plans.push_back(scheduler_plan(files, layout, p, t, numbers, limits, products));
   row("model", options.model.model);
   row("family", files.family);
   const auto parameters = parameter_count(spec), active = parameter_count(spec, true);
@@ -127,7 +130,7 @@ void print_model(const Options& options) {
     const auto& plan = plans[i];
     std::printf("%5d %5d %12s %12s %12s %12s\n", static_cast<int>(i) / layout.tp, static_cast<int>(i) % layout.tp,
                 human_bytes(plan.parameters).c_str(), human_bytes(plan.kv_cache).c_str(),
-                human_bytes(plan.workspace + plan.libraries).c_str(), human_bytes(plan.total()).c_str());
+                human_bytes(plan.scratch()).c_str(), human_bytes(plan.total()).c_str());
   }
 }
 

@@ -9,8 +9,8 @@ struct Launcher {
   int size = 1;
 };
 
-/// By the environment: PMI (MPICH's mpirun, Cray PALS, srun with PMI), Open MPI's mpirun, srun. The number of tasks of
-/// a Slurm job says nothing: a batch script and its own mpirun see it too.
+/// By the environment: PMI (MPICH's mpirun, Cray PALS, srun with PMI), Open MPI's and MVAPICH's mpirun, flux run, srun.
+/// The number of tasks of a Slurm job says nothing: a batch script and its own mpirun see it too.
 Launcher launcher();
 
 }  // namespace grist::cli

@@ -5,6 +5,8 @@
 
 #include <grist/backends/device.hpp>
 #include <grist/backends/gemm.hpp>
+#include <grist/backends/products.hpp>
+#include <grist/generate/scheduler.hpp>
 #include <grist/io/gguf.hpp>
 
 namespace grist::cli {
@@ -85,8 +87,12 @@ LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
   runtime.world().broadcast(&limits.batch_sequences, 1, 0);
   runtime.together([&] {
     const int rank = runtime.world().rank();
-    memory = memory_plan(files, layout, rank / layout.tp, rank % layout.tp, settings.numbers, settings.limits);
+    Products products(options.products);
+    memory = scheduler_plan(files, layout, rank / layout.tp, rank % layout.tp, settings.numbers, settings.limits,
+                            products);
   });
+  if (runtime.root())
+    for (const std::string& remark : files.notes) note(remark);
   if (runtime.root() && loaded.tokenizer)
     for (const std::string& remark : loaded.tokenizer->notes) note(remark);
   const Communicator node = runtime.world().split_by_node();

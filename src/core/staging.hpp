@@ -4,6 +4,7 @@
 #include <grist/core/view.hpp>
 
 #include <algorithm>
+#include <limits>
 
 namespace grist {
 
@@ -14,12 +15,14 @@ inline constexpr bool host_reaches_memory = Kokkos::SpaceAccessibility<Kokkos::H
 template <class Space>
 class Reserve {
 public:
-  /// Room for `size` elements, valid until the next call.
+  /// Room for `size` elements, valid until the next call. Where it must grow it doubles, but not beyond `most`, as many
+  /// as anybody will ask for.
   template <class T>
-  T* room(Index size) {
+  T* room(Index size, Index most = std::numeric_limits<Index>::max() / sizeof(T)) {
     const Index bytes = size * static_cast<Index>(sizeof(T));
     if (memory_.size() < bytes) {
-      const Index grown = std::max(bytes, 2 * memory_.size());
+      const Index doubled = std::min(2 * memory_.size(), most * static_cast<Index>(sizeof(T)));
+      const Index grown = std::max(bytes, doubled);
       memory_ = {};  // what was there is given back first
       memory_ = {"reserve", grown};
     }

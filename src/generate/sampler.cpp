@@ -23,12 +23,19 @@ void SamplingOptions::check() const {
          "0.01 to 100");
 }
 
-Sampler::Sampler(Index rows, Index first_column)
+Sampler::Sampler(Index rows, Index first_column, Index seen)
     : first_column_(first_column),
+      most_penalties_(seen),
       choices_("choices", 2 * rows),
       draws_("draws", rows),
       histograms_("histograms", rows * layers::digit_values) {
   Kokkos::deep_copy(histograms_.view(), Index{0});
+}
+
+Index Sampler::bytes(Index rows, Index seen) {
+  return rows * static_cast<Index>(2 * sizeof(layers::Choice) + sizeof(layers::Draw) +
+                                   layers::digit_values * sizeof(Index)) +
+         seen * static_cast<Index>(sizeof(layers::Penalty));
 }
 
 std::vector<layers::Choice> Sampler::choose(const Exec& exec, const Communicator& tp, View2<float> logits,
@@ -99,7 +106,7 @@ void Sampler::penalize(const Exec& exec, View2<float> logits, std::span<const Sa
   }
   if (penalties.empty()) return;
   const auto count = std::ssize(penalties);
-  const View1<layers::Penalty> on_device(penalties_.room<layers::Penalty>(count), count);
+  const View1<layers::Penalty> on_device(penalties_.room<layers::Penalty>(count, most_penalties_), count);
   std::ranges::copy(penalties, penalties_staging_.room(on_device));
   penalties_staging_.store(exec, on_device);
   layers::sample_penalize(exec, as_const(on_device), logits);

@@ -36,8 +36,12 @@ struct SampledRow {
 /// Owns the device memory that sampling takes. The same rows come out as the same tokens in any batch and at any tp.
 class Sampler {
 public:
-  /// For up to `rows` rows of logits, of which this rank has the columns from `first_column` on.
-  Sampler(Index rows, Index first_column);
+  /// For up to `rows` rows of logits, of which this rank has the columns from `first_column` on, and `seen` tokens of
+  /// their sequences together.
+  Sampler(Index rows, Index first_column, Index seen);
+
+  /// Bytes of device memory that it takes.
+  static Index bytes(Index rows, Index seen);
 
   /// One Choice per row, on all ranks of tp. Collective over tp. logits [.., this rank's columns]: the repetition
   /// penalty changes them. `token()` reads a Choice.
@@ -52,7 +56,7 @@ private:
   void penalize(const Exec& exec, View2<float> logits, std::span<const SampledRow> rows);
   void search(const Exec& exec, const Communicator& tp, layers::Search kind, View2<const float> logits);
 
-  Index first_column_;
+  Index first_column_, most_penalties_;
   Buffer<layers::Choice> choices_;  // the highest logits [rows], then what is drawn [rows]
   Buffer<layers::Draw> draws_;
   Buffer<Index> histograms_;

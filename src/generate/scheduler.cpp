@@ -17,6 +17,9 @@ double seconds(Clock::time_point from, Clock::time_point to) {
 
 bool contains(const std::vector<int>& ids, int id) { return std::ranges::find(ids, id) != ids.end(); }
 
+/// Tokens that the sequences of a pass have together; their last ones are not in the cache.
+Index tokens_seen(const ModelLimits& limits) { return limits.kv_tokens + limits.batch_sequences; }
+
 /// Draws depend on the prompt and its copy, not on what else is served.
 std::uint64_t stream_of(const Request& request) {
   std::string bytes(reinterpret_cast<const char*>(request.prompt.data()), request.prompt.size() * sizeof(int));
@@ -48,7 +51,15 @@ Scheduler::Scheduler(const Exec& exec, Model& model, SchedulerOptions options)
   if (options_.tokenizer != nullptr)
     for (const int id : options_.tokenizer->end_tokens()) end_tokens_.push_back(id);
   cache_ = model.make_kv(options_.kv_tokens);
-  if (model.last_stage()) sampler_.emplace(limits.logit_rows, model.vocabulary().begin);
+  if (model.last_stage()) sampler_.emplace(limits.logit_rows, model.vocabulary().begin, tokens_seen(limits));
+}
+
+MemoryPlan scheduler_plan(const ModelFiles& files, const Layout& layout, int pp_rank, int tp_rank,
+                          const ModelNumbers& numbers, const ModelLimits& limits, Products& products) {
+  MemoryPlan plan = memory_plan(files, layout, pp_rank, tp_rank, numbers, limits, products);
+  if (pp_rank + 1 == layout.pp)
+    plan.sampling = static_cast<std::uint64_t>(Sampler::bytes(limits.logit_rows, tokens_seen(limits)));
+  return plan;
 }
 
 int Scheduler::submit(Request request, std::optional<Conversation> conversation) {

@@ -119,4 +119,8 @@ private:
   std::vector<TokenEvent> events_;
 };
 
+/// What a rank needs to run a model with a scheduler on it.
+MemoryPlan scheduler_plan(const ModelFiles& files, const Layout& layout, int pp_rank, int tp_rank,
+                          const ModelNumbers& numbers, const ModelLimits& limits, Products& products);
+
 }  // namespace grist

@@ -296,6 +296,12 @@ void add_parts(Gguf& first, const std::filesystem::path& path, std::int64_t part
 
 }  // namespace
 
+int Gguf::token_id(std::string_view key, std::int64_t count) const {
+  const auto id = get_or<std::int64_t>(key, -1);
+  if (id < -1 || id >= count) throw InputError("{}: {} is {}, expected an id below {}", path, key, id, count);
+  return static_cast<int>(id);
+}
+
 Gguf open_gguf(const std::filesystem::path& path) {
   Weights weights;
   Gguf gguf = open_file(path, weights);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <string>
 #include <variant>
@@ -27,6 +28,8 @@ struct Gguf {
   [[nodiscard]] T get(std::string_view key) const;
   template <class T>
   [[nodiscard]] T get_or(std::string_view key, T otherwise) const;
+  /// The id of a token that a key names, -1 where there is none. Throws InputError where it is not below `count`.
+  [[nodiscard]] int token_id(std::string_view key, std::int64_t count = std::numeric_limits<int>::max()) const;
 };
 
 /// Opens a GGUF file, or a model that was split into several by its first part (NAME-00001-of-00003.gguf), whose others

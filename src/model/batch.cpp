@@ -20,7 +20,7 @@ T* Batch::host(const Array<T>& array) const {
   return reinterpret_cast<T*>((host_reaches_memory ? device_.data() : host_.data()) + array.at);
 }
 
-Batch::Batch(const AttentionLimits& limits, Index vocab_size)
+Batch::Batch(const AttentionLimits& limits, Index vocab_size, std::vector<AttentionConfig> pools, bool allocate)
     : limits_(limits),
       vocab_size_(vocab_size),
       ids_(take<int>(limits.tokens)),
@@ -28,28 +28,15 @@ Batch::Batch(const AttentionLimits& limits, Index vocab_size)
       lengths_(take<int>(limits.tokens)),
       query_begin_(take<int>(limits.sequences + 1)),
       kv_length_(take<int>(limits.sequences)),
-      last_rows_(take<int>(limits.sequences)) {}
-
-void Batch::add_pools(const std::vector<AttentionConfig>& pools) {
-  for (const auto& config : pools) {
-    const Index items = max_attention_items(config, limits_),
-                pages = limits_.kv_tokens / kv_page_rows + limits_.sequences;
-    pools_.push_back({config, take<AttentionItem>(items), take<AttentionItem>(items), take<Index>(limits_.tokens),
-                      take<int>(pages), take<int>(limits_.sequences)});
+      last_rows_(take<int>(limits.sequences)) {
+  for (auto& config : pools) {
+    const Index items = max_attention_items(config, limits), pages = limits.kv_tokens / kv_page_rows + limits.sequences;
+    pools_.push_back({config, take<AttentionItem>(items), take<AttentionItem>(items), take<Index>(limits.tokens),
+                      take<int>(pages), take<int>(limits.sequences)});
   }
-}
-
-Batch::Batch(const AttentionLimits& limits, Index vocab_size, const std::vector<AttentionConfig>& pools)
-    : Batch(limits, vocab_size) {
-  add_pools(pools);
+  if (!allocate) return;
   device_ = Buffer<std::byte>("batch", bytes_);
   if constexpr (!host_reaches_memory) host_ = Buffer<std::byte, Kokkos::SharedHostPinnedSpace>("batch", bytes_);
-}
-
-Index Batch::bytes(const AttentionLimits& limits, const std::vector<AttentionConfig>& pools) {
-  Batch counted(limits, 0);
-  counted.add_pools(pools);
-  return counted.bytes_;
 }
 
 void Batch::check(std::span<const BatchItem> items) const {

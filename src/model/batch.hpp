@@ -23,10 +23,13 @@ class Batch {
 public:
   /// `pools`: attention of the layers of each of the cache's pools (kv_pool_windows); layers of one pool have the same
   /// group, heads / kv_heads.
-  Batch(const AttentionLimits& limits, Index vocab_size, const std::vector<AttentionConfig>& pools);
+  Batch(const AttentionLimits& limits, Index vocab_size, std::vector<AttentionConfig> pools)
+      : Batch(limits, vocab_size, std::move(pools), true) {}
 
-  /// What such a batch takes.
-  static Index bytes(const AttentionLimits& limits, const std::vector<AttentionConfig>& pools);
+  /// Bytes of device memory that it takes.
+  static Index bytes(const AttentionLimits& limits, std::vector<AttentionConfig> pools) {
+    return Batch(limits, 0, std::move(pools), false).bytes_;
+  }
 
   /// Throws ShapeError where the items do not fit, InputError for an id outside the vocabulary: then the batch is
   /// empty.
@@ -71,9 +74,7 @@ private:
     AttentionPlan plan;
     Index used_pages = 0;
   };
-  /// Places of the arrays, without memory.
-  Batch(const AttentionLimits& limits, Index vocab_size);
-  void add_pools(const std::vector<AttentionConfig>& pools);
+  Batch(const AttentionLimits& limits, Index vocab_size, std::vector<AttentionConfig> pools, bool allocate);
   /// The next `size` elements of the block.
   template <class T>
   Array<T> take(Index size);

@@ -52,13 +52,17 @@ void ConfigReader::ignore_prefix(std::string_view prefix) {
 }
 
 void ConfigReader::finish() const {
-  std::string unknown;
-  for (const auto& [key, value] : object_.items()) {
-    if (!seen_.contains(key) && !key.starts_with('_'))
-      unknown += std::format("{}'{}'", unknown.empty() ? "" : ", ", key);
-  }
-  if (!unknown.empty())
-    throw InputError("{}: keys that are not understood, and may change what the model computes: {}", file_, unknown);
+  std::vector<std::string> unknown;
+  for (const auto& [key, value] : object_.items())
+    if (!seen_.contains(key) && !key.starts_with('_')) unknown.push_back(key);
+  refuse_unknown_keys(file_, unknown);
+}
+
+void refuse_unknown_keys(const std::string& file, const std::vector<std::string>& keys) {
+  if (keys.empty()) return;
+  std::string list;
+  for (const auto& key : keys) list += std::format("{}'{}'", list.empty() ? "" : ", ", key);
+  throw InputError("{}: keys that are not understood, and may change what the model computes: {}", file, list);
 }
 
 }  // namespace grist

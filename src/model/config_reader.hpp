@@ -98,4 +98,7 @@ private:
   std::set<std::string, std::less<>> seen_;
 };
 
+/// Throws InputError that lists keys of a model's files which nobody asked for, where there are any.
+void refuse_unknown_keys(const std::string& file, const std::vector<std::string>& keys);
+
 }  // namespace grist

@@ -5,6 +5,7 @@
 #include <grist/layers/experts.hpp>
 #include <grist/layers/linear.hpp>
 #include <grist/layers/norm.hpp>
+#include <grist/layers/norm_over_heads.hpp>
 #include <grist/layers/residual.hpp>
 #include <grist/layers/rope.hpp>
 
@@ -31,7 +32,11 @@ AttentionBuffers<X>::AttentionBuffers(const Exec& exec, const BufferSpace& space
                        block.attention.head_dim * (block.attention.heads + 2 * block.attention.kv_heads))),
       attended(space.kept.take<X>(exec, "attended", s.tokens,
                                   Index{block.attention.heads} * block.attention.head_dim)),
-      o(exec, space.kept, block.o, s.tp_rank, s.tokens) {}
+      o(exec, space.kept, block.o, s.tp_rank, s.tokens) {
+  if (block.spec.attention.qk_norm != QkNorm::all) return;
+  q_squares = {exec, space.kept, s.tokens, block.heads, s.tp_rank};
+  k_squares = {exec, space.kept, s.tokens, block.kv_heads, s.tp_rank};
+}
 
 template <class X>
 MlpBuffers<X>::MlpBuffers(const Exec& exec, const BufferSpace& space, const Block& block, const PassSizes& s)
@@ -85,18 +90,38 @@ void pre_norm(const Exec& exec, const LayerSpec& spec, View2<const float> x, con
     layers::no_norm(exec, x, y);
 }
 
+namespace {
+
+/// Of q and k, of each head or over the heads of all ranks.
 template <class X>
-void turn_heads(const BlockContext& c, const Block& block, View2<X> qkv) {
+void qk_norm(const BlockContext& c, const Block& block, const AttentionBuffers<X>& b) {
   const auto& [exec, w, spec, heads] = std::tie(c.exec, block.weights, block.spec.attention, block.attention);
-  if (spec.qk_norm != QkNorm::none) {
-    const bool all = spec.qk_norm == QkNorm::all;
-    const Index q_width = Index{heads.heads} * heads.head_dim;
-    layers::rms_norm_heads(exec, 0, all ? 1 : heads.heads, vector_of(w.q_norm), block.spec.norm.eps, qkv);
-    layers::rms_norm_heads(exec, q_width, all ? 1 : heads.kv_heads, vector_of(w.k_norm), block.spec.norm.eps, qkv);
+  const Index q_width = Index{heads.heads} * heads.head_dim;
+  const float eps = block.spec.norm.eps;
+  if (spec.qk_norm == QkNorm::head) {
+    layers::rms_norm_heads(exec, 0, heads.heads, vector_of(w.q_norm), eps, b.qkv);
+    layers::rms_norm_heads(exec, q_width, heads.kv_heads, vector_of(w.k_norm), eps, b.qkv);
   }
+  if (spec.qk_norm != QkNorm::all) return;
+  const auto over_heads = [&](const HeadSums& squares, Index first_column, const Weight& weight) {
+    layers::head_sums(exec, as_const(b.qkv), as_const(b.qkv), first_column, heads.head_dim, {}, squares.mine);
+    squares.gather(exec, c.tp);
+    layers::rms_norm_over_heads(exec, as_const(squares.all), first_column, heads.head_dim, vector_of(weight), eps,
+                                b.qkv);
+  };
+  over_heads(b.q_squares, 0, w.q_norm);
+  over_heads(b.k_squares, q_width, w.k_norm);
+}
+
+}  // namespace
+
+template <class X>
+void turn_heads(const BlockContext& c, const Block& block, const AttentionBuffers<X>& b) {
+  const auto& [spec, heads] = std::tie(block.spec.attention, block.attention);
+  qk_norm(c, block, b);
   if (spec.position == Position::rope)
-    layers::rope(exec, c.cos_sin[static_cast<std::size_t>(spec.rope)], layers::RopePairs::half_split,
-                 heads.heads + heads.kv_heads, heads.head_dim, qkv);
+    layers::rope(c.exec, c.cos_sin[static_cast<std::size_t>(spec.rope)], heads.heads + heads.kv_heads, heads.head_dim,
+                 b.qkv);
 }
 
 template <class X>
@@ -160,7 +185,7 @@ void attention_half(const BlockContext& c, const Block& block, View2<const float
   pre_norm(exec, block.spec, x, w.attention_norm, w.attention_norm_bias, b.normed);
   layers::linear(exec, c.products, gathered(c, as_const(b.normed)), w.qkv, vector_of(w.qkv_bias), b.qkv);
   if (saved != nullptr && spec.qk_norm != QkNorm::none) saved->raw_qkv = copy_of(c, "raw qkv", b.qkv);
-  turn_heads(c, block, b.qkv);
+  turn_heads(c, block, b);
   KvPages kv;
   if (c.kv != nullptr) {
     c.kv->append(exec, block.number, as_const(b.qkv), c.batch);
@@ -356,7 +381,7 @@ std::size_t saved_bytes(const Exec& exec, const Block& block, const PassSizes& s
   template void norm(const Exec&, const NormSpec&, View2<const float>, const Weight&, const Weight&, View2<X>); \
   template View2<const X> gathered(const BlockContext&, View2<const X>);                               \
   template void pre_norm(const Exec&, const LayerSpec&, View2<const float>, const Weight&, const Weight&, View2<X>); \
-  template void turn_heads(const BlockContext&, const Block&, View2<X>);                               \
+  template void turn_heads(const BlockContext&, const Block&, const AttentionBuffers<X>&);             \
   template void activate(const Exec&, const MlpSpec&, View2<const X>, View2<X>);                       \
   template void decoder_block<X>(const BlockContext&, const Block&, View2<float>, SavedBlock<X>*);     \
   template std::size_t saved_bytes<X>(const Exec&, const Block&, const PassSizes&);                    \

@@ -21,6 +21,7 @@ struct Block {
   LayerSpec spec;
   LayerShard shard;
   AttentionConfig attention;  // with this rank's heads
+  std::vector<Range> heads, kv_heads;  // of each rank of tp
   RowParallelPlan o, down, shared_down;
   LayerTensors<Weight> weights;
 };
@@ -57,6 +58,7 @@ struct AttentionBuffers {
   View2<X> normed;    // [hidden] of the stream
   View2<X> qkv;       // [(heads + 2 kv_heads) head_dim]
   View2<X> attended;  // [heads head_dim]
+  HeadSums q_squares, k_squares;  // where q and k are normed over all heads
   RowParallelBuffers<X> o;
 
   AttentionBuffers(const Exec& exec, const BufferSpace& space, const Block& block, const PassSizes& sizes);
@@ -175,12 +177,12 @@ View2<T> share_of(const BlockContext& c, View2<T> all) {
 }
 
 /// The layers of forward that backward computes again. What a half of the block reads: norm(x), or x where no norm
-/// stands before it; qk_norm and rope of q and k in qkv, in place; act(gate) up, or act(up).
+/// stands before it; qk_norm and rope of q and k in the buffers' qkv, in place; act(gate) up, or act(up).
 template <class X>
 void pre_norm(const Exec& exec, const LayerSpec& spec, View2<const float> x, const Weight& w, const Weight& b,
               View2<X> y);
 template <class X>
-void turn_heads(const BlockContext& context, const Block& block, View2<X> qkv);
+void turn_heads(const BlockContext& context, const Block& block, const AttentionBuffers<X>& buffers);
 template <class X>
 void activate(const Exec& exec, const MlpSpec& mlp, View2<const X> gate_up, View2<X> activated);
 

@@ -5,6 +5,7 @@
 #include <grist/layers/experts.hpp>
 #include <grist/layers/linear.hpp>
 #include <grist/layers/norm.hpp>
+#include <grist/layers/norm_over_heads.hpp>
 #include <grist/layers/residual.hpp>
 #include <grist/layers/rope.hpp>
 
@@ -48,7 +49,7 @@ AttentionBuffers<X> attention_again(const BlockContext& c, const Block& block, c
   if (block.spec.attention.qk_norm == QkNorm::none) return b;
   b.qkv = take_like(c, "qkv again", b.qkv);
   Kokkos::deep_copy(c.exec, b.qkv, saved.raw_qkv);
-  turn_heads(c, block, b.qkv);
+  turn_heads(c, block, b);
   return b;
 }
 
@@ -103,21 +104,38 @@ View2<const X> rounded(const BlockContext& c, View2<const float> dy) {
 
 /// dqkv of the norms of q and k, in place.
 template <class X>
-void qk_norm_backward(const BlockContext& c, const Block& block, View2<const X> raw,
+void qk_norm_backward(const BlockContext& c, const Block& block, const AttentionBuffers<X>& saved, View2<const X> raw,
                       const LayerTensors<View3<float>>& g, View2<X> dqkv) {
   const auto& [spec, heads, w] = std::tie(block.spec.attention, block.attention, block.weights);
-  if (spec.qk_norm == QkNorm::none) return;
-  const bool all = spec.qk_norm == QkNorm::all;
   const Index tokens = raw.extent(0), q_width = Index{heads.heads} * heads.head_dim;
-  const auto part = [&](Index first_column, int count, const Weight& norm, View3<float> dw) {
-    const Workspace::Scope scope(c.scratch);
-    const auto sums =
-        c.scratch.take<float>(c.exec, "sums of a norm", layers::norm_backward_scratch(tokens * count, norm.rows));
-    layers::rms_norm_heads_backward(c.exec, raw, first_column, count, vector_of(norm), block.spec.norm.eps, sums, dqkv,
-                                    vector_of(dw));
+  const float eps = block.spec.norm.eps;
+  const auto sums_for = [&](Index rows, const Weight& norm) {
+    return c.scratch.take<float>(c.exec, "sums of a norm", layers::norm_backward_scratch(rows, norm.rows));
   };
-  part(0, all ? 1 : heads.heads, w.q_norm, g.q_norm);
-  part(q_width, all ? 1 : heads.kv_heads, w.k_norm, g.k_norm);
+  const auto each = [&](Index first_column, int count, const Weight& norm, View3<float> dw) {
+    const Workspace::Scope scope(c.scratch);
+    layers::rms_norm_heads_backward(c.exec, raw, first_column, count, vector_of(norm), eps,
+                                    sums_for(tokens * count, norm), dqkv, vector_of(dw));
+  };
+  const auto over_all = [&](Index first_column, const std::vector<Range>& ranks, const HeadSums& squares,
+                            const Weight& norm, View3<float> dw) {
+    const Workspace::Scope scope(c.scratch);
+    const HeadSums along(c.exec, c.scratch, tokens, ranks, c.tp.rank(), true);
+    const auto holders = std::ranges::count(ranks, ranks[static_cast<std::size_t>(c.tp.rank())]);
+    layers::head_sums(c.exec, raw, as_const(dqkv), first_column, heads.head_dim, vector_of(norm), along.mine);
+    along.gather(c.exec, c.tp);
+    layers::rms_norm_over_heads_backward(c.exec, raw, as_const(squares.all), as_const(along.all),
+                                         1.0F / static_cast<float>(holders), first_column, heads.head_dim,
+                                         vector_of(norm), eps, sums_for(tokens, norm), dqkv, vector_of(dw));
+  };
+  if (spec.qk_norm == QkNorm::head) {
+    each(0, heads.heads, w.q_norm, g.q_norm);
+    each(q_width, heads.kv_heads, w.k_norm, g.k_norm);
+  }
+  if (spec.qk_norm == QkNorm::all) {
+    over_all(0, block.heads, saved.q_squares, w.q_norm, g.q_norm);
+    over_all(q_width, block.kv_heads, saved.k_squares, w.k_norm, g.k_norm);
+  }
 }
 
 /// The bias of q, k and v; one of them that the model lacks stays zero.
@@ -156,9 +174,9 @@ void attention_half_backward(const BlockContext& c, const Block& block, const Sa
                                as_const(dattended), c.batch.query_begin(), partials, dqkv);
   }
   if (spec.position == Position::rope)
-    layers::rope_backward(exec, c.cos_sin[static_cast<std::size_t>(spec.rope)], layers::RopePairs::half_split,
+    layers::rope_backward(exec, c.cos_sin[static_cast<std::size_t>(spec.rope)],
                           heads.heads + heads.kv_heads, heads.head_dim, dqkv);
-  qk_norm_backward(c, block, as_const(saved.raw_qkv), g, dqkv);
+  qk_norm_backward(c, block, b, as_const(saved.raw_qkv), g, dqkv);
   qkv_bias_backward(c, block, as_const(dqkv), g.qkv_bias);
   const auto dnormed = c.scratch.take<float>(exec, "gradient of normed", tokens, hidden);
   layers::linear_backward(exec, c.products, gathered(c, as_const(b.normed)), w.qkv, as_const(dqkv), dnormed,
@@ -364,7 +382,11 @@ std::size_t backward_bytes(const Exec& exec, const Block& block, const PassSizes
       w.take<float>(exec, "attention's gradients", attention_backward_scratch(heads, {tokens, s.sequences, tokens}));
     }
     if (spec.attention.qk_norm == QkNorm::head) norm(tokens * heads.heads, heads.head_dim);
-    if (spec.attention.qk_norm == QkNorm::all) norm(tokens, Index{heads.heads} * heads.head_dim);
+    if (spec.attention.qk_norm == QkNorm::all) {
+      const Workspace::Scope scope(w);
+      for (const auto* ranks : {&block.heads, &block.kv_heads}) HeadSums(exec, w, tokens, *ranks, 0, true);
+      norm(tokens, Index{heads.heads} * heads.head_dim);
+    }
     whole(1);
     gathers();
     if (s.shares.split()) stream(1);

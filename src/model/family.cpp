@@ -4,9 +4,14 @@
 #include <grist/core/errors.hpp>
 #include <grist/io/gguf.hpp>
 #include <grist/io/safetensors.hpp>
+#include <grist/model/harmless.hpp>
 #include <grist/model/parameters.hpp>
+#include <grist/model/part_reader.hpp>
 
 #include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <cstring>
 #include <map>
 
 namespace grist {
@@ -43,6 +48,33 @@ const Family& family_of(std::string_view architecture, const std::string& file,
                    known);
 }
 
+/// "Qwen2MoeForCausalLM" is of the type "qwen2_moe".
+bool is_of_type(std::string_view architecture, std::string_view model_type) {
+  for (const std::string_view end : {"ForCausalLM", "LMHeadModel"})
+    if (architecture.ends_with(end)) architecture.remove_suffix(end.size());
+  std::string_view type = model_type;
+  for (const char letter : architecture) {
+    if (type.starts_with('_')) type.remove_prefix(1);
+    if (type.empty() || std::tolower(static_cast<unsigned char>(letter)) != type.front()) return false;
+    type.remove_prefix(1);
+  }
+  return type.empty();
+}
+
+/// The one that a config names. Where it names none, several or a decoder without its head (LlamaModel), the one of its
+/// type, as transformers goes about it.
+std::string architecture_of(ConfigReader& config) {
+  const auto names = config.find<std::vector<std::string>>("architectures").value_or(std::vector<std::string>{});
+  const bool bare = names.size() == 1 && names[0].ends_with("Model") && !names[0].ends_with("LMHeadModel");
+  if (names.size() == 1 && !bare) return names[0];
+  const auto type = config.get_or<std::string>("model_type", "");
+  for (const auto& family : families())
+    for (const auto name : family.architectures)
+      if (is_of_type(name, type)) return std::string(name);
+  if (bare) return names[0];
+  throw InputError("{}: 'architectures' names {} architectures, expected one", config.file(), names.size());
+}
+
 void check_tokens(const ModelTokens& tokens, const ModelSpec& spec, const std::string& file) {
   auto ids = tokens.eos;
   ids.push_back(tokens.bos);
@@ -52,102 +84,14 @@ void check_tokens(const ModelTokens& tokens, const ModelSpec& spec, const std::s
   }
 }
 
-/// Keys that change nothing that a model computes: notes of transformers and of trainers, training, generation.
-void ignore_harmless(ConfigReader& config) {
-  config.ignore({"model_type",
-                 "transformers_version",
-                 "torch_dtype",
-                 "dtype",
-                 "auto_map",
-                 "tokenizer_class",
-                 "name_or_path",
-                 "transformers.js_config",
-                 "use_cache",
-                 "pretraining_tp",
-                 "initializer_range",
-                 "gradient_checkpointing",
-                 "attention_dropout",
-                 "hidden_dropout",
-                 "embd_pdrop",
-                 "attn_pdrop",
-                 "resid_pdrop",
-                 "hidden_dropout_prob",
-                 "attention_probs_dropout_prob",
-                 "classifier_dropout",
-                 "pad_token_id",
-                 "unk_token_id",
-                 "sep_token_id",
-                 "cls_token_id",
-                 "mask_token_id",
-                 "decoder_start_token_id",
-                 "is_llama_config",
-                 "max_sequence_length",
-                 "cache_implementation",
-                 "output_attentions",
-                 "output_hidden_states",
-                 "output_scores",
-                 "return_dict",
-                 "return_dict_in_generate",
-                 "torchscript",
-                 "problem_type",
-                 "id2label",
-                 "label2id",
-                 "num_labels",
-                 "finetuning_task",
-                 "task_specific_params",
-                 "prefix",
-                 "architectures",
-                 "use_bfloat16",
-                 "tf_legacy_loss",
-                 "chunk_size_feed_forward",
-                 "cross_attention_hidden_size",
-                 "is_decoder",
-                 "tie_encoder_decoder",
-                 "remove_invalid_values",
-                 "attn_implementation",
-                 "summary_type",
-                 "summary_use_proj",
-                 "summary_activation",
-                 "summary_proj_to_labels",
-                 "summary_first_dropout"});
-  // Generation's, which transformers 4 kept here.
-  config.ignore({"max_length",
-                 "min_length",
-                 "max_new_tokens",
-                 "min_new_tokens",
-                 "do_sample",
-                 "early_stopping",
-                 "num_beams",
-                 "num_beam_groups",
-                 "diversity_penalty",
-                 "temperature",
-                 "top_k",
-                 "top_p",
-                 "min_p",
-                 "typical_p",
-                 "repetition_penalty",
-                 "length_penalty",
-                 "no_repeat_ngram_size",
-                 "encoder_no_repeat_ngram_size",
-                 "bad_words_ids",
-                 "num_return_sequences",
-                 "suppress_tokens",
-                 "begin_suppress_tokens",
-                 "forced_bos_token_id",
-                 "forced_eos_token_id",
-                 "exponential_decay_length_penalty"});
-  config.ignore_prefix("unsloth");
+/// How the weights are quantized: "" where they are not.
+std::string quantization_of(ConfigReader& config) {
+  auto quantization = config.object("quantization_config");
+  return quantization ? quantization->get_or<std::string>("quant_method", "?") : "";
 }
 
-/// What no family here computes.
-void refuse_unsupported(ConfigReader& config) {
-  config.expect_value("is_encoder_decoder", false);
-  config.expect_value("use_bidirectional_attention", false);
-  config.expect_value("add_cross_attention", false);
-  config.expect_value("pruned_heads", nlohmann::json::object());
-  if (auto quantization = config.object("quantization_config"))
-    throw InputError("{}: weights quantized by '{}' cannot be read", config.file(),
-                     quantization->get_or<std::string>("quant_method", "?"));
+InputError quantized(const std::string& file, const std::string& method, const std::string& why) {
+  return InputError("{}: weights quantized by '{}' cannot be read{}", file, method, why);
 }
 
 Format stored_format(ConfigReader& config) {
@@ -159,19 +103,21 @@ Format stored_format(ConfigReader& config) {
   throw InputError("{}: dtype is '{}', known are float32, float16 and bfloat16", config.file(), name);
 }
 
-ModelFiles from_config(const std::filesystem::path& file) {
+/// With `method` how its weights are quantized is told, not refused.
+ModelFiles from_config(const std::filesystem::path& file, std::string* method) {
   ConfigReader config(file);
-  const auto architectures = config.get<std::vector<std::string>>("architectures");
-  if (architectures.size() != 1)
-    throw InputError("{}: 'architectures' names {} architectures, expected one", file.string(), architectures.size());
   const std::string name = file.string();
-  const Family& family = family_of(architectures[0], name, &Family::architectures);
+  const Family& family = family_of(architecture_of(config), name, &Family::architectures);
   ModelFiles files;
   files.stored = stored_format(config);
   files.spec = family.from_config(config);
   files.tokens = {config.get_or<int>("bos_token_id", -1), config.list("eos_token_id")};
   ignore_harmless(config);
   refuse_unsupported(config);
+  if (const auto found = quantization_of(config); method != nullptr)
+    *method = found;
+  else if (!found.empty())
+    throw quantized(name, found, "");
   config.finish();
   check_spec(files.spec, name);
   check_tokens(files.tokens, files.spec, name);
@@ -196,9 +142,9 @@ ModelFiles from_gguf(const std::filesystem::path& file) {
   files.spec = family.from_gguf(reader);
   reader.finish();
   check_spec(files.spec, gguf.path);
-  files.tokens.bos = reader.token("bos_token_id");
-  for (const auto* key : {"eos_token_id", "eot_token_id"}) {
-    const int id = reader.token(key);
+  files.tokens.bos = gguf.token_id("tokenizer.ggml.bos_token_id");
+  for (const auto* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
+    const int id = gguf.token_id(key);
     if (id >= 0 && std::ranges::find(files.tokens.eos, id) == files.tokens.eos.end()) files.tokens.eos.push_back(id);
   }
   check_tokens(files.tokens, files.spec, gguf.path);
@@ -218,37 +164,76 @@ void read_generation_config(const std::filesystem::path& file, ModelFiles& files
   check_tokens(files.tokens, files.spec, file.string());
 }
 
-/// Tensors that files may hold and that are not weights of the decoder: what is made anew from the config, masks and
-/// numbers of positions, and heads that trainers put beside it.
-bool harmless(const io::TensorInfo& tensor) {
-  const auto ends = [&](const char* end) { return tensor.name.ends_with(end); };
-  return !tensor.foreign.name.empty() || ends("rotary_emb.inv_freq") || ends("rotary_emb.cos_cached") ||
-         ends("rotary_emb.sin_cached") || ends(".masked_bias") || (ends(".attn.bias") && tensor.shape.size() == 4) ||
-         tensor.name.starts_with("v_head.") || tensor.name == "rope_freqs.weight" ||
-         tensor.name.starts_with("rope_factors_");
+/// Whether the files hold a head of their own beside an embedding that their config ties to it. transformers 5 then
+/// takes both; equal ones are one.
+bool holds_another_head(const ModelFiles& files) {
+  if (!files.spec.tied_embeddings) return false;
+  const auto table = tensor_table(files.spec, files.names);
+  const auto& sources = table.embedding.parts[0].sources;
+  const auto* embedding = find_source(files.weights, sources[0], files.names.base);
+  const auto* head = find_source(files.weights, sources[1], files.names.base);
+  if (embedding == nullptr || head == nullptr || embedding->shape != head->shape) return false;
+  return embedding->format != head->format ||
+         std::memcmp(files.weights.data(*embedding), files.weights.data(*head), embedding->bytes()) != 0;
 }
 
-}  // namespace
+/// Whether a tensor is of a layer beyond those of the config: one that predicts further tokens, or a cut-off rest.
+bool of_a_layer_beyond(const ModelFiles& files, std::string_view tensor) {
+  const std::string prefix = files.names.base + files.names.layer.substr(0, files.names.layer.find("{}"));
+  if (!tensor.starts_with(prefix)) return false;
+  Index number = -1;
+  const char* const end = tensor.data() + tensor.size();
+  const auto [rest, error] = std::from_chars(tensor.data() + prefix.size(), end, number);
+  return error == std::errc() && rest != end && *rest == '.' && number >= files.spec.layer_count();
+}
 
-ModelFiles read_spec(const std::filesystem::path& path) {
+ModelFiles read(const std::filesystem::path& path, std::string* method) {
   const auto model = io::gguf_file_of(path);
   if (!std::filesystem::exists(model))
     throw InputError("{}: no such model; a model is a Hugging Face folder or a GGUF file", model.string());
   if (io::is_gguf(model)) return from_gguf(model);
-  if (model.extension() == ".json") return from_config(model);
+  if (model.extension() == ".json") return from_config(model, method);
   if (!std::filesystem::is_directory(model))
     throw InputError("{}: neither a GGUF file (it does not begin with \"GGUF\") nor a folder", model.string());
   if (!std::filesystem::exists(model / "config.json") && std::filesystem::exists(model / "adapter_config.json"))
     throw InputError("{}: holds an adapter (LoRA) alone; merge it into its base model first", model.string());
-  ModelFiles files = from_config(model / "config.json");
+  ModelFiles files = from_config(model / "config.json", method);
   read_generation_config(model / "generation_config.json", files);
   return files;
 }
 
+}  // namespace
+
+ModelFiles read_spec(const std::filesystem::path& path) { return read(path, nullptr); }
+
 ModelFiles open_model(const std::filesystem::path& model) {
-  ModelFiles files = read_spec(model);
+  std::string method;
+  ModelFiles files = read(model, &method);
   if (files.weights.tensors().empty()) files.weights = io::open_safetensors(model);
-  check_tensors(files.weights, tensor_table(files.spec, files.names), files.names.base, harmless);
+  if (holds_another_head(files)) {
+    files.spec.tied_embeddings = false;
+    files.notes.push_back(std::format(
+        "{}: config.json ties embedding and head, but the files hold both, and they differ: both are used",
+        model.string()));
+  }
+  bool more_layers = false;
+  const auto may_be_there = [&](const io::TensorInfo& tensor) {
+    const bool beyond = of_a_layer_beyond(files, tensor.name);
+    more_layers = more_layers || beyond;
+    return beyond || harmless(tensor);
+  };
+  try {
+    check_tensors(files.weights, tensor_table(files.spec, files.names), files.names.base, may_be_there);
+  } catch (const InputError& error) {
+    if (method.empty()) throw;
+    throw quantized(model.string(), method, std::format(" ({})", error.what()));
+  }
+  if (!method.empty())
+    files.notes.push_back(std::format("{}: config.json says quantized by '{}', but its weights are plain numbers",
+                                      model.string(), method));
+  if (more_layers)
+    files.notes.push_back(std::format("{}: holds tensors of layers beyond the {} of its config, which are left out",
+                                      model.string(), files.spec.layer_count()));
   return files;
 }
 

@@ -40,6 +40,7 @@ struct ModelFiles {
   TensorNames names;  // of the tensors in `weights`
   Format stored = Format::f32;  // of most numbers; what `init` writes
   io::Weights weights;          // empty where a config alone was read
+  std::vector<std::string> notes = {};  // what was left out, to be told once
 };
 
 /// The spec alone, of a Hugging Face folder, its config.json or a GGUF file. Throws InputError: missing or malformed

@@ -1,5 +1,7 @@
 #include <grist/model/gguf_reader.hpp>
 
+#include <grist/model/config_reader.hpp>
+
 #include <utility>
 
 namespace grist {
@@ -26,25 +28,15 @@ void GgufReader::expect(std::string_view name, std::int64_t number) {
     throw InputError("{}: key '{}{}' is {}, supported is {}", file(), prefix_, name, found, number);
 }
 
-int GgufReader::token(std::string_view name) const {
-  const auto id = gguf_.get_or<std::int64_t>("tokenizer.ggml." + std::string(name), -1);
-  if (id < -1 || !std::in_range<int>(id))
-    throw InputError("{}: tokenizer.ggml.{} is {}, expected an id", file(), name, id);
-  return static_cast<int>(id);
-}
-
 void GgufReader::ignore(std::initializer_list<std::string_view> names) {
   for (const auto name : names) note(name);
 }
 
 void GgufReader::finish() const {
-  std::string unknown;
-  for (const auto& [key, value] : gguf_.metadata) {
-    if (key.starts_with(prefix_) && !seen_.contains(key))
-      unknown += std::format("{}'{}'", unknown.empty() ? "" : ", ", key);
-  }
-  if (!unknown.empty())
-    throw InputError("{}: keys that are not understood, and may change what the model computes: {}", file(), unknown);
+  std::vector<std::string> unknown;
+  for (const auto& [key, value] : gguf_.metadata)
+    if (key.starts_with(prefix_) && !seen_.contains(key)) unknown.push_back(key);
+  refuse_unknown_keys(file(), unknown);
 }
 
 }  // namespace grist

@@ -34,8 +34,6 @@ public:
   int count_or(std::string_view name, int otherwise);
   /// Throws InputError where a key is there and not this number.
   void expect(std::string_view name, std::int64_t number);
-  /// The token that a key of the tokenizer names; -1 where it names none.
-  [[nodiscard]] int token(std::string_view name) const;
 
   /// Keys that say nothing about the mathematics.
   void ignore(std::initializer_list<std::string_view> names);

@@ -1,11 +1,13 @@
 #include <grist/model/memory_plan.hpp>
 
 #include <grist/backends/device.hpp>
+#include <grist/backends/products.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/core/staging.hpp>
 #include <grist/model/model_buffers.hpp>
 #include <grist/model/model_parts.hpp>
 #include <grist/model/parameters.hpp>
+#include <grist/model/position_tables.hpp>
 
 #include <algorithm>
 
@@ -63,6 +65,8 @@ Block make_block(const ModelSpec& spec, int number, const std::vector<Shard>& sh
                      .softcap = attention.softcap,
                      .window = attention.window,
                      .causal = attention.causal};
+  block.heads = ranges_of(shards, 1, [&](const Shard& s) { return s.layers[layer].heads; });
+  block.kv_heads = ranges_of(shards, 1, [&](const Shard& s) { return s.layers[layer].kv_heads; });
   const auto outputs = ranges_of(shards, 1, [](const Shard& s) { return s.hidden; });
   block.o = {mine.row_parallel,
              ranges_of(shards, attention.head_dim, [&](const Shard& s) { return s.layers[layer].heads; }), outputs};
@@ -74,6 +78,17 @@ Block make_block(const ModelSpec& spec, int number, const std::vector<Shard>& sh
   const bool whole_experts = block.shard.experts.size() < block.spec.mlp.experts;
   if (whole_experts) block.down.kind = RowParallel::reduce;
   return block;
+}
+
+/// f(row, shard of its layer, or null) for the matrices that products take: all but embeddings.
+template <class F>
+void each_matrix(const TensorTable& table, Range layers, const Shard& shard, F&& f) {
+  for (Index layer = layers.begin; layer < layers.end; ++layer) {
+    const auto at = static_cast<std::size_t>(layer);
+    each_tensor([&](const TensorRow& row) { if (row.present() && !row.vector) f(row, &shard.layers[at]); },
+                table.layers[at]);
+  }
+  if (layers.end == static_cast<Index>(table.layers.size())) f(table.head, static_cast<const LayerShard*>(nullptr));
 }
 
 template <class X>
@@ -124,8 +139,7 @@ ModelParts parts_of(const ModelSpec& spec, std::vector<Shard> shards, Range laye
 Index partials_of(const ModelParts& parts, const ModelLimits& limits) {
   Index most = 0;
   for (const auto& pool : parts.pools)
-    most = std::max(most, attention_scratch(pool, {limits.batch_tokens, limits.batch_sequences,
-                                                   limits.kv_tokens + limits.batch_tokens}));
+    most = std::max(most, attention_scratch(pool, attention_limits(limits)));
   return most;
 }
 
@@ -136,17 +150,29 @@ std::size_t workspace_bytes(const ModelSpec& spec, const ModelParts& parts, int 
 }
 
 MemoryPlan memory_plan(const ModelFiles& files, const Layout& layout, int pp_rank, int tp_rank,
-                       const ModelNumbers& numbers, const ModelLimits& limits) {
+                       const ModelNumbers& numbers, const ModelLimits& limits, Products& products) {
   const auto parts = parts_of(files, layout, pp_rank, tp_rank, numbers);
+  const auto table = tensor_table(files.spec, files.names);
+  const Shard& shard = parts.shards[static_cast<std::size_t>(tp_rank)];
+  const io::Weights* const weights = files.weights.tensors().empty() ? nullptr : &files.weights;
   MemoryPlan plan;
-  plan.parameters = parameter_bytes(files.weights.tensors().empty() ? nullptr : &files.weights,
-                                    tensor_table(files.spec, files.names), files.names.base, parts.layers,
-                                    parts.shards[static_cast<std::size_t>(tp_rank)], numbers.weights, files.stored);
+  plan.parameters = parameter_bytes(weights, table, files.names.base, parts.layers, shard, numbers.weights,
+                                    files.stored);
   if (limits.kv_tokens > 0)
     plan.kv_cache = PagedKv::bytes(numbers.kv_type, parts.kv, parts.layers,
                                    {limits.kv_tokens, limits.batch_sequences, limits.batch_tokens});
   plan.workspace = workspace_bytes(files.spec, parts, tp_rank, numbers.type, limits);
-  plan.libraries = host_reaches_memory ? 0 : 512ULL << 20;
+  plan.batch = static_cast<std::uint64_t>(Batch::bytes(attention_limits(limits), parts.pools) +
+                                          PositionTables::bytes(files.spec));
+  ProductScratch scratch;
+  each_matrix(table, parts.layers, shard, [&](const TensorRow& row, const LayerShard* layer) {
+    const Weight w = weight_without_data(weights, row, files.names.base, layer, shard, numbers.weights, files.stored);
+    const Index rows = layer == nullptr ? limits.logit_rows : limits.batch_tokens;
+    for (const DType y : {numbers.type, DType::f32})
+      scratch = scratch.covering(products.scratch(rows, numbers.type, w, y));
+  });
+  plan.products = static_cast<std::uint64_t>(scratch.bytes());
+  plan.code = host_reaches_memory ? 0 : 512ULL << 20;
   return plan;
 }
 
@@ -157,7 +183,7 @@ void check_memory(const MemoryPlan& plan, std::uint64_t needed, int ranks) {
         "the model does not fit: the {} ranks that share this memory need {} (this one {} of weights, {} of KV cache, "
         "{} of scratch), {} is free; use bf16, a shorter context or more nodes",
         ranks, human_bytes(needed), human_bytes(plan.parameters), human_bytes(plan.kv_cache),
-        human_bytes(plan.workspace + plan.libraries), human_bytes(available));
+        human_bytes(plan.scratch()), human_bytes(available));
   }
 }
 

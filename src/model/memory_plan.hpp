@@ -10,18 +10,24 @@
 
 namespace grist {
 
+class Products;
+
 /// Bytes of one rank.
 struct MemoryPlan {
   std::uint64_t parameters = 0;
   std::uint64_t kv_cache = 0;
-  std::uint64_t workspace = 0;
-  std::uint64_t libraries = 0;  // that a device's libraries and the scratch of Kokkos' teams take beside it
-  [[nodiscard]] std::uint64_t total() const { return parameters + kv_cache + workspace + libraries; }
+  std::uint64_t workspace = 0;  // activations, logits, attention's partial results
+  std::uint64_t batch = 0;      // ids, page tables, attention's items, tables of positions
+  std::uint64_t products = 0;   // converted panels and what their provider holds
+  std::uint64_t sampling = 0;   // of the scheduler, where there is one
+  std::uint64_t code = 0;       // kernels that a device's libraries load when first used: a guess, nothing tells it
+  [[nodiscard]] std::uint64_t scratch() const { return workspace + batch + products + sampling + code; }
+  [[nodiscard]] std::uint64_t total() const { return parameters + kv_cache + scratch(); }
 };
 
-/// The plan of the rank with coordinates (pp_rank, tp_rank).
+/// The plan of the rank with coordinates (pp_rank, tp_rank), without a scheduler; scheduler_plan counts one.
 MemoryPlan memory_plan(const ModelFiles& files, const Layout& layout, int pp_rank, int tp_rank,
-                       const ModelNumbers& numbers, const ModelLimits& limits);
+                       const ModelNumbers& numbers, const ModelLimits& limits, Products& products);
 
 /// Throws MemoryError with the sizes where the `ranks` that share this process' memory (a node's, or a device's)
 /// together need more than it has free.

@@ -51,9 +51,7 @@ public:
                     options.numbers.weights, options.progress),
         partials_(partials_of(parts_, options.limits)),
         workspace_(workspace_bytes(spec_, parts_, grid.tp().rank(), dtype_of<X>, options.limits)),
-        batch_({options.limits.batch_tokens, options.limits.batch_sequences,
-                options.limits.kv_tokens + options.limits.batch_tokens},
-               spec_.vocab_size, parts_.pools),
+        batch_(attention_limits(options.limits), spec_.vocab_size, parts_.pools),
         positions_(spec_, parts_.blocks) {
     for (Block& block : parts_.blocks) block.weights = weights().layers[static_cast<std::size_t>(block.number)];
   }

@@ -34,6 +34,11 @@ std::vector<Shard> shards_of(const ModelSpec& spec, int tp, RowParallel row_para
 std::size_t workspace_bytes(const ModelSpec& spec, const ModelParts& parts, int tp_rank, DType type,
                             const ModelLimits& limits);
 
+/// What a pass asks of attention and of Batch: every key may be of its own pass or of the cache.
+inline AttentionLimits attention_limits(const ModelLimits& limits) {
+  return {limits.batch_tokens, limits.batch_sequences, limits.kv_tokens + limits.batch_tokens};
+}
+
 /// Floats of scratch that attention of a pass takes.
 Index partials_of(const ModelParts& parts, const ModelLimits& limits);
 

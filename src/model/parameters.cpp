@@ -19,6 +19,25 @@ std::string joined(const std::vector<std::string>& names) {
   return result;
 }
 
+/// Bytes of a panel in memory: each begins on a cache line.
+Index panel_bytes(Format format, Index rows, Index columns) {
+  constexpr Index alignment = 64;
+  return (rows * row_bytes(format, columns) + alignment - 1) / alignment * alignment;
+}
+
+/// Of all of a weight's panels, or of a vector.
+std::uint64_t memory_of(const TensorRow& row, const Weight& weight) {
+  Index bytes = row.vector ? bytes_of(weight) : 0;
+  for (int p = 0; p < weight.panels && !row.vector; ++p)
+    bytes += panel_bytes(weight.panel[p].format, weight.experts * weight.panel[p].rows, weight.columns);
+  return static_cast<std::uint64_t>(bytes);
+}
+
+/// Older converters of llama.cpp write a matrix of one row as a vector.
+bool same_matrix(const std::vector<Index>& found, const std::vector<Index>& expected) {
+  return found == expected || (expected.size() == 2 && expected[0] == 1 && found == std::vector{expected[1]});
+}
+
 }  // namespace
 
 void check_tensors(const io::Weights& weights, const TensorTable& table, const std::string& base,
@@ -39,7 +58,7 @@ void check_tensors(const io::Weights& weights, const TensorTable& table, const s
         } else if (!tensor->foreign.name.empty()) {
           throw InputError("{}: tensor '{}' is of the type {}, expected F32, F16 or BF16", weights.file_of(*tensor),
                            tensor->name, tensor->foreign.name);
-        } else if (tensor->shape != source.shape) {
+        } else if (!same_matrix(tensor->shape, source.shape)) {
           throw InputError("{}: tensor '{}' has shape {}, the config wants {}", weights.file_of(*tensor), tensor->name,
                            io::text_of(tensor->shape), io::text_of(source.shape));
         } else {
@@ -66,16 +85,20 @@ Format format_of_part(const io::Weights* weights, const TensorPart& part, const 
   return source == nullptr ? Format::f32 : find_source(*weights, *source, base)->format;
 }
 
+Weight weight_without_data(const io::Weights* weights, const TensorRow& row, const std::string& base,
+                           const LayerShard* layer, const Shard& shard, WeightStorage storage, Format assumed) {
+  Weight weight(slice_of(row, row.parts[0], shard, layer).columns, experts_of(row, layer).size());
+  for (const auto& part : row.parts)
+    weight.add({row.vector ? Format::f32 : format_of_part(weights, part, base, storage, assumed),
+                slice_of(row, part, shard, layer).rows, nullptr});
+  return weight;
+}
+
 std::uint64_t parameter_bytes(const io::Weights* weights, const TensorTable& table, const std::string& base,
                               Range layers, const Shard& shard, WeightStorage storage, Format assumed) {
   std::uint64_t bytes = 0;
   each_row(table, layers, shard, [&](const TensorRow& row, const LayerShard* layer) {
-    for (const auto& part : row.parts) {
-      const auto slice = slice_of(row, part, shard, layer);
-      const Format format = row.vector ? Format::f32 : format_of_part(weights, part, base, storage, assumed);
-      bytes +=
-          static_cast<std::uint64_t>(experts_of(row, layer).size() * slice.rows * row_bytes(format, slice.columns));
-    }
+    bytes += memory_of(row, weight_without_data(weights, row, base, layer, shard, storage, assumed));
   });
   return bytes;
 }
@@ -92,7 +115,7 @@ Parameters::Parameters(const io::Weights& weights, const TensorTable& table, con
       if (!row.present()) return;
       if (row.vector) load_vector(row, layer, weight);
       else load_matrix(row, layer, weight);
-      done += static_cast<std::uint64_t>(bytes_of(weight));
+      done += memory_of(row, weight);
       if (progress) progress(done, total);
     };
   };
@@ -121,7 +144,6 @@ void Parameters::load_vector(const TensorRow& row, const LayerShard* layer, Weig
 }
 
 void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weight& weight) {
-  constexpr Index alignment = 64;
   const Range experts = experts_of(row, layer);
   std::vector<PartReader> readers;
   std::vector<Format> formats;
@@ -129,8 +151,8 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weig
   for (const auto& part : row.parts) {
     const PartReader& reader = readers.emplace_back(files_, base_, row, part, shard_, layer);
     formats.push_back(format_of_part(&files_, part, base_, storage_, Format::f32));
-    const Index bytes = experts.size() * reader.slice().rows * row_bytes(formats.back(), reader.slice().columns);
-    begins.push_back((begins.back() + bytes + alignment - 1) / alignment * alignment);
+    begins.push_back(begins.back() +
+                     panel_bytes(formats.back(), experts.size() * reader.slice().rows, reader.slice().columns));
   }
   auto& memory = memory_.emplace_back("parameter", begins.back());
   weight = Weight(readers[0].slice().columns, experts.size());

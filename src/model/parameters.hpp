@@ -24,6 +24,10 @@ void check_tensors(const io::Weights& weights, const TensorTable& table, const s
 Format format_of_part(const io::Weights* weights, const TensorPart& part, const std::string& base,
                       WeightStorage storage, Format assumed);
 
+/// A rank's weight as it will lie in memory, for planning: its data are null.
+Weight weight_without_data(const io::Weights* weights, const TensorRow& row, const std::string& base,
+                           const LayerShard* layer, const Shard& shard, WeightStorage storage, Format assumed);
+
 /// Bytes of a rank's slices of a stage; without files matrices are taken as `assumed`.
 std::uint64_t parameter_bytes(const io::Weights* weights, const TensorTable& table, const std::string& base,
                               Range layers, const Shard& shard, WeightStorage storage, Format assumed);

@@ -2,6 +2,7 @@
 
 #include <grist/layers/rope.hpp>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <span>
@@ -20,6 +21,7 @@ std::vector<float> alibi_slopes(int heads) {
 }
 
 Buffer<float> on_device(const std::string& label, std::span<const float> values) {
+  if (values.empty()) return {};
   Buffer<float> buffer(label, std::ssize(values));
   Kokkos::deep_copy(buffer.view(), Kokkos::View<const float*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(
                                        values.data(), values.size()));
@@ -39,6 +41,16 @@ PositionTables::PositionTables(const ModelSpec& spec, std::vector<Block>& blocks
     block.attention.alibi_slopes =
         View1<const float>(slopes_.data() + block.shard.heads.begin, block.shard.heads.size());
   }
+}
+
+Index PositionTables::bytes(const ModelSpec& spec) {
+  Index floats = 0;
+  for (const auto& rope : spec.ropes)
+    floats += std::ssize(rope.inverse_frequencies) + std::ssize(rope.long_frequencies);
+  const auto position = [](const LayerSpec& layer) { return layer.attention.position; };
+  const auto alibi = std::ranges::find(spec.layers, Position::alibi, position);
+  if (alibi != spec.layers.end()) floats += alibi->attention.heads;
+  return floats * static_cast<Index>(sizeof(float));
 }
 
 std::vector<View2<const float>> PositionTables::cos_sin(const Exec& exec, const Batch& batch,

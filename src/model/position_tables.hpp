@@ -13,6 +13,9 @@ public:
   /// Gives the blocks of ALiBi their slopes.
   PositionTables(const ModelSpec& spec, std::vector<Block>& blocks);
 
+  /// Bytes of device memory that it takes.
+  static Index bytes(const ModelSpec& spec);
+
   /// Enqueues cosines and sines of each rope table for the batch's tokens into the pass' buffers.
   [[nodiscard]] std::vector<View2<const float>> cos_sin(const Exec& exec, const Batch& batch,
                                                         const PassBuffers& pass) const;

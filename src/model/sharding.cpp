@@ -70,11 +70,7 @@ Shard shard_of(const ModelSpec& spec, int tp_size, int tp_rank, RowParallel row_
   shard.row_parallel = tp_size == 1 ? RowParallel::reduce : row_parallel;
   shard.vocabulary = split_columns("vocab_size", spec.vocab_size, tp_size, tp_rank);
   shard.hidden = split_columns("hidden_size", spec.hidden_size, tp_size, tp_rank);
-  for (const auto& layer : spec.layers) {
-    if (layer.attention.qk_norm == QkNorm::all && tp_size > 1)
-      throw UsageError("tp={}: the norm over all heads of a query cannot be split; use pp instead", tp_size);
-    shard.layers.push_back(shard_of(layer, tp_size, tp_rank));
-  }
+  for (const auto& layer : spec.layers) shard.layers.push_back(shard_of(layer, tp_size, tp_rank));
   return shard;
 }
 

@@ -43,6 +43,25 @@ void gather_columns(const Exec& exec, const Communicator& tp, const GatherBuffer
     place_columns(exec, View2<const X>(&buffers.received(rank, 0, 0), rows, width), columns[rank], all);
 }
 
+HeadSums::HeadSums(const Exec& exec, Workspace& workspace, Index tokens, std::vector<Range> heads, int tp_rank,
+                   bool apart)
+    : columns(std::move(heads)) {
+  Index begin = 0;
+  for (Range& range : columns) {
+    if (apart) range = {begin, begin + range.size()};
+    begin += range.size();
+  }
+  mine = workspace.take<float>(exec, "sums of heads", tokens, columns[static_cast<std::size_t>(tp_rank)].size());
+  all = mine;
+  if (columns.size() == 1) return;
+  all = workspace.take<float>(exec, "sums of all heads", tokens, columns.back().end);
+  buffers = {exec, workspace, tokens, columns};
+}
+
+void HeadSums::gather(const Exec& exec, const Communicator& tp) const {
+  if (columns.size() > 1) gather_columns(exec, tp, buffers, columns, as_const(mine), all);
+}
+
 template <class X>
 RowParallelBuffers<X>::RowParallelBuffers(const Exec& exec, Workspace& workspace, const RowParallelPlan& plan,
                                           int tp_rank, Index rows) {

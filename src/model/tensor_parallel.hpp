@@ -26,6 +26,20 @@ template <class X>
 void gather_columns(const Exec& exec, const Communicator& tp, const GatherBuffers<X>& buffers,
                     const std::vector<Range>& columns, View2<const X> mine, View2<X> all);
 
+/// Sums over each head [tokens, heads], of this rank and, gathered, of all ranks of tp. Ranks that hold the same KV
+/// heads have equal sums; with `apart` each has a column of its own.
+struct HeadSums {
+  std::vector<Range> columns;  // of each rank
+  View2<float> mine, all;
+  GatherBuffers<float> buffers;
+
+  HeadSums() = default;
+  HeadSums(const Exec& exec, Workspace& workspace, Index tokens, std::vector<Range> heads, int tp_rank,
+           bool apart = false);
+  /// Of every rank, once each has filled in its own.
+  void gather(const Exec& exec, const Communicator& tp) const;
+};
+
 /// How o and down are done.
 struct RowParallelPlan {
   RowParallel kind = RowParallel::reduce;

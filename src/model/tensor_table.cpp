@@ -167,8 +167,9 @@ LayerTensors<TensorRow> layer_rows(const ModelSpec& spec, const TensorNames& nam
     t.q_norm = rows.norm(names.q_norm, ".weight", attention.head_dim);
     t.k_norm = rows.norm(names.k_norm, ".weight", attention.head_dim);
   } else if (attention.qk_norm == QkNorm::all) {
-    t.q_norm = rows.norm(names.q_norm, ".weight", attention.q_width());
-    t.k_norm = rows.norm(names.k_norm, ".weight", attention.kv_width());
+    const Index dim = attention.head_dim;
+    t.q_norm = rows.norm(names.q_norm, ".weight", attention.q_width(), Split::heads, dim);
+    t.k_norm = rows.norm(names.k_norm, ".weight", attention.kv_width(), Split::kv_heads, dim);
   }
   t.o = rows.matrix(names.o, hidden, attention.q_width(), Split::output);
   t.o.column_split = Split::heads;

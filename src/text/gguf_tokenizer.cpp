@@ -104,14 +104,6 @@ void strip_as_phi3(const Gguf& gguf, TokenizerParts& parts) {
 
 }  // namespace
 
-int gguf_token_id(const Gguf& gguf, std::string_view key, std::size_t count) {
-  const auto id = gguf.get_or<std::int64_t>(key, -1);
-  if (id < -1 || id >= static_cast<std::int64_t>(count)) {
-    throw InputError("{}: {} is {}, expected an id below {}", gguf.path, key, id, count);
-  }
-  return static_cast<int>(id);
-}
-
 TokenizerParts read_gguf_tokenizer(const Gguf& gguf) {
   const auto model = gguf.get<std::string>("tokenizer.ggml.model");
   if (model != "gpt2" && model != "llama") {
@@ -153,8 +145,8 @@ TokenizerParts read_gguf_tokenizer(const Gguf& gguf) {
     }
   }
   strip_as_phi3(gguf, parts);
-  const int bos = gguf_token_id(gguf, "tokenizer.ggml.bos_token_id", count);
-  const int eos = gguf_token_id(gguf, "tokenizer.ggml.eos_token_id", count);
+  const int bos = gguf.token_id("tokenizer.ggml.bos_token_id", static_cast<std::int64_t>(count));
+  const int eos = gguf.token_id("tokenizer.ggml.eos_token_id", static_cast<std::int64_t>(count));
   if (gguf.get_or("tokenizer.ggml.add_sep_token", false))
     throw InputError("{}: tokenizer.ggml.add_sep_token is not supported", gguf.path);
   if (bos >= 0 && gguf.get_or("tokenizer.ggml.add_bos_token", adds_bos)) parts.prefix = {bos};

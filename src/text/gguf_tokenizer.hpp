@@ -11,7 +11,4 @@ using io::Gguf;
 /// Throws InputError, also for what grist does not know.
 TokenizerParts read_gguf_tokenizer(const Gguf& gguf);
 
-/// An id that the metadata of a GGUF file name, below `count`; -1 where they do not.
-int gguf_token_id(const Gguf& gguf, std::string_view key, std::size_t count);
-
 }  // namespace grist::text

@@ -178,7 +178,7 @@ std::unique_ptr<Tokenizer> load_gguf(const path& file) {
   const Gguf gguf = io::open_gguf(file);
   if (!gguf.metadata.contains("tokenizer.ggml.model")) return nullptr;
   TokenizerParts parts = read_gguf_tokenizer(gguf);
-  const auto id = [&](std::string_view key) { return gguf_token_id(gguf, key, parts.pieces.size()); };
+  const auto id = [&](std::string_view key) { return gguf.token_id(key, std::ssize(parts.pieces)); };
   Companions companions{.chat_template = gguf.get_or<std::string>("tokenizer.chat_template", "")};
   constexpr std::array<std::array<std::string_view, 2>, 4> names = {{{"bos_token", "tokenizer.ggml.bos_token_id"},
                                                                      {"eos_token", "tokenizer.ggml.eos_token_id"},

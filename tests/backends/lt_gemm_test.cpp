@@ -13,6 +13,7 @@ using namespace grist::test;
 /// Column-major as they are: result [m, n] = op(first) op(second) + beta result, one algorithm after the other.
 struct FakeLibrary {
   static constexpr std::string_view name = "fake";
+  static constexpr Index held_bytes = 0;
   struct Algorithm {
     ProductShape chosen_for;
     std::size_t alignment;

@@ -78,6 +78,13 @@ TEST(Launcher, ThatMpiDoesNotKnowIsTold) {
   EXPECT_THAT(first.err, StartsWith("grist: note: the launcher started 4 processes, but MPI joins none of them"));
   EXPECT_THAT(first.err, HasSubstr("This program is built with"));
   EXPECT_EQ(with({"SLURM_PROCID=1", "SLURM_STEP_NUM_TASKS=4"}, generate).err, "") << "one of them tells it";
+  for (const std::string rank : {"MV2_COMM_WORLD_RANK", "MVP_COMM_WORLD_RANK", "FLUX_TASK_RANK"}) {
+    const std::string size = rank == "FLUX_TASK_RANK" ? "FLUX_JOB_SIZE" : rank.substr(0, 15) + "SIZE";
+    EXPECT_THAT(with({rank + "=0", size + "=3"}, generate).err,
+                StartsWith("grist: note: the launcher started 3 processes"))
+        << rank;
+    EXPECT_EQ(with({rank + "=2", size + "=3"}, generate).err, "") << rank;
+  }
   EXPECT_EQ(with({"SLURM_PROCID=0", "SLURM_NTASKS=4"}, generate).err, "") << "a batch script sees its job's size too";
 }
 

@@ -93,7 +93,8 @@ TEST_P(RealModel, TakesHardlyMoreMemoryThanItsFile) {
   const auto model = make_model(files, grid, {.limits = limits_for(requests, files.spec.max_positions)});
   Generation generation(exec, *model, {}, requests);
   generation.next();
-  const auto plan = memory_plan(files, layout, grid.pp().rank(), grid.tp().rank(), {}, model->limits());
+  Products products;
+  const auto plan = memory_plan(files, layout, grid.pp().rank(), grid.tp().rank(), {}, model->limits(), products);
   const double taken = grid.world().all_reduce(status_of("VmHWM:") - before);
   const double cache = grid.world().all_reduce(static_cast<double>(plan.kv_cache));
   EXPECT_LE(taken, 1.1 * (static_cast<double>(std::filesystem::file_size(path)) * (layout.pp > 1 ? 1.5 : 1) + cache) +

@@ -30,7 +30,7 @@ std::vector<Choice> choices(const Communicator& comm, const std::vector<float>& 
   for (Index row = 0; row < count; ++row)
     mine.insert(mine.end(), values.begin() + row * width + begin, values.begin() + row * width + end);
   const auto buffer = test::on_device<float>(mine);
-  Sampler sampler(count, begin);
+  Sampler sampler(count, begin, 64);
   return sampler.choose(Exec(), comm, buffer.view(count, end - begin), rows);
 }
 
@@ -227,7 +227,7 @@ TEST(BrokenLogits, AreANumericalErrorThatNamesTheTokenOnEveryRank) {
 
 TEST(BrokenLogits, MoreRowsThanTheSamplerWasMadeForAreRefused) {
   const auto buffer = test::on_device<float>(std::vector<float>(6));
-  Sampler sampler(1, 0);
+  Sampler sampler(1, 0, 64);
   EXPECT_THAT([&] { (void)sampler.choose(Exec(), Communicator(comm_self()), buffer.view(2, 3), {}); },
               test::Refuses<ShapeError>({"2 rows", "1 at most"}));
 }

@@ -56,6 +56,26 @@ TEST_F(Scheduling, ARequestThatComesLateGivesTheSame) {
   EXPECT_EQ(one.completion(2).ids, expected(greedy(3, 9, 2)));
 }
 
+/// A piece of a prompt leaves room for each of the 31 sequences that may decode beside it.
+TEST_F(Scheduling, APassOf516TokensAnd32SequencesTakesFourShortPromptsAndALongOne) {
+  auto sizes = limits(32);
+  sizes.batch_tokens = 516;
+  FakeModel wide(grid, sizes);
+  Scheduler together(exec, wide, {});
+  std::vector<Request> requests;
+  for (int i = 0; i < 4; ++i) requests.push_back(greedy(3, 8, i));
+  requests.push_back(greedy(512, 8, 4));
+  for (const auto& request : requests) together.submit(request);
+  finish(together);
+  for (const auto& pass : wide.passes) EXPECT_LE(std::accumulate(pass.begin(), pass.end(), 0), 516);
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    Scheduler alone(exec, wide, {});
+    alone.submit(requests[i]);
+    finish(alone);
+    EXPECT_EQ(together.completion(static_cast<int>(i)).ids, alone.completion(0).ids) << "request " << i;
+  }
+}
+
 TEST_F(Scheduling, ASequenceTakesPagesAsItGrows) {
   // Each may come to take 11 pages, all 33; they end early and take 2.
   auto one = scheduler(12 * 64);

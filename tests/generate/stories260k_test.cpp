@@ -17,15 +17,14 @@ using namespace grist;
 class Stories260K : public testing::Test {
 protected:
   void SetUp() override {
-    if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no " << folder;
-    files = open_model(folder / "hf");
+    files = open_model(folder);
     std::istringstream tokens(test::contents_of(folder / "ref_greedy_tokens.txt"));
     for (int id = 0; tokens >> id;) ids.push_back(id);
     layouts = test::layouts_for(files.spec);
     if (layouts.empty()) GTEST_SKIP() << "no layout for so many ranks";
   }
 
-  std::filesystem::path folder = test::shared_file("stories260K");
+  std::filesystem::path folder = test::data_file("stories260K");
   ModelFiles files;
   std::vector<int> ids;  // BOS and what follows greedily
   std::vector<Layout> layouts;
@@ -34,7 +33,7 @@ protected:
 
 TEST_F(Stories260K, GreedyDecodingGivesEveryTokenAndTheText) {
   ASSERT_EQ(ids.size(), 257U);
-  const auto tokenizer = text::load_tokenizer(folder / "hf");
+  const auto tokenizer = text::load_tokenizer(test::data_file("tokenizers/stories260K"));
   const std::vector<Request> requests = {{.prompt = {ids[0]}, .max_new_tokens = 256, .ignore_eos = true}};
   for (const auto& layout : layouts) {
     SCOPED_TRACE(to_string(layout));

@@ -7,6 +7,7 @@
 #include <grist/layers/experts.hpp>
 #include <grist/layers/linear.hpp>
 #include <grist/layers/norm.hpp>
+#include <grist/layers/norm_over_heads.hpp>
 #include <grist/layers/residual.hpp>
 #include <grist/layers/rope.hpp>
 #include <grist/layers/sample.hpp>
@@ -112,6 +113,9 @@ std::vector<Call> calls(const Memory<T>& m) {
          layers::rms_norm(e, x, as_const(m.vector.view()), 1e-5F, b);
          layers::layer_norm(e, x, as_const(m.vector.view()), as_const(m.more.view()), 1e-5F, b);
          layers::rms_norm_heads(e, 0, 4, as_const(View1<float>(m.vector.data(), 8)), 1e-5F, b);
+         layers::head_sums(e, as_const(b), as_const(b), 0, 8, {}, m.y.view(tokens, 4));
+         layers::rms_norm_over_heads(e, as_const(m.y.view(tokens, 4)), 0, 8,
+                                     as_const(View1<float>(m.vector.data(), 8)), 1e-5F, b);
          layers::residual_rms_norm(e, x, m.y.view(tokens, hidden), as_const(m.vector.view()), 1e-5F, b);
          layers::no_norm(e, x, b);
        }},
@@ -138,8 +142,8 @@ std::vector<Call> calls(const Memory<T>& m) {
       {"rope",
        [=, &m](const Exec& e) {
          layers::rope_cos_sin(e, ids, ids, {as_const(View1<float>(m.vector.data(), 4))}, m.y.view(tokens, 8));
-         layers::rope(e, as_const(m.y.view(tokens, 8)), layers::RopePairs::half_split, 4, 8, b);
-         layers::rope_backward(e, as_const(m.y.view(tokens, 8)), layers::RopePairs::half_split, 4, 8, b);
+         layers::rope(e, as_const(m.y.view(tokens, 8)), 4, 8, b);
+         layers::rope_backward(e, as_const(m.y.view(tokens, 8)), 4, 8, b);
        }},
       {"activation",
        [=, &m](const Exec& e) {

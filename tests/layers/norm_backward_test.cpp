@@ -1,6 +1,7 @@
 // The backward passes of the norms: against PyTorch, against differences of the forward, and their order of sums.
 #include <grist/core/errors.hpp>
 #include <grist/layers/norm.hpp>
+#include <grist/layers/norm_over_heads.hpp>
 
 #include <layers/gradients.hpp>
 #include <support/refuses.hpp>
@@ -97,6 +98,53 @@ TYPED_TEST(NormBackward, OfHeadsGivesWhatPyTorchGivesAndLeavesOtherColumnsAlone)
       EXPECT_TRUE(!of_others || found.dx[i] == dy[i]);
     }
   }
+}
+
+/// As ranks of tp do it. A head that two ranks hold has a part of dy on each: here the second has none, and its part of
+/// dx is what the other heads and the share of the sums give.
+TEST(NormBackwardOfParts, OverAllHeadsIsTheNormsOfOneHeadHoweverTheyAreSplit) {
+  constexpr Index tokens = 19, dim = 10, heads = 3, width = heads * dim;
+  const auto x = normals("x", tokens * width), dy = normals("dy", tokens * width);
+  const auto w = normals("w", width);
+  const auto device_x = on_device<float>(x);
+  const auto device_w = on_device<float>(w);
+  const auto in = as_const(device_x.view(tokens, width));
+  const Buffer<float> scratch("scratch", layers::norm_backward_scratch(tokens, width));
+  const auto whole_dx = on_device<float>(dy);
+  const auto whole_dw = held(w.size());
+  layers::rms_norm_heads_backward(Exec(), in, 0, 1, as_const(device_w.view()), eps, scratch.view(),
+                                  whole_dx.view(tokens, width), whole_dw.view());
+
+  const Buffer<float> squares("squares", tokens * heads), along("along", tokens * heads * 2);
+  layers::head_sums(Exec(), in, in, 0, dim, {}, squares.view(tokens, heads));
+  const auto part = [&](bool has_dy) {
+    return on_device<float>(has_dy ? dy : std::vector<float>(dy.size()));
+  };
+  std::vector<float> sums(static_cast<std::size_t>(tokens * heads * 2));
+  for (const bool second : {false, true}) {
+    const auto d = part(!second);
+    const Buffer<float> mine("sums", tokens * heads);
+    layers::head_sums(Exec(), in, as_const(d.view(tokens, width)), 0, dim, as_const(device_w.view()),
+                      mine.view(tokens, heads));
+    const auto values = on_host(mine);
+    for (Index t = 0; t < tokens; ++t)
+      std::copy_n(values.begin() + t * heads, heads, sums.begin() + t * heads * 2 + (second ? heads : 0));
+  }
+  const auto device_sums = on_device<float>(sums);
+  std::vector<float> dx(x.size()), dw(w.size());
+  for (const bool second : {false, true}) {
+    const auto d = part(!second);
+    const auto d_w = on_device<float>(std::vector<float>(w.size()));
+    layers::rms_norm_over_heads_backward(Exec(), in, as_const(squares.view(tokens, heads)),
+                                         as_const(device_sums.view(tokens, heads * 2)), 0.5F, 0, dim,
+                                         as_const(device_w.view()), eps, scratch.view(), d.view(tokens, width),
+                                         d_w.view());
+    const auto dx_part = on_host(d), dw_part = on_host(d_w);
+    for (std::size_t i = 0; i < dx.size(); ++i) dx[i] += dx_part[i];
+    for (std::size_t i = 0; i < dw.size(); ++i) dw[i] += dw_part[i];
+  }
+  EXPECT_LE(worst_error(dx, gradient<float>(on_host(whole_dx), 20)), 1);
+  EXPECT_LE(worst_error(plus_held(dw), gradient<float>(on_host(whole_dw), 16)), 1);
 }
 
 TEST(NormBackwardDifferences, AgreeWithTheForward) {

@@ -1,6 +1,7 @@
 // RMSNorm and LayerNorm against their formulas in double precision.
 #include <grist/core/errors.hpp>
 #include <grist/layers/norm.hpp>
+#include <grist/layers/norm_over_heads.hpp>
 
 #include <support/refuses.hpp>
 #include <support/views.hpp>
@@ -132,6 +133,55 @@ TYPED_TEST(NormInPlace, OfHeadsIsTheNormOfEachAndLeavesOtherColumnsAlone) {
   }
 }
 
+/// As ranks of tp do it: each has some heads, between other columns, and the sums of all.
+TYPED_TEST(NormInPlace, OverAllHeadsIsOneNormWhoseBitsDoNotDependOnHowTheHeadsAreSplit) {
+  for (const Index dim : {1, 5, 16, 33}) {
+    constexpr Index tokens = 3, heads = 6, first = 2;
+    const Index width = heads * dim;
+    const auto x = stored<TypeParam>(normals("x", tokens * width));
+    const auto w = normals("w", width);
+    std::vector<std::vector<float>> found;
+    for (const auto& split : std::vector<std::vector<Index>>{{6}, {4, 2}, {1, 2, 3}}) {
+      const Buffer<float> all("squares", tokens * heads);
+      std::vector<float> squares(static_cast<std::size_t>(tokens * heads)), y(x.size());
+      const auto each_part = [&](auto&& f) {
+        Index begin = 0;
+        for (const Index count : split) {
+          const Index columns = first + count * dim + 1;
+          std::vector<float> part(static_cast<std::size_t>(tokens * columns), 9);
+          for (Index t = 0; t < tokens; ++t)
+            std::copy_n(x.begin() + t * width + begin * dim, count * dim, part.begin() + t * columns + first);
+          f(begin, count, on_device<TypeParam>(part), columns);
+          begin += count;
+        }
+      };
+      each_part([&](Index begin, Index count, const Buffer<TypeParam>& part, Index columns) {
+        const Buffer<float> mine("sums", tokens * count);
+        const auto in = as_const(part.view(tokens, columns));
+        layers::head_sums(Exec(), in, in, first, dim, {}, mine.view(tokens, count));
+        const auto sums = on_host(mine);
+        for (Index t = 0; t < tokens; ++t)
+          std::copy_n(sums.begin() + t * count, count, squares.begin() + t * heads + begin);
+      });
+      const auto device_squares = on_device<float>(squares);
+      each_part([&](Index begin, Index count, const Buffer<TypeParam>& part, Index columns) {
+        const auto device_w = on_device<float>(
+            std::vector<float>(w.begin() + begin * dim, w.begin() + (begin + count) * dim));
+        layers::rms_norm_over_heads(Exec(), as_const(device_squares.view(tokens, heads)), first, dim,
+                                    as_const(device_w.view()), 1e-5F, part.view(tokens, columns));
+        const auto normed = on_host(part);
+        for (Index t = 0; t < tokens; ++t)
+          std::copy_n(normed.begin() + t * columns + first, count * dim, y.begin() + t * width + begin * dim);
+      });
+      found.push_back(y);
+    }
+    EXPECT_EQ(found[0], found[1]);
+    EXPECT_EQ(found[0], found[2]);
+    const auto expected = Norm<Types<TypeParam, TypeParam>>::expected(Kind::rms, x, w, {}, 1e-5F);
+    EXPECT_LE(worst_error(found[0], expected), 1) << "heads of " << dim;
+  }
+}
+
 TYPED_TEST(NormInPlace, AfterAResidualIsTheNormOfTheSum) {
   const Index tokens = 3, hidden = 37;
   const auto x = normals("x", tokens * hidden), delta = normals("delta", tokens * hidden), w = normals("w", hidden);
@@ -151,6 +201,19 @@ TYPED_TEST(NormInPlace, WithoutOneIsXRounded) {
   const Buffer<TypeParam> y("y", 3 * 37);
   layers::no_norm(Exec(), as_const(device_x.view(3, 37)), y.view(3, 37));
   EXPECT_EQ(on_host(y), stored<TypeParam>(x));
+}
+
+TEST(NormShapes, OfHeadsThatDisagreeAreNamed) {
+  const Buffer<float> x("x", 6), w("w", 4), sums("sums", 4);
+  EXPECT_EQ(refusal([&] {
+              layers::head_sums(Exec(), as_const(x.view(2, 3)), as_const(x.view(2, 3)), 0, 2, {}, sums.view(2, 2));
+            }),
+            "head_sums: 2 heads of 2 from column 0 on of x [2, 3], y [2, 3], w [0] do not give [2]");
+  EXPECT_EQ(refusal([&] {
+              layers::rms_norm_over_heads(Exec(), as_const(sums.view(2, 2)), 0, 2, as_const(w.view()), 1e-5F,
+                                          x.view(2, 3));
+            }),
+            "rms_norm_over_heads: 4 columns from 0 on do not fit x [2, 3] and squares [2, 2]");
 }
 
 TEST(NormShapes, ThatDisagreeAreNamed) {

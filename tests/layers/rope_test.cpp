@@ -1,5 +1,4 @@
-// RoPE against its two forms in Hugging Face, in double precision: rotate_half for halves, pairs of neighbours for
-// interleaved.
+// RoPE against Hugging Face's rotate_half, in double precision.
 #include <grist/core/errors.hpp>
 #include <grist/layers/rope.hpp>
 
@@ -55,11 +54,10 @@ TEST(RopeCosSin, AreCosinesThenSinesTimesTheFactor) {
 
 template <class T>
 struct Rope : testing::Test {
-  static std::vector<float> run(const std::vector<float>& x, layers::RopePairs pairs, int heads, int head_dim,
-                                Index rotary_dim) {
+  static std::vector<float> run(const std::vector<float>& x, int heads, int head_dim, Index rotary_dim) {
     const Index tokens = static_cast<Index>(positions.size());
     const auto device = on_device<T>(x);
-    layers::rope(Exec(), as_const(cos_sin_for(rotary_dim).view(tokens, rotary_dim)), pairs, heads, head_dim,
+    layers::rope(Exec(), as_const(cos_sin_for(rotary_dim).view(tokens, rotary_dim)), heads, head_dim,
                  device.view(tokens, static_cast<Index>(x.size()) / tokens));
     return on_host(device);
   }
@@ -69,38 +67,35 @@ TYPED_TEST_SUITE(Rope, Storage);
 
 TYPED_TEST(Rope, RotatesThePairsOfEachHeadAndLeavesOtherColumnsAlone) {
   const int heads = 3;
-  for (const auto pairs : {layers::RopePairs::half_split, layers::RopePairs::interleaved}) {
-    for (const auto& [head_dim, rotary_dim] :
-         std::vector<std::pair<Index, Index>>{{2, 2}, {6, 6}, {7, 4}, {64, 64}, {80, 20}}) {
-      SCOPED_TRACE(testing::Message() << "head_dim " << head_dim << ", rotary_dim " << rotary_dim);
-      const Index width = heads * head_dim + 5;
-      const auto x = stored<TypeParam>(normals("x", static_cast<Index>(positions.size()) * width));
-      const bool halves = pairs == layers::RopePairs::half_split;
-      std::vector<Expected> expected, rotated;
-      std::vector<float> actual_rotated;
-      const auto actual = this->run(x, pairs, heads, static_cast<int>(head_dim), rotary_dim);
-      for (std::size_t t = 0; t < positions.size(); ++t) {
-        for (Index c = 0; c < width; ++c) {
-          const std::size_t at = t * static_cast<std::size_t>(width) + static_cast<std::size_t>(c);
-          const Index i = c % head_dim, half = rotary_dim / 2;
-          if (c >= heads * head_dim || i >= rotary_dim) {
-            expected.push_back({x[at], 0});
-            continue;
-          }
-          const bool first = halves ? i < half : i % 2 == 0;
-          const auto apart = static_cast<std::size_t>(halves ? half : 1);
-          const double angle = angle_of(t, static_cast<std::size_t>(halves ? i % half : i / 2), rotary_dim);
-          const double other = first ? -x[at + apart] : x[at - apart];
-          const double a = x[at] * std::cos(angle), b = other * std::sin(angle);
-          expected.push_back({a + b, 6 * float_rounding * (std::abs(x[at]) + std::abs(other)) +
-                                         1.001 * rounding<TypeParam> * std::abs(a + b)});
-          rotated.push_back(expected.back());
-          actual_rotated.push_back(actual[at]);
+  for (const auto& [head_dim, rotary_dim] :
+       std::vector<std::pair<Index, Index>>{{2, 2}, {6, 6}, {7, 4}, {64, 64}, {80, 20}}) {
+    SCOPED_TRACE(testing::Message() << "head_dim " << head_dim << ", rotary_dim " << rotary_dim);
+    const Index width = heads * head_dim + 5;
+    const auto x = stored<TypeParam>(normals("x", static_cast<Index>(positions.size()) * width));
+    std::vector<Expected> expected, rotated;
+    std::vector<float> actual_rotated;
+    const auto actual = this->run(x, heads, static_cast<int>(head_dim), rotary_dim);
+    for (std::size_t t = 0; t < positions.size(); ++t) {
+      for (Index c = 0; c < width; ++c) {
+        const std::size_t at = t * static_cast<std::size_t>(width) + static_cast<std::size_t>(c);
+        const Index i = c % head_dim, half = rotary_dim / 2;
+        if (c >= heads * head_dim || i >= rotary_dim) {
+          expected.push_back({x[at], 0});
+          continue;
         }
+        const bool first = i < half;
+        const auto apart = static_cast<std::size_t>(half);
+        const double angle = angle_of(t, static_cast<std::size_t>(i % half), rotary_dim);
+        const double other = first ? -x[at + apart] : x[at - apart];
+        const double a = x[at] * std::cos(angle), b = other * std::sin(angle);
+        expected.push_back({a + b, 6 * float_rounding * (std::abs(x[at]) + std::abs(other)) +
+                                       1.001 * rounding<TypeParam> * std::abs(a + b)});
+        rotated.push_back(expected.back());
+        actual_rotated.push_back(actual[at]);
       }
-      EXPECT_LE(worst_error(actual, expected), 1);
-      if (head_dim == 64) expect_rounded_to<TypeParam>(actual_rotated, rotated);
     }
+    EXPECT_LE(worst_error(actual, expected), 1);
+    if (head_dim == 64) expect_rounded_to<TypeParam>(actual_rotated, rotated);
   }
 }
 
@@ -109,7 +104,7 @@ TEST(RopeShapes, ThatDisagreeAreNamed) {
   const auto two = on_device<int>(std::vector<int>(2));
   const auto message = [&](int heads, int head_dim) -> std::string {
     try {
-      layers::rope(Exec(), as_const(cos_sin.view(2, 4)), layers::RopePairs::half_split, heads, head_dim, x.view(2, 7));
+      layers::rope(Exec(), as_const(cos_sin.view(2, 4)), heads, head_dim, x.view(2, 7));
       return "no error";
     } catch (const ShapeError& error) {
       return error.what();
@@ -128,18 +123,14 @@ TEST(RopeShapes, ThatDisagreeAreNamed) {
   }
 }
 
-layers::RopePairs pairs_of(const nlohmann::json& c) {
-  return c.at("pairs") == "half_split" ? layers::RopePairs::half_split : layers::RopePairs::interleaved;
-}
-
 TYPED_TEST(Rope, HasTheGradientsOfPyTorch) {
   for (const auto& c : gradient_cases("rope")) {
-    SCOPED_TRACE(c.at("pairs").dump() + " " + c.at("head_dim").dump());
+    SCOPED_TRACE(c.at("head_dim").dump());
     const auto cos_sin = on_device<float>(floats_of(c, "cos_sin"));
     const auto dx = on_device<TypeParam>(floats_of(c, "dy"));
     const Index tokens = c.at("tokens"), rotary_dim = c.at("rotary_dim");
-    layers::rope_backward(Exec(), as_const(cos_sin.view(tokens, rotary_dim)), pairs_of(c), c.at("heads"),
-                          c.at("head_dim"), dx.view(tokens, dx.size() / tokens));
+    layers::rope_backward(Exec(), as_const(cos_sin.view(tokens, rotary_dim)), c.at("heads"), c.at("head_dim"),
+                          dx.view(tokens, dx.size() / tokens));
     EXPECT_LE(worst_error(on_host(dx), gradient<TypeParam>(floats_of(c, "dx"))), 1);
   }
 }
@@ -147,19 +138,17 @@ TYPED_TEST(Rope, HasTheGradientsOfPyTorch) {
 TEST(RopeBackward, IsTheTransposeOfTheForward) {
   const Index tokens = static_cast<Index>(positions.size()), width = 3 * 10 + 5;
   const auto x = normals("x", tokens * width), dy = normals("dy", tokens * width);
-  for (const auto pairs : {layers::RopePairs::half_split, layers::RopePairs::interleaved}) {
-    const auto cos_sin = cos_sin_for(6, 1.25F);
-    const auto y = on_device<float>(x), dx = on_device<float>(dy);
-    layers::rope(Exec(), as_const(cos_sin.view(tokens, 6)), pairs, 3, 10, y.view(tokens, width));
-    layers::rope_backward(Exec(), as_const(cos_sin.view(tokens, 6)), pairs, 3, 10, dx.view(tokens, width));
-    EXPECT_NEAR(inner_product(on_host(y), dy), inner_product(x, on_host(dx)), 1e-5);  // of 175 terms of size 1
-  }
+  const auto cos_sin = cos_sin_for(6, 1.25F);
+  const auto y = on_device<float>(x), dx = on_device<float>(dy);
+  layers::rope(Exec(), as_const(cos_sin.view(tokens, 6)), 3, 10, y.view(tokens, width));
+  layers::rope_backward(Exec(), as_const(cos_sin.view(tokens, 6)), 3, 10, dx.view(tokens, width));
+  EXPECT_NEAR(inner_product(on_host(y), dy), inner_product(x, on_host(dx)), 1e-5);  // of 175 terms of size 1
 }
 
 TEST(RopeShapes, ThatDisagreeAreNamedInTheBackwardToo) {
   const Buffer<float> cos_sin("cos_sin", 8), dx("dx", 14);
   try {
-    layers::rope_backward(Exec(), as_const(cos_sin.view(2, 4)), layers::RopePairs::half_split, 2, 4, dx.view(2, 7));
+    layers::rope_backward(Exec(), as_const(cos_sin.view(2, 4)), 2, 4, dx.view(2, 7));
     FAIL() << "no error";
   } catch (const ShapeError& error) {
     EXPECT_STREQ(error.what(), "rope_backward: 2 heads of 4 in x [2, 7] do not go with cos_sin [2, 4]");

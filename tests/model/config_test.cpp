@@ -93,6 +93,67 @@ TEST(Config, WhatChangesTheMathematicsIsRefused) {
   EXPECT_THAT(with("clip_qkv", 3), test::Refuses({"keys that are not understood", "'clip_qkv'"}));
 }
 
+/// A model that was made plain again, and whose config.json was not.
+TEST(Config, OfAQuantizedModelWithPlainWeightsIsReadWithANote) {
+  const test::TemporaryFolder folder;
+  auto config = config_of("llama2");
+  config["quantization_config"] = {{"quant_method", "fp8"}};
+  folder.write("config.json", config.dump());
+  std::filesystem::copy_file(test::data_file("tiny/llama2/model.safetensors"), folder / "model.safetensors");
+  const auto files = open_model(folder.path());
+  ASSERT_EQ(files.notes.size(), 1U);
+  EXPECT_THAT(files.notes[0], testing::HasSubstr("quantized by 'fp8', but its weights are plain numbers"));
+
+  config["intermediate_size"] = config["intermediate_size"].get<int>() + 1;  // as where blocks have other shapes
+  folder.write("config.json", config.dump());
+  EXPECT_THAT([&] { open_model(folder.path()); }, test::Refuses({"quantized by 'fp8' cannot be read", "has shape"}));
+}
+
+TEST(Config, WithoutOneArchitectureOrOfABareDecoderHasThatOfItsType) {
+  const test::TemporaryFolder folder;
+  for (const auto* model : {"llama2", "qwen2_moe", "gpt2", "cohere"}) {
+    auto config = config_of(model);
+    const auto family = read_spec(folder.write("config.json", config.dump())).family;
+    config["architectures"] = {"A", "B"};
+    EXPECT_EQ(read_spec(folder.write("config.json", config.dump())).family, family);
+    config["architectures"] = {"XModel"};
+    EXPECT_EQ(read_spec(folder.write("config.json", config.dump())).family, family);
+    config.erase("architectures");
+    EXPECT_EQ(read_spec(folder.write("config.json", config.dump())).family, family);
+    config["model_type"] = "unheard_of";
+    EXPECT_THAT([&] { read_spec(folder.write("config.json", config.dump())); },
+                test::Refuses({"'architectures' names 0 architectures"}));
+  }
+}
+
+/// As transformers 5 does it.
+TEST(Config, ThatTiesAHeadWhichDiffersFromTheEmbeddingIsReadUntiedWithANote) {
+  const test::TemporaryFolder folder;
+  auto config = config_of("llama2");
+  ASSERT_FALSE(config["tie_word_embeddings"].get<bool>());
+  config["tie_word_embeddings"] = true;
+  folder.write("config.json", config.dump());
+  std::filesystem::copy_file(test::data_file("tiny/llama2/model.safetensors"), folder / "model.safetensors");
+  const auto files = open_model(folder.path());
+  EXPECT_FALSE(files.spec.tied_embeddings);
+  ASSERT_EQ(files.notes.size(), 1U);
+  EXPECT_THAT(files.notes[0], testing::HasSubstr("they differ: both are used"));
+}
+
+TEST(Config, LayersBeyondItsCountAreLeftOutWithANote) {
+  const test::TemporaryFolder folder;
+  auto config = config_of("llama2");
+  const int layers = config["num_hidden_layers"].get<int>() - 1;
+  config["num_hidden_layers"] = layers;
+  config.erase("layer_types");
+  folder.write("config.json", config.dump());
+  std::filesystem::copy_file(test::data_file("tiny/llama2/model.safetensors"), folder / "model.safetensors");
+  const auto files = open_model(folder.path());
+  EXPECT_EQ(files.spec.layer_count(), layers);
+  ASSERT_EQ(files.notes.size(), 1U);
+  EXPECT_THAT(files.notes[0], testing::HasSubstr(std::format("layers beyond the {} of its config", layers)));
+}
+
 TEST(Config, AFamilyRefusesByNameWhatItDoesNotCompute) {
   const test::TemporaryFolder folder;
   const auto with = [&](const char* model, const nlohmann::json& changes) {

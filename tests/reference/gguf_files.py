@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 import small_tokenizers
 from common import DATA, Floats, write_json
+from gguf_settings import interleave_heads
 from hard_strings import HARD_STRINGS
 
 FOLDER = DATA / "gguf"
@@ -94,12 +95,6 @@ def exact_blocks(values, kind):
         codes = (whole + 8).astype(numpy.uint8)
         parts.append(codes[:, :16] | codes[:, 16:] << 4)
     return numpy.concatenate(parts, axis=1).reshape(*values.shape[:-1], -1)
-
-
-def interleave_heads(weight, heads):
-    """GGUF rotates neighbours (2i, 2i+1), Hugging Face (i, i + head_dim/2): the rows of q and k change places."""
-    rows, columns = weight.shape
-    return weight.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
 
 
 def add_weights(writer, folder, config, types):

@@ -77,22 +77,17 @@ def activations():
 
 def ropes():
     tokens, heads, more = 5, 3, 2
-    for pairs in "half_split", "interleaved":
-        for head_dim, rotary_dim in (2, 2), (7, 4), (16, 16):
-            half, width = rotary_dim // 2, heads * head_dim + more
-            cos_sin, x, dy = numbers(tokens, rotary_dim), leaf(tokens, width), numbers(tokens, width)
-            h = x[:, :heads * head_dim].reshape(tokens, heads, head_dim)
-            cos, sin, rest = cos_sin[:, None, :half], cos_sin[:, None, half:], h[..., rotary_dim:]
-            if pairs == "half_split":
-                a, b = h[..., :half], h[..., half:rotary_dim]
-                rotated = torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
-            else:
-                a, b = h[..., 0:rotary_dim:2], h[..., 1:rotary_dim:2]
-                rotated = torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
-            y = torch.cat([torch.cat([rotated, rest], -1).reshape(tokens, -1), x[:, heads * head_dim:]], 1)
-            y.backward(dy)
-            yield dict(pairs=pairs, tokens=tokens, heads=heads, head_dim=head_dim, rotary_dim=rotary_dim,
-                       cos_sin=cos_sin, dy=dy, dx=x.grad)
+    for head_dim, rotary_dim in (2, 2), (7, 4), (16, 16):
+        half, width = rotary_dim // 2, heads * head_dim + more
+        cos_sin, x, dy = numbers(tokens, rotary_dim), leaf(tokens, width), numbers(tokens, width)
+        h = x[:, :heads * head_dim].reshape(tokens, heads, head_dim)
+        cos, sin, rest = cos_sin[:, None, :half], cos_sin[:, None, half:], h[..., rotary_dim:]
+        a, b = h[..., :half], h[..., half:rotary_dim]
+        rotated = torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+        y = torch.cat([torch.cat([rotated, rest], -1).reshape(tokens, -1), x[:, heads * head_dim:]], 1)
+        y.backward(dy)
+        yield dict(tokens=tokens, heads=heads, head_dim=head_dim, rotary_dim=rotary_dim,
+                   cos_sin=cos_sin, dy=dy, dx=x.grad)
 
 
 def cross_entropies():

@@ -2,6 +2,7 @@
 
 #include <Kokkos_Core.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <string_view>
 
@@ -27,7 +28,34 @@ void on_copy(Kokkos_Profiling_SpaceHandle, const char* to, const void*, Kokkos_P
 
 void on_region(const char* name) { recorder->regions.emplace_back(name); }
 
+MemoryMeter* meter = nullptr;
+
+/// Kokkos' threads have some memory of their own, whatever runs, and tell of it under changing labels.
+bool ours(std::string_view label) { return label.starts_with("grist::"); }
+
+void on_bytes(Kokkos_Profiling_SpaceHandle, const char* label, const void*, std::uint64_t bytes) {
+  if (!ours(label)) return;
+  meter->now += bytes;
+  meter->most = std::max(meter->most, meter->now);
+}
+void on_bytes_given_back(Kokkos_Profiling_SpaceHandle, const char* label, const void*, std::uint64_t bytes) {
+  if (!ours(label)) return;
+  meter->now -= std::min(meter->now, bytes);  // what was taken before the meter is not counted
+}
+
 }  // namespace
+
+MemoryMeter::MemoryMeter() {
+  meter = this;
+  tools::set_allocate_data_callback(on_bytes);
+  tools::set_deallocate_data_callback(on_bytes_given_back);
+}
+
+MemoryMeter::~MemoryMeter() {
+  tools::set_allocate_data_callback(nullptr);
+  tools::set_deallocate_data_callback(nullptr);
+  meter = nullptr;
+}
 
 ToolsRecorder::ToolsRecorder() {
   recorder = this;

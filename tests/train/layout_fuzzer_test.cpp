@@ -63,7 +63,7 @@ public:
                        .v_bias = chance(0.4),
                        .o_bias = chance(0.4)};
     layer.attention.heads = layer.attention.kv_heads * between(1, 4);
-    layer.attention.qk_norm = chance(0.3) ? QkNorm::head : chance(0.1) ? QkNorm::all : QkNorm::none;
+    layer.attention.qk_norm = chance(0.3) ? QkNorm::head : chance(0.3) ? QkNorm::all : QkNorm::none;
     switch (between(0, 4)) {
       case 0:
         layer.post_norm = true;

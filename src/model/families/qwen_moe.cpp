@@ -45,8 +45,15 @@ ModelSpec from_config(ConfigReader& config) {
 
 ModelSpec from_gguf(GgufReader& gguf) {
   ModelSpec spec = common_spec(gguf);
-  const int intermediate_size = gguf.positive("expert_feed_forward_length");
-  each_layer(spec, [&](LayerSpec& layer) { layer.mlp.intermediate_size = intermediate_size; });
+  const bool second = gguf.weights().find("blk.0.ffn_gate_inp_shexp.weight") != nullptr;
+  MlpSpec mlp = spec.layers[0].mlp;
+  if (second) mlp.shared_intermediate = gguf.positive_or("expert_shared_feed_forward_length", mlp.intermediate_size);
+  mlp.shared_gate = second;
+  mlp.renormalize = !second;  // no key tells
+  const int each = mlp.intermediate_size / std::max(1, mlp.experts_per_token);
+  mlp.intermediate_size = second ? gguf.positive_or("expert_feed_forward_length", each)
+                                 : gguf.positive("expert_feed_forward_length");
+  each_layer(spec, [&](LayerSpec& layer) { layer.mlp = mlp; });
   return spec;
 }
 
@@ -55,7 +62,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
 Family qwen_moe_family() {
   return {.name = "qwen_moe",
           .architectures = {"Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"},
-          .gguf_architectures = {"qwen3moe"},
+          .gguf_architectures = {"qwen2moe", "qwen3moe"},
           .from_config = from_config,
           .from_gguf = from_gguf,
           .names = {.experts_gate_up = "mlp.experts.gate_up_proj", .experts_down = "mlp.experts.down_proj"}};

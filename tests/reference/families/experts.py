@@ -44,6 +44,13 @@ MODELS = {
         config=Qwen2MoeConfig(**QWEN2_MOE), dtype=torch.bfloat16, old=without_layer_types, lengths=(5, 13), seed=234,
         without=[dict(zero=r"shared_expert\.down_proj"), dict(zero="shared_expert_gate"), dict(zero=r"k_proj\.bias"),
                  dict(norm_topk_prob=True, at_least=0.02)]),
+    # what llama.cpp can say: experts in every layer
+    "qwen2_moe_all": dict(
+        config=Qwen2MoeConfig(**QWEN2_MOE | dict(vocab_size=259, num_hidden_layers=2, mlp_only_layers=[],
+                                                 bos_token_id=256, eos_token_id=257)),
+        dtype=torch.bfloat16, lengths=(5, 13), seed=247,
+        without=[dict(zero=r"shared_expert\.down_proj"), dict(zero="shared_expert_gate"), dict(zero=r"k_proj\.bias"),
+                 dict(norm_topk_prob=True, at_least=0.02)]),
 }
 
 def gguf_mixtral(name, values, config):
@@ -67,10 +74,18 @@ def gguf_qwen3_moe_settings(writer, config):
     writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
 
 
+def gguf_qwen2_moe_settings(writer, config):
+    gguf_qwen3_moe_settings(writer, config)
+    writer.add_expert_shared_feed_forward_length(config["shared_expert_intermediate_size"])
+
+
 GGUF = {
     "mixtral": dict(arch="llama", tokenizer="llama", weights=gguf_mixtral, settings=gguf_llama_settings, types=dict(
         token_embd="BF16", output="F16", attn_q="F16", attn_k="BF16", ffn_gate_exps="BF16", ffn_up_exps="F16",
         ffn_down_exps="Q8_0")),
     "qwen3_moe": dict(arch="qwen3moe", tokenizer="qwen2", settings=gguf_qwen3_moe_settings, types=dict(
         token_embd="BF16", output="BF16", **BF16, ffn_gate_exps="BF16", ffn_up_exps="BF16", ffn_down_exps="BF16")),
+    "qwen2_moe_all": dict(arch="qwen2moe", tokenizer="qwen2", settings=gguf_qwen2_moe_settings, types=dict(
+        token_embd="BF16", output="BF16", **BF16, ffn_gate_exps="BF16", ffn_up_exps="BF16", ffn_down_exps="BF16",
+        ffn_gate_shexp="F16", ffn_up_shexp="BF16", ffn_down_shexp="BF16")),
 }

@@ -1,0 +1,63 @@
+// What is planned is what is taken, part by part: by a model with its cache and a scheduler that uses all of them.
+#include "support/files.hpp"
+#include "support/ranks.hpp"
+#include "support/tools_recorder.hpp"
+
+#include <grist/backends/products.hpp>
+#include <grist/core/staging.hpp>
+#include <grist/generate/scheduler.hpp>
+
+#include <gtest/gtest.h>
+
+namespace {
+
+using namespace grist;
+
+constexpr ModelLimits limits{
+    .batch_tokens = 256, .batch_sequences = 6, .logit_rows = 6, .context = 128, .kv_tokens = 512};
+
+/// Draws with a repetition penalty, so that every kind of scratch is taken.
+Request request(int number) {
+  Request request;
+  for (int i = 0; i < 64 + number; ++i) request.prompt.push_back((7 * i + number) % 100);
+  request.max_new_tokens = 8;
+  request.ignore_eos = true;
+  request.sampling = {.repetition_penalty = 1.1F, .temperature = 1, .top_k = 20, .top_p = 0.9F};
+  return request;
+}
+
+class Planned : public testing::TestWithParam<const char*> {};
+
+TEST_P(Planned, IsWhatIsTakenAndNoPartMayBeLeftOut) {
+  if (!host_reaches_memory) GTEST_SKIP() << "libraries load kernels of their own, and pinned memory is no device's";
+  const auto files = open_model(test::data_file(std::string("tiny/") + GetParam()));
+  const ProcessGrid grid(test::world(), {});
+  for (const ModelNumbers numbers : {ModelNumbers{.weights = WeightStorage::bf16},
+                                     ModelNumbers{.type = DType::bf16, .kv_type = DType::bf16}}) {
+    SCOPED_TRACE(name_of(numbers.type));
+    Products products;
+    const auto plan = scheduler_plan(files, {}, 0, 0, numbers, limits, products);
+    const test::MemoryMeter meter;
+    const Exec exec;
+    const auto model = make_model(files, grid, {.numbers = numbers, .limits = limits});
+    const auto scored = request(0).prompt;  // the head's product of many rows
+    const BatchItem item{.ids = scored, .prompt_length = static_cast<int>(scored.size())};
+    (void)model->score(exec, nullptr, item, scored);
+    Scheduler scheduler(exec, *model, {});
+    for (int i = 0; i < limits.batch_sequences; ++i) scheduler.submit(request(i));
+    while (!scheduler.idle()) scheduler.step();
+
+    EXPECT_GE(plan.total() + 64, meter.most) << "Kokkos rounds each piece up to 8 bytes";
+    EXPECT_LE(static_cast<double>(plan.total()), 1.1 * static_cast<double>(meter.most));
+    for (const auto part : {plan.parameters, plan.kv_cache, plan.workspace, plan.batch, plan.products, plan.sampling})
+      if (part > 0) EXPECT_LT(plan.total() - part, meter.most) << "without a part of " << part << " bytes";
+    const bool converts = numbers.type == DType::f32;
+    EXPECT_TRUE(plan.products > 0 || !converts) << "panels are converted";
+    EXPECT_GT(plan.sampling, 0U);
+    EXPECT_GT(plan.batch, 0U);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Planned, testing::Values("llama2", "mixtral", "gemma3", "bloom"));
+
+}  // namespace
