@@ -130,7 +130,9 @@ nlohmann::ordered_json measure(const std::string& path, int prompt, int rounds, 
   const auto& attention = spec.layers[0].attention;
   const double embedding =
       spec.tied_embeddings ? 0 : static_cast<double>(spec.vocab_size * row_bytes(files.stored, spec.hidden_size));
-  const double matrices = static_cast<double>(memory_plan(files, {}, 0, 0, numbers, limits).parameters) - embedding;
+  Products products;
+  const auto plan = memory_plan(files, {}, 0, 0, numbers, limits, products);
+  const double matrices = static_cast<double>(plan.parameters) - embedding;
   const double past = prompt + tokens / 2.0;
   const double bytes = matrices + past * static_cast<double>(2 * spec.layer_count() * attention.kv_width()) * sizeof(T);
   const double read = median(bandwidths), rate = median(gemm_rates), prefill = median(prefills),

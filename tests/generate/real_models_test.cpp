@@ -4,6 +4,7 @@
 #include "support/layouts.hpp"
 #include "support/ranks.hpp"
 
+#include <grist/backends/products.hpp>
 #include <grist/generate/generation.hpp>
 #include <grist/text/chat_template.hpp>
 #include <grist/text/tokenizer.hpp>
