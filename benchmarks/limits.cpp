@@ -2,6 +2,7 @@
 // provider's rate on the model's own matrices, all in one process and one run. Medians of several rounds.
 #include <grist/backends/device.hpp>
 #include <grist/backends/gemm.hpp>
+#include <grist/backends/products.hpp>
 #include <grist/backends/rates.hpp>
 #include <grist/backends/threads.hpp>
 #include <grist/comm/process_grid.hpp>
