@@ -30,7 +30,7 @@ KOKKOS_INLINE_FUNCTION float scale_over_heads(View2<const float> squares, Index 
 template <class X>
 void head_sums(const Exec& exec, View2<const X> x, View2<const X> y, Index first_column, Index head_dim,
                View1<const float> w, View2<float> sums) {
-  const auto region = Kokkos::Profiling::ScopedRegion("grist::norm::head_sums");
+  const auto region = Kokkos::Profiling::ScopedRegion("grist::norm_over_heads::head_sums");
   const Index heads = sums.extent(1), last = first_column + heads * head_dim;
   if (first_column < 0 || last > static_cast<Index>(x.extent(1)) || last > static_cast<Index>(y.extent(1)) ||
       x.extent(0) != y.extent(0) || x.extent(0) != sums.extent(0) ||
@@ -41,7 +41,8 @@ void head_sums(const Exec& exec, View2<const X> x, View2<const X> y, Index first
   if (sums.size() == 0) return;
   const bool weighted = w.size() != 0;
   Kokkos::parallel_for(
-      "grist::norm::head_sums", teams(exec, static_cast<Index>(sums.size())), KOKKOS_LAMBDA(const Member& team) {
+      "grist::norm_over_heads::head_sums", teams(exec, static_cast<Index>(sums.size())),
+      KOKKOS_LAMBDA(const Member& team) {
         const Index t = team.league_rank() / heads, head = team.league_rank() % heads;
         const X* const a = &x(t, first_column + head * head_dim);
         const X* const b = &y(t, first_column + head * head_dim);
@@ -56,14 +57,14 @@ void head_sums(const Exec& exec, View2<const X> x, View2<const X> y, Index first
 template <class X>
 void rms_norm_over_heads(const Exec& exec, View2<const float> squares, Index first_column, Index head_dim,
                          View1<const float> w, float eps, View2<X> x) {
-  const auto region = Kokkos::Profiling::ScopedRegion("grist::norm::rms_over_heads");
+  const auto region = Kokkos::Profiling::ScopedRegion("grist::norm_over_heads::forward");
   const auto size = static_cast<int>(w.extent(0));
   if (first_column < 0 || first_column + size > static_cast<Index>(x.extent(1)) ||
       squares.extent(0) != x.extent(0) || static_cast<Index>(squares.extent(1)) * head_dim < size)
     throw ShapeError("rms_norm_over_heads: {} columns from {} on do not fit x [{}, {}] and squares [{}, {}]", size,
                      first_column, x.extent(0), x.extent(1), squares.extent(0), squares.extent(1));
   Kokkos::parallel_for(
-      "grist::norm::rms_over_heads", teams(exec, x.extent(0)), KOKKOS_LAMBDA(const Member& team) {
+      "grist::norm_over_heads::forward", teams(exec, x.extent(0)), KOKKOS_LAMBDA(const Member& team) {
         const Index t = team.league_rank();
         X* const row = &x(t, first_column);
         const float scale = scale_over_heads(squares, t, head_dim, eps);
@@ -77,7 +78,7 @@ void rms_norm_over_heads_backward(const Exec& exec, View2<const X> x, View2<cons
                                   View2<const float> along, float share, Index first_column, Index head_dim,
                                   View1<const float> w, float eps, View1<float> scratch, View2<X> dx,
                                   View1<float> dw) {
-  const auto region = Kokkos::Profiling::ScopedRegion("grist::norm::rms_over_heads_backward");
+  const auto region = Kokkos::Profiling::ScopedRegion("grist::norm_over_heads::backward");
   const auto size = static_cast<int>(w.extent(0));
   const Index tokens = x.extent(0), chunks = chunks_of(tokens), last = first_column + size;
   if (first_column < 0 || last > static_cast<Index>(x.extent(1)) || last > static_cast<Index>(dx.extent(1)) ||
@@ -94,7 +95,7 @@ void rms_norm_over_heads_backward(const Exec& exec, View2<const X> x, View2<cons
   const View2<float> partial(scratch.data(), chunks, size);
   const auto width = static_cast<float>(static_cast<Index>(squares.extent(1)) * head_dim);
   Kokkos::parallel_for(
-      "grist::norm::rms_over_heads_backward", teams(exec, chunks), KOKKOS_LAMBDA(const Member& team) {
+      "grist::norm_over_heads::backward", teams(exec, chunks), KOKKOS_LAMBDA(const Member& team) {
         const Index chunk = team.league_rank(), first = chunk * chunk_rows;
         float* const sums = &partial(chunk, 0);
         Kokkos::parallel_for(Kokkos::TeamVectorRange(team, size), [&](int i) { sums[i] = 0; });
@@ -110,7 +111,7 @@ void rms_norm_over_heads_backward(const Exec& exec, View2<const X> x, View2<cons
           });
         }
       });
-  add_chunks(exec, "grist::norm::rms_over_heads_backward_sums", partial, dw);
+  add_chunks(exec, "grist::norm_over_heads::backward_sums", partial, dw);
 }
 
 #define GRIST_INSTANTIATE(X)                                                                                   \

@@ -113,9 +113,6 @@ std::vector<Call> calls(const Memory<T>& m) {
          layers::rms_norm(e, x, as_const(m.vector.view()), 1e-5F, b);
          layers::layer_norm(e, x, as_const(m.vector.view()), as_const(m.more.view()), 1e-5F, b);
          layers::rms_norm_heads(e, 0, 4, as_const(View1<float>(m.vector.data(), 8)), 1e-5F, b);
-         layers::head_sums(e, as_const(b), as_const(b), 0, 8, {}, m.y.view(tokens, 4));
-         layers::rms_norm_over_heads(e, as_const(m.y.view(tokens, 4)), 0, 8,
-                                     as_const(View1<float>(m.vector.data(), 8)), 1e-5F, b);
          layers::residual_rms_norm(e, x, m.y.view(tokens, hidden), as_const(m.vector.view()), 1e-5F, b);
          layers::no_norm(e, x, b);
        }},
@@ -126,6 +123,15 @@ std::vector<Call> calls(const Memory<T>& m) {
          layers::rms_norm_heads_backward(e, a, 0, 4, as_const(View1<float>(m.vector.data(), 8)), 1e-5F, m.sums.view(),
                                          b, d_head);
          layers::no_norm_backward(e, a, dx);
+       }},
+      {"norm_over_heads",
+       [=, &m](const Exec& e) {
+         const auto sums = m.y.view(tokens, 4);
+         const auto w8 = as_const(View1<float>(m.vector.data(), 8));
+         layers::head_sums(e, a, a, 0, 8, {}, sums);
+         layers::rms_norm_over_heads(e, as_const(sums), 0, 8, w8, 1e-5F, b);
+         layers::rms_norm_over_heads_backward(e, a, as_const(sums), as_const(sums), 1, 0, 8, w8, 1e-5F, m.sums.view(),
+                                              b, d_head);
        }},
       {"embedding", [=, &m](const Exec& e) { layers::embedding(e, ids, w, 0, m.y.view(tokens, hidden)); }},
       {"embedding",
