@@ -15,8 +15,8 @@ class GradientSums {
 public:
   /// Of a flat array, equally long on all ranks of `dp`, of which `node` has those of this rank's node. Without
   /// `shares` every rank gets the whole sum; with them (ZeRO-1) rank r gets that of the r-th of dp.size() equal shares,
-  /// and the rest of its array is not the sum. Collective over dp. Sums are taken in one order of ranks, so their bits depend
-  /// on dp and on which ranks share a node, and on nothing else.
+  /// and the rest of its array is not the sum. Collective over dp. Sums are taken in one order of ranks, so their bits
+  /// depend on dp and on which ranks share a node, and on nothing else.
   GradientSums(const Communicator& dp, const Communicator& node, View1<float> gradients, bool shares);
 
   /// Says that all ranks of dp say so too, in the same order: of these elements this rank's gradient is complete.

@@ -130,8 +130,8 @@ TEST_F(TwoRanks, WhoseFolderMayNotBeWrittenSaySoGoOnAndTryAgain) {
   ASSERT_EQ(train({"--steps", "3", "--checkpoint", checkpoints}, 2).code, 0);
   permissions(std::filesystem::path(checkpoints), perms::owner_read | perms::owner_exec);
   // Root may write everywhere, unless it gives that up.
-  auto running = start({"--steps", "1000000", "--checkpoint", checkpoints, "--save-every", "5", "--resume", "auto"}, 2, "",
-                       geteuid() == 0 ? "setpriv --bounding-set -dac_override,-dac_read_search" : "");
+  auto running = start({"--steps", "1000000", "--checkpoint", checkpoints, "--save-every", "5", "--resume", "auto"}, 2,
+                       "", geteuid() == 0 ? "setpriv --bounding-set -dac_override,-dac_read_search" : "");
   ASSERT_TRUE(soon([&] { return losses().size() >= 8; }));
   EXPECT_EQ(newest(), 3);
   permissions(std::filesystem::path(checkpoints), perms::owner_all);

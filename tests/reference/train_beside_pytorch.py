@@ -58,7 +58,8 @@ class Run:
             launch = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
             subprocess.run(
                 [*launch, self.grist, "train", "--model", self.model, "--tokenizer", self.tokenizer,
-                 "--data", self.text, "--order", "sequential", "--batch", str(self.batch), "--micro-batch", str(self.batch // ranks),
+                 "--data", self.text, "--order", "sequential",
+                 "--batch", str(self.batch), "--micro-batch", str(self.batch // ranks),
                  "--sequence", str(self.sequence), "--steps", str(self.steps), "--lr", str(self.peak),
                  "--min-lr", str(self.peak / 10), "--warmup", str(self.warmup), "--schedule", "cosine",
                  "--weight-decay", "0.1", "--beta1", "0.9", "--beta2", "0.95", "--eps", "1e-8", "--clip", "1",
