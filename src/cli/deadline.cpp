@@ -5,6 +5,11 @@
 #include <ctime>
 
 namespace grist::cli {
+namespace {
+
+constexpr double ending = 3;  // seconds that a program takes to end after its last save
+
+}  // namespace
 
 void Deadline::stepped(double seconds) {
   // The first step of a run is slower than others: in time it is forgotten.
@@ -13,7 +18,7 @@ void Deadline::stepped(double seconds) {
 
 bool Deadline::reached(Clock::time_point now) const {
   if (!end_) return false;
-  return std::chrono::duration<double>(*end_ - now).count() < 2 * save_ + 1.25 * step_;
+  return std::chrono::duration<double>(*end_ - now).count() < 2 * save_ + 1.25 * step_ + ending;
 }
 
 double first_save_seconds(double bytes, int nodes, std::optional<Deadline::Clock::time_point> end,

@@ -20,7 +20,8 @@ public:
   void saved(double seconds) { save_ = seconds; }
   [[nodiscard]] double save_seconds() const { return save_; }
 
-  /// Whether another step could leave too little time for a save that takes twice as long as the last one.
+  /// Whether another step could leave too little time for a save that takes twice as long as the last one, and for the
+  /// end of the program.
   [[nodiscard]] bool reached(Clock::time_point now) const;
 
 private:

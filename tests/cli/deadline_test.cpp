@@ -24,26 +24,26 @@ TEST(Deadline, IsNeverReachedWithoutAnEnd) {
 
 TEST(Deadline, LeavesBeforeTheFirstStepTwiceWhatAFirstSaveMayTake) {
   const Deadline deadline(begin + seconds(100), 20);
-  EXPECT_FALSE(deadline.reached(begin + seconds(60)));
-  EXPECT_TRUE(deadline.reached(begin + seconds(61)));
+  EXPECT_FALSE(deadline.reached(begin + seconds(57)));
+  EXPECT_TRUE(deadline.reached(begin + seconds(58))) << "and three seconds to end";
 }
 
 TEST(Deadline, LearnsFromTheLastSave) {
   Deadline deadline(begin + seconds(100), 20);
   deadline.saved(1);
-  EXPECT_FALSE(deadline.reached(begin + seconds(98)));
-  EXPECT_TRUE(deadline.reached(begin + milliseconds(98100)));
+  EXPECT_FALSE(deadline.reached(begin + seconds(95)));
+  EXPECT_TRUE(deadline.reached(begin + milliseconds(95100)));
   deadline.saved(40);
-  EXPECT_TRUE(deadline.reached(begin + seconds(21)));
+  EXPECT_TRUE(deadline.reached(begin + seconds(18)));
 }
 
-/// With saves of a second, a margin of saves alone would begin a step of 30 seconds at second 97.
+/// With saves of a second, a margin of saves alone would begin a step of 30 seconds at second 94.
 TEST(Deadline, LeavesTheTimeOfAStepThatIsLongerThanASave) {
   Deadline deadline(begin + seconds(100), 1);
   deadline.stepped(30);
-  const auto last_begin = begin + seconds(60);
+  const auto last_begin = begin + seconds(57);
   EXPECT_FALSE(deadline.reached(last_begin));
-  EXPECT_TRUE(deadline.reached(begin + seconds(61)));
+  EXPECT_TRUE(deadline.reached(begin + seconds(58)));
   EXPECT_LT(last_begin + seconds(30 + 2 * 1), begin + seconds(100)) << "step and save end in time";
 }
 
@@ -58,9 +58,9 @@ TEST(Deadline, CountsOnTheLongestStepOfLate) {
 
 TEST(Deadline, OfARunThatSavesNothingIsTheLastStep) {
   Deadline deadline(begin + seconds(100), 0);
-  EXPECT_FALSE(deadline.reached(begin + seconds(100)));
+  EXPECT_FALSE(deadline.reached(begin + seconds(97)));
   deadline.stepped(4);
-  EXPECT_TRUE(deadline.reached(begin + seconds(96)));
+  EXPECT_TRUE(deadline.reached(begin + seconds(93)));
 }
 
 TEST(Deadline, GuessesTheFirstSaveByItsSize) {
