@@ -60,7 +60,7 @@ Trainer::State::State(const Exec& exec, const ModelFiles& files, const ProcessGr
     else
       load_blocks(weights, files, table, layers, shard());
   }
-  for (const Range layers : ranges) 
+  for (const Range layers : ranges)
     shared.emplace_back(grid.tp(), shards, table, layers, gradients.tensors, options.sequence_parallel);
   compute.layers.resize(table.layers.size());
   const auto compute_with = [&](const TensorRow& row, const View3<float>& block, Weight& weight) {
@@ -109,7 +109,7 @@ double Trainer::State::run_passes(const Exec& exec, const MicroBatches& batches,
     waits = false;
     spent.compute += seconds_since(begin);
   } else if (waits) {
-    count_choices(true);
+    count_choices();
   }
   std::vector<std::map<int, int>> slot_of(static_cast<std::size_t>(chunks));
   const auto slot = [&](const Action& action) {

@@ -84,7 +84,7 @@ struct Trainer::State {
   double run_passes(const Exec& exec, const MicroBatches& batches, StepSeconds& spent, Trace* trace, Index& counted);
   void sum_gradients(const Exec& exec);
   void route_step(const Exec& exec, const std::vector<MicroBatch>& batches);
-  void count_choices(bool wanted);
+  void count_choices();
   void sum_choices(const Exec& exec, Index counted);
   [[nodiscard]] double router_loss() const;
   double gradient_norm(const Exec& exec, std::string& broken);
