@@ -176,7 +176,7 @@ double Trainer::State::run_passes(const Exec& exec, const MicroBatches& batches,
   spent.data += seconds_since(begin);
   std::function<void()> before_backward;
   if (balance.factor > 0 && balance.at_once) {
-    count_choices(true);
+    count_choices();
     before_backward = [&] { sum_choices(exec, counted); };
   } else if (balance.factor > 0) {
     const auto routes = Clock::now();

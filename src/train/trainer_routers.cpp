@@ -21,15 +21,15 @@ RouterBalance::RouterBalance(const ModelSpec& spec, const TrainerOptions& option
   all = {"sums of routers of all ranks", Index{2} * routers.experts};
 }
 
-/// Forward passes count what is chosen, from zero, or no longer.
-void Trainer::State::count_choices(bool wanted) {
-  if (wanted) Kokkos::deep_copy(balance.sums.view(), 0.0);
-  for (const auto& stage : stages) stage->balance({.sums = wanted ? balance.sums.view() : View1<double>()});
+/// From now on forward passes count what is chosen.
+void Trainer::State::count_choices() {
+  Kokkos::deep_copy(balance.sums.view(), 0.0);
+  for (const auto& stage : stages) stage->balance({.sums = balance.sums.view()});
 }
 
 /// Counts what routers choose in all micro-batches, where a backward pass comes before the last forward one.
 void Trainer::State::route_step(const Exec& exec, const std::vector<MicroBatch>& batches) {
-  count_choices(true);
+  count_choices();
   for (const MicroBatch& batch : batches)
     each_stage(exec, batch, [&](Stage& stage) { stage.route(exec, 0); });
 }

@@ -99,7 +99,7 @@ struct Trainer::State {
   /// Waits for the gradients' sums over all ranks that hold their tensors, which began with the last backward pass.
   void sum_gradients(const Exec& exec);
   void route_step(const Exec& exec, const std::vector<MicroBatch>& batches);
-  void count_choices(bool wanted);
+  void count_choices();
   void sum_choices(const Exec& exec, Index counted);
   [[nodiscard]] double router_loss() const;
   double gradient_norm(const Exec& exec, std::string& broken);
