@@ -11,8 +11,9 @@
 RANKS=${RANKS:-2}                 # as many as slots
 
 # --max-walltime is a little less than the time limit above.
+# A task that is killed ends the others 5 s later.
 # shellcheck disable=SC2086  # ARGUMENTS are words, as "--tp 2 --zero 1"
-flux run --ntasks="$RANKS" --cores-per-task="${CORES:-4}" -o cpu-affinity=per-task \
+flux run --ntasks="$RANKS" --cores-per-task="${CORES:-4}" -o cpu-affinity=per-task -o exit-timeout=5s \
   grist train --options "$OPTIONS" --checkpoint "$CHECKPOINT" --resume auto \
   --max-walltime "${WALLTIME:-03:55:00}" ${ARGUMENTS:-}
 code=$?

@@ -39,7 +39,9 @@ std::string reason() {
   };
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, take, &text);
   H5Eclear2(H5E_DEFAULT);
-  text.erase(std::min(text.find('\n'), text.size()));
+  // MPI's reasons are several lines, of which the last one says why.
+  while (text.ends_with('\n')) text.pop_back();
+  if (const auto line = text.rfind('\n'); line != std::string::npos) text.erase(0, line + 1);
   return text.empty() ? "HDF5 says no more" : text;
 }
 
@@ -225,6 +227,8 @@ void Hdf5File::write(std::span<const Hdf5Part> parts) {
   std::vector<const void*> data;
   for (const Hdf5Part& part : parts) {
     const Place place{path_, part.tensor};
+    if (std::ranges::count(parts, part.tensor, &Hdf5Part::tensor) > 1)  // the library would hang
+      throw InternalError("{}: '{}' is written in two parts at once", path_, part.tensor);
     datasets.push_back(open_dataset(file_, place));
     types.push_back(place.own(H5Dget_type(datasets.back().get()), H5Tclose, "has no type"));
     selections.emplace_back(datasets.back(), part.boxes, place);

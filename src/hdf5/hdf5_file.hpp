@@ -78,7 +78,8 @@ public:
   void write_attribute(const std::string& object, const std::string& name, std::int64_t value);
   void write_attribute(const std::string& object, const std::string& name, double value);
 
-  /// Parts of tensors at once: all ranks name the same tensors in the same order. Each rank at most 2 GiB a call.
+  /// Parts of tensors at once: all ranks name the same tensors in the same order, none of them twice. Each rank at most
+  /// 2 GiB a call.
   void write(std::span<const Hdf5Part> parts);
   void flush();
   /// Throws where what was written did not arrive.

@@ -178,6 +178,7 @@ void convert_to_checkpoint(const Exec& exec, const fs::path& folder, const fs::p
       std::erase_if(runs, [](const Run& run) { return !run.owned; });
       if (!runs.empty()) writer.write({.name = "model", .values = blocks.flat()}, t, runs);
     }
+    writer.drain();  // the blocks go
     if (progress) progress(static_cast<std::uint64_t>(layer + 1), static_cast<std::uint64_t>(layers));
   }
   writer.finish(exec);

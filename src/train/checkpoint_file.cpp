@@ -19,6 +19,8 @@ constexpr const char* version_attribute = "grist_checkpoint";
 constexpr Index version = 1;
 constexpr const char* texts[] = {"configuration", "config.json"};
 
+}  // namespace
+
 /// A file descriptor of the first rank, for what HDF5 does not do.
 class Descriptor {
 public:
@@ -31,6 +33,8 @@ public:
   Descriptor& operator=(const Descriptor&) = delete;
 
   void sync() const { check(::fsync(fd_), "cannot be synced"); }
+  /// Lets the disk begin with what was written so far: where the system keeps all of it back, sync() waits for all.
+  void begin_sync() const { (void)::sync_file_range(fd_, 0, 0, SYNC_FILE_RANGE_WRITE); }
   /// Takes the space of so many bytes, where the file system can: a full disk is said before numbers are moved.
   void reserve(std::uint64_t bytes) const {
     int status = 0;
@@ -47,6 +51,8 @@ private:
   std::filesystem::path path_;
   int fd_;
 };
+
+namespace {
 
 void write_state(io::Hdf5File& file, const TrainingState& state) {
   file.make_group("/train");
@@ -143,7 +149,9 @@ CheckpointWriter::CheckpointWriter(const std::filesystem::path& file, const std:
   try {
     together(world, [&] { make(groups, state, hints); });
     together(world, [&] {
-      if (first) Descriptor(part_, O_WRONLY).reserve(hdf5_->bytes());
+      if (!first) return;
+      descriptor_ = std::make_unique<Descriptor>(part_, O_WRONLY);
+      descriptor_->reserve(hdf5_->bytes());
     });
   } catch (...) {  // no destructor will run
     if (first) ::unlink(part_.c_str());
@@ -189,13 +197,22 @@ void CheckpointWriter::write(const TensorGroup& group, std::size_t tensor, const
   const Range held = extent_of(runs, {group.first, group.first + static_cast<Index>(group.values.extent(0))});
   const auto values = Kokkos::create_mirror_view_and_copy(
       Kokkos::HostSpace{}, Kokkos::subview(group.values, std::pair(held.begin - group.first, held.end - group.first)));
+  Index& sum = checksums_[number * tensors_.size() + tensor];
   for (const Range& rows : pieces_of(shape)) {
+    if (rows.begin > 0) drain();  // no tensor goes into one transfer twice
     const CheckpointPiece piece(runs, shape, rows, held);
-    auto& packed = packed_.emplace_back(static_cast<std::size_t>(piece.size()) * size_of(type));
-    piece.pack(values.data(), type, packed.data());
-    Index& sum = checksums_[number * tensors_.size() + tensor];
-    sum = static_cast<Index>(static_cast<std::uint64_t>(sum) + piece.checksum(packed.data(), type));
-    queue_.push_back({path_of(group.name, name), piece.boxes(), packed.data()});
+    const std::byte* data = nullptr;
+    if (const auto place = piece.place(); place && type == DType::f32) {
+      data = reinterpret_cast<const std::byte*>(values.data() + *place);
+      values_.push_back(std::make_shared<decltype(values)>(values));
+    } else {
+      auto& packed = packed_.emplace_back(
+          std::make_unique_for_overwrite<std::byte[]>(static_cast<std::size_t>(piece.size()) * size_of(type)));
+      piece.pack(values.data(), type, packed.get());
+      data = packed.get();
+    }
+    sum = static_cast<Index>(static_cast<std::uint64_t>(sum) + piece.checksum(data, type));
+    queue_.push_back({path_of(group.name, name), piece.boxes(), data});
     queued_ += rows.size() * FileMatrix(shape).width;
     if (queued_ >= piece_elements) drain();
   }
@@ -205,7 +222,9 @@ void CheckpointWriter::drain() {
   attempt([&] { hdf5_->write(queue_); });
   queue_.clear();
   packed_.clear();
+  values_.clear();
   queued_ = 0;
+  if (descriptor_) descriptor_->begin_sync();
 }
 
 void CheckpointWriter::finish(const Exec& exec) {
@@ -225,7 +244,7 @@ void CheckpointWriter::finish(const Exec& exec) {
   });
   together(world_, [&] {
     if (!first) return;
-    Descriptor(part_, O_WRONLY).sync();
+    descriptor_->sync();
     if (::rename(part_.c_str(), file_.c_str()) != 0)
       throw InputError("{}: cannot be renamed: {}", part_.string(), std::strerror(errno));
     const auto folder = file_.parent_path();

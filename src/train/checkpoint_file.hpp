@@ -29,6 +29,8 @@ void check_checksum(const io::Hdf5File& file, const std::string& tensor, Index f
 /// What failed on any rank fails on all, with the first such rank's words; `f` may communicate.
 void together(const Communicator& world, const std::function<void()>& f);
 
+class Descriptor;
+
 /// A file in the making, over all ranks of a communicator. What one rank cannot write is told by finish(), on all.
 class CheckpointWriter {
 public:
@@ -39,25 +41,28 @@ public:
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// Takes this rank's runs of a tensor, those in the range of the flat array that `values` are. All ranks call it.
+  /// Takes this rank's runs of a tensor, those in the range of the flat array that `values` are, which are read until
+  /// drain() or finish(). All ranks call it.
   void write(const TensorGroup& group, std::size_t tensor, const std::vector<Run>& runs);
+  /// Writes what is queued, and lets the disk begin with it. All ranks call it.
+  void drain();
   /// Writes the checksums, syncs, and gives the file its name.
   void finish(const Exec& exec);
 
 private:
   void make(const std::vector<GroupHeader>& groups, const TrainingState& state, const std::string& hints);
   void attempt(const std::function<void()>& f);
-  /// Writes what is queued.
-  void drain();
 
   std::filesystem::path file_, part_;
   std::vector<FileTensor> tensors_;
   std::vector<GroupHeader> groups_;
   const Communicator& world_;
   std::unique_ptr<io::Hdf5File> hdf5_;
+  std::unique_ptr<Descriptor> descriptor_;  // of the first rank
   std::vector<Index> checksums_;  // [groups, tensors] of what this rank wrote
   std::vector<io::Hdf5Part> queue_;  // parts of the same tensors on every rank, written at once
-  std::vector<std::vector<std::byte>> packed_;
+  std::vector<std::unique_ptr<std::byte[]>> packed_;
+  std::vector<std::shared_ptr<const void>> values_;  // on the host, what is queued as it lies there
   Index queued_ = 0;  // elements of the tensors' rows, over all ranks
   std::exception_ptr failure_;
   bool finished_ = false;

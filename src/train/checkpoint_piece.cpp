@@ -164,6 +164,14 @@ CheckpointPiece::CheckpointPiece(std::span<const Run> runs, const std::vector<In
   boxes_ = boxes.finish();
 }
 
+std::optional<Index> CheckpointPiece::place() const {
+  if (runs_.empty()) return std::nullopt;
+  const Index first = runs_.front().offset;
+  for (std::size_t r = 0; r < runs_.size(); ++r)
+    if (runs_[r].offset != first + begins_[r] || (runs_[r].stride != 1 && runs_[r].columns > 1)) return std::nullopt;
+  return first;
+}
+
 void CheckpointPiece::pack(const float* values, DType type, std::byte* packed) const {
   if (type == DType::f32) pack_as<float>(runs_, begins_, values, packed);
   else if (type == DType::bf16) pack_as<bf16>(runs_, begins_, values, packed);

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -35,6 +36,10 @@ public:
 
   [[nodiscard]] const std::vector<io::Hyperslab>& boxes() const { return boxes_; }
   [[nodiscard]] Index size() const { return begins_.back(); }  // elements
+
+  /// The first of the elements in the values [held] where they lie there in the order of the file without gaps: float
+  /// needs no packing then.
+  [[nodiscard]] std::optional<Index> place() const;
 
   /// packed [size()] = the elements, as `type`, of the values [held].
   void pack(const float* values, DType type, std::byte* packed) const;

@@ -8,8 +8,10 @@
 #include <grist/core/errors.hpp>
 #include <grist/hdf5/hdf5_file.hpp>
 #include <grist/train/checkpoint_folder.hpp>
+#include <grist/train/checkpoint_piece.hpp>
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace {
 
@@ -221,6 +223,116 @@ TEST_F(SavedCheckpoint, RangesThatDoNotTileAreRefusedBeforeAByteIsWritten) {
   EXPECT_THAT([&] { save_checkpoint(exec, folder / "x.h5", *model.where, groups, test::a_state(1), model.grid); },
               Refuses<InternalError>({"optimizer/m"}));
   EXPECT_FALSE(std::filesystem::exists(folder / "x.h5.part"));
+}
+
+/// What a rank of a layout holds of a model's weights, drawn from a seed.
+struct DrawnModel {
+  DrawnModel(const ModelFiles& files, const TensorTable& table, const Layout& layout)
+      : grid(test::world(), layout), shards(all_shards(files.spec, layout.tp)),
+        layers(stages_of(files.spec, layout.pp)[static_cast<std::size_t>(grid.pp().rank())]),
+        weights(make_blocks(table, layers, shards[static_cast<std::size_t>(grid.tp().rank())])),
+        where(table, {layers}, shards, grid.tp().rank(), weights) {}
+
+  static std::vector<Shard> all_shards(const ModelSpec& spec, int tp) {
+    std::vector<Shard> all;
+    for (int rank = 0; rank < tp; ++rank) all.push_back(shard_of(spec, tp, rank));
+    return all;
+  }
+
+  ProcessGrid grid;
+  std::vector<Shard> shards;
+  Range layers;
+  TensorBlocks weights;
+  CheckpointLayout where;
+};
+
+/// A model whose embedding alone is more than one transfer, on all ranks at once.
+TEST(LargeCheckpoint, HoldsATensorOfSeveralTransfers) {
+  const Exec exec;
+  const test::SharedFolder folder;
+  const auto config = folder / "config.json", file = folder / "model.h5";
+  const Communicator world(test::world());
+  if (world.rank() == 0)
+    test::write_file(config, R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 262200,
+      "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 4,
+      "intermediate_size": 64, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+      "hidden_act": "silu", "tie_word_embeddings": true})");
+  world.barrier();
+  const auto files = read_spec(config);
+  const auto table = tensor_table(files.spec, files.names);
+  ASSERT_GT(pieces_of({262200, 64}).size(), 1U);
+  for (const Layout& layout : {Layout{.tp = test::ranks()}, Layout{.dp = test::ranks()}, Layout{.pp = test::ranks()}}) {
+    SCOPED_TRACE(to_string(layout));
+    DrawnModel model(files, table, layout), loaded(files, table, layout);
+    const auto values = model.weights.flat();
+    Kokkos::parallel_for("grist::test::number", Indices<Exec>(0, static_cast<Index>(values.size())),
+                         KOKKOS_LAMBDA(Index i) { values(i) = static_cast<float>(i % 9973); });
+    save_checkpoint(exec, file, model.where, {{"model", values}}, test::a_state(1), model.grid);
+    load_checkpoint(exec, file, loaded.where, {{"model", loaded.weights.flat()}}, loaded.grid);
+    if (model.grid.pp().rank() != 0) continue;
+    // The embedding, which comes first: of other tensors, which ranks share, one rank's numbers were saved.
+    const Index count = model.shards[static_cast<std::size_t>(model.grid.tp().rank())].vocabulary.size() * 64;
+    const auto expected = values_of(values), found = values_of(loaded.weights.flat());
+    EXPECT_TRUE(std::equal(expected.begin(), expected.begin() + count, found.begin()));
+  }
+}
+
+/// Two tensors of 2.5 GB, on each of two ranks one, in a file of 5 GB: beyond what 32 bits count in bytes. Takes a
+/// minute and 10 GB of disk: GRIST_LARGE_FILES=1 runs it.
+TEST(LargeCheckpoint, HoldsTensorsBeyond2GiBAndFilesBeyond4GiB) {
+  if (std::getenv("GRIST_LARGE_FILES") == nullptr || test::ranks() > 2) return;
+  const Exec exec;
+  const test::SharedFolder folder;
+  const auto config = folder / "config.json", file = folder / "large.h5";
+  if (Communicator(test::world()).rank() == 0)
+    test::write_file(config, R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 300000,
+      "hidden_size": 2048, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
+      "intermediate_size": 64, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+      "hidden_act": "silu", "tie_word_embeddings": false})");
+  Communicator(test::world()).barrier();
+  const auto files = read_spec(config);
+  const auto table = tensor_table(files.spec, files.names);
+  std::vector<std::uint64_t> sums;  // of all bits that a rank holds, by place
+  const auto sum_of = [](const DrawnModel& model) {
+    const auto flat = model.weights.flat();
+    return checksum_of(reinterpret_cast<const std::byte*>(flat.data()), DType::f32, 0, static_cast<Index>(flat.size()));
+  };
+  const Layout by_stages{.pp = test::ranks()}, by_rows{.tp = test::ranks()};
+  {
+    DrawnModel model(files, table, by_stages);
+    initialize_blocks(model.weights, files, table, model.layers,
+                      model.shards[static_cast<std::size_t>(model.grid.tp().rank())], 1);
+    sums.push_back(sum_of(model));
+    save_checkpoint(exec, file, model.where, {{"model", model.weights.flat()}}, test::a_state(1), model.grid);
+  }
+  EXPECT_GT(std::filesystem::file_size(file), std::uint64_t{1} << 32);
+  for (const Layout& layout : {by_stages, by_rows}) {
+    DrawnModel model(files, table, layout);
+    load_checkpoint(exec, file, model.where, {{"model", model.weights.flat()}}, model.grid);  // with all checksums
+    if (layout == by_stages) {
+      EXPECT_EQ(sum_of(model), sums.front());
+      continue;
+    }
+    save_checkpoint(exec, file, model.where, {{"model", model.weights.flat()}}, test::a_state(1), model.grid);
+    DrawnModel again(files, table, layout);
+    load_checkpoint(exec, file, again.where, {{"model", again.weights.flat()}}, again.grid);
+    EXPECT_EQ(sum_of(again), sum_of(model));
+  }
+}
+
+/// What MPI-IO is given at once is bounded, whatever a tensor's size.
+TEST(CheckpointPieces, CoverEachRowOnceAndAreSmall) {
+  for (const std::vector<Index>& shape : {std::vector<Index>{Index{1} << 33}, {Index{1} << 20, 8191}, {3, 1000, 40000},
+                                          {piece_elements}, {piece_elements + 1}, {2, piece_elements}}) {
+    const FileMatrix matrix(shape);
+    Index row = 0;
+    for (const Range& rows : pieces_of(shape)) {
+      EXPECT_EQ(rows.begin, row);
+      EXPECT_LE(rows.size() * matrix.width, piece_elements);
+      row = rows.end;
+    }
+    EXPECT_EQ(row, matrix.rows);
+  }
 }
 
 TEST(CheckpointTiling, ShardsThatDoNotTileAreRefusedByTheTensorsName) {
