@@ -47,6 +47,7 @@ DocumentTokens encode(const text::Tokenizer& tokenizer, const Document& document
     if (end >= 0 && (tokens.ids.empty() || tokens.ids.back() != end)) tokens.ids.push_back(end);
     return tokens;
   } catch (const Error& error) {
+    if (error.code() == ended_by_signal) throw;
     throw InputError("{}: {}", document.place, error.what());
   }
 }
