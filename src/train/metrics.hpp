@@ -41,8 +41,8 @@ public:
   MetricsFile& operator=(const MetricsFile&) = delete;
 
   /// {"step", "loss", "lr", "grad_norm", "tokens_per_second", "mfu", "memory", "seconds": {"compute", "communication",
-  /// "bubble", "data", "step"}}; a number that is not finite is null, as JSON has no other. Throws InputError where it cannot be
-  /// written, as on a full disk; the next call writes it too.
+  /// "bubble", "data", "step"}}; a number that is not finite is null, as JSON has no other. Throws InputError where it
+  /// cannot be written, as on a full disk; the next call writes it too.
   void write(const StepMetrics& metrics);
   /// {"step", "eval_loss"}: the loss on held-out text after a step.
   void write_evaluation(Index step, double loss);

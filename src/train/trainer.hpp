@@ -80,8 +80,8 @@ public:
   void loaded(const Exec& exec, Index updates);
   [[nodiscard]] Index updates() const;
 
-  /// Compares weights, gradients and moments, of each what ranks of tp, dp or pp hold alike. Throws InternalError naming
-  /// a tensor that they do not hold bit for bit.
+  /// Compares weights, gradients and moments, of each what ranks of tp, dp or pp hold alike. Throws InternalError
+  /// naming a tensor that they do not hold bit for bit.
   void check_replicas(const Exec& exec) const;
 
   [[nodiscard]] Index parameters() const;  // of the whole model

@@ -1,4 +1,5 @@
-// Training that is killed, by kill -9 of any rank at any instant, also in the middle of a save. GRIST_KILLS=100: so many.
+// Training that is killed, by kill -9 of any rank at any instant, also in the middle of a save. GRIST_KILLS=100: so
+// often.
 #include "training_run.hpp"
 
 #include <cstdlib>

@@ -120,7 +120,8 @@ TEST_F(TwoRanks, OnAFullDiskSaySoGoOnAndTryAgain) {
   ASSERT_EQ(kill(pid_of(0), SIGTERM), 0);
   const auto outcome = running.get();
   EXPECT_EQ(outcome.code, 75) << outcome.err;
-  EXPECT_THAT(outcome.err, AllOf(HasSubstr("step 1000: not saved: "), HasSubstr("File too large"), HasSubstr("saved; the same command")));
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("step 1000: not saved: "), HasSubstr("File too large"),
+                                 HasSubstr("saved; the same command")));
   const auto all = losses();
   for (std::size_t i = 0; i < all.size(); ++i) ASSERT_EQ(all[i].first, static_cast<int>(i) + 1);
 }
@@ -130,8 +131,8 @@ TEST_F(TwoRanks, WhoseFolderMayNotBeWrittenSaySoGoOnAndTryAgain) {
   ASSERT_EQ(train({"--steps", "3", "--checkpoint", checkpoints}, 2).code, 0);
   permissions(std::filesystem::path(checkpoints), perms::owner_read | perms::owner_exec);
   // Root may write everywhere, unless it gives that up.
-  auto running = start({"--steps", "1000000", "--checkpoint", checkpoints, "--save-every", "5", "--resume", "auto"}, 2, "",
-                       geteuid() == 0 ? "setpriv --bounding-set -dac_override,-dac_read_search" : "");
+  auto running = start({"--steps", "1000000", "--checkpoint", checkpoints, "--save-every", "5", "--resume", "auto"}, 2,
+                       "", geteuid() == 0 ? "setpriv --bounding-set -dac_override,-dac_read_search" : "");
   ASSERT_TRUE(soon([&] { return losses().size() >= 8; }));
   EXPECT_EQ(newest(), 3);
   permissions(std::filesystem::path(checkpoints), perms::owner_all);

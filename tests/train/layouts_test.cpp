@@ -105,7 +105,8 @@ TEST_F(Layouts, HaveOneRanksLossesOver20Steps) {
     }
     ++number;
   }
-  if (world.rank() == 0) std::cout << std::format("{} ways over {} steps, up to {} ranks\n", ran, data.steps, world.size());
+  if (world.rank() == 0)
+    std::cout << std::format("{} ways over {} steps, up to {} ranks\n", ran, data.steps, world.size());
 }
 
 /// All numbers of a checkpoint by name.
