@@ -64,7 +64,9 @@ TEST_F(TwoRanks, KilledAtAnyInstantLoseTheStepsSinceTheLastCheckpointAlone) {
       const auto all = losses();
       const int done = all.empty() ? 0 : all.back().first;
       EXPECT_GE(newest(), done - 1) << "of the step before the one that was killed";
-      if (newest() > 0) EXPECT_NE(tensors(newest()), "");
+      if (const int step = newest(); step > 0) {
+        EXPECT_NE(tensors(step), "");
+      }
     }
     const int steps = newest() + 3;
     const auto last = train(run(std::to_string(steps), {"--resume", "auto"}), 2);

@@ -68,7 +68,7 @@ def main():
                 for number in range(len(texts)):
                     given = ("--model", here / folder, "--file", work / f"{number}.txt")
                     ids = json.loads(grist("tokenize", *given, "--no-special", "--json"))
-                    printed = grist("perplexity", *given, "--dtype", "f32", "--context", 128)
+                    printed = grist("perplexity", *given, "--dtype", "f32", "--context", 48)
                     found = -float(re.search(r"mean nll ([\d.]+)", printed).group(1))
                     expected = log_probability(here / folder, ids, model)
                     worst = max(worst, abs(found - expected))
