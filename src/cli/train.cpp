@@ -54,6 +54,7 @@ private:
   [[nodiscard]] double expected_save_seconds(std::optional<Clock::time_point> end) const;
   [[nodiscard]] double peak_rate() const;
   [[nodiscard]] std::uint64_t memory() const;
+  [[nodiscard]] train::StepSeconds mean(train::StepSeconds spent) const;
 
   Runtime& runtime_;
   const TrainOptions& options_;
@@ -150,6 +151,13 @@ std::uint64_t Run::memory() const {
   return static_cast<std::uint64_t>(runtime_.world().all_reduce(static_cast<Index>(mine), Reduction::max));
 }
 
+train::StepSeconds Run::mean(train::StepSeconds spent) const {
+  const Communicator& world = runtime_.world();
+  for (double* seconds : {&spent.compute, &spent.communication, &spent.bubble, &spent.data})
+    *seconds = world.all_reduce(*seconds) / world.size();
+  return spent;
+}
+
 bool Run::asked_to_stop() const {
   const int stop = Interrupt::came() || deadline_->reached(Clock::now()) ? 1 : 0;
   return runtime_.world().all_reduce(stop, Reduction::max) != 0;
@@ -213,7 +221,7 @@ void Run::show(const train::StepResult& result, double seconds) {
                           .mfu = {},
                           .memory = options_.metrics.empty() ? 0 : memory(),
                           .seconds = seconds,
-                          .spent = result.spent};
+                          .spent = options_.metrics.empty() ? result.spent : mean(result.spent)};
   if (peak_rate_ > 0) line.mfu = flops_per_token_ * line.tokens_per_second / peak_rate_;
   if (display_) display_->show(line);
   if (display_ && result.skipped) display_->say(std::format("step {}: not finite, skipped", done_.step));

@@ -120,7 +120,8 @@ TEST_F(TwoRanks, OnAFullDiskSaySoGoOnAndTryAgain) {
   ASSERT_EQ(kill(pid_of(0), SIGTERM), 0);
   const auto outcome = running.get();
   EXPECT_EQ(outcome.code, 75) << outcome.err;
-  EXPECT_THAT(outcome.err, AllOf(HasSubstr("step 1000: not saved: "), HasSubstr("File too large"), HasSubstr("saved; the same command")));
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("step 1000: not saved: "), HasSubstr("File too large"),
+                                 HasSubstr("saved; the same command")));
   const auto all = losses();
   for (std::size_t i = 0; i < all.size(); ++i) ASSERT_EQ(all[i].first, static_cast<int>(i) + 1);
 }
