@@ -1,9 +1,5 @@
 // Training that is killed, by kill -9 of any rank at any instant, also in the middle of a save. GRIST_KILLS=100: so
-<<<<<<< HEAD
-// many.
-=======
 // often.
->>>>>>> robust
 #include "training_run.hpp"
 
 #include <cstdlib>
@@ -68,13 +64,9 @@ TEST_F(TwoRanks, KilledAtAnyInstantLoseTheStepsSinceTheLastCheckpointAlone) {
       const auto all = losses();
       const int done = all.empty() ? 0 : all.back().first;
       EXPECT_GE(newest(), done - 1) << "of the step before the one that was killed";
-<<<<<<< HEAD
-      EXPECT_TRUE(newest() == 0 || !tensors(newest()).empty());
-=======
       if (const int step = newest(); step > 0) {
         EXPECT_NE(tensors(step), "");
       }
->>>>>>> robust
     }
     const int steps = newest() + 3;
     const auto last = train(run(std::to_string(steps), {"--resume", "auto"}), 2);

@@ -225,11 +225,7 @@ TEST_P(Training, AnEvaluationThatIsStoppedChangesNothing) {
   }
 }
 
-<<<<<<< HEAD
-/// The first weight of a norm among the elements `first` ... of the flat array that are held; empty where none is.
-=======
 /// The first weight of a norm among the elements of the flat array that are held, from `first` on; empty: none.
->>>>>>> robust
 View1<float> norm_weight(const TrainedModel& model, View1<float> held, Index first) {
   const auto& layout = model.trainer->layout();
   for (std::size_t t = 0; t < layout.tensors().size(); ++t) {
