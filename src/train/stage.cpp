@@ -2,52 +2,17 @@
 
 #include <grist/core/errors.hpp>
 #include <grist/core/staging.hpp>
-#include <grist/layers/cross_entropy.hpp>
-#include <grist/layers/linear.hpp>
-#include <grist/layers/norm.hpp>
-#include <grist/layers/scale.hpp>
 #include <grist/model/embed.hpp>
 #include <grist/model/model_parts.hpp>
 #include <grist/model/position_tables.hpp>
+#include <grist/train/head.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <optional>
 
 namespace grist::train {
 namespace {
-
-/// The stream at the end of the model, behind its norm.
-template <class X>
-struct FinalBuffers {
-  View2<X> normed;         // of this rank's tokens
-  View2<X> all;            // of all tokens
-  View2<float> dall;       // its gradient, of this rank's columns of the logits
-  View2<float> dnormed;
-
-  FinalBuffers(const Exec& exec, Workspace& workspace, const PassSizes& s)
-      : normed(workspace.take<X>(exec, "normed", s.stream(), s.hidden)),
-        all(s.shares.split() ? workspace.take<X>(exec, "normed of all ranks", s.tokens, s.hidden) : normed),
-        dall(workspace.take<float>(exec, "gradient of normed", s.tokens, s.hidden)),
-        dnormed(s.shares.split() ? workspace.take<float>(exec, "its share", s.stream(), s.hidden) : dall) {}
-};
-
-/// Rows of logits, some at a time: never all those of a micro-batch at once.
-template <class X>
-struct HeadBuffers {
-  View2<X> dlogits;
-  View2<float> logits;
-  View1<float> highest, sums, target_logits, scale;
-
-  HeadBuffers(const Exec& exec, Workspace& workspace, Index columns, Index rows)
-      : dlogits(workspace.take<X>(exec, "gradient of logits", rows, columns)),
-        logits(workspace.take<float>(exec, "logits", rows, columns)),
-        highest(workspace.take<float>(exec, "highest logits", rows)),
-        sums(workspace.take<float>(exec, "sums", rows)),
-        target_logits(workspace.take<float>(exec, "logits of targets", rows)),
-        scale(workspace.take<float>(exec, "scale of losses", rows)) {}
-};
 
 constexpr Index row_lists = 3;  // of a slot: targets, the tokens' order by id and by position
 
@@ -147,15 +112,7 @@ std::size_t scratch_bytes(const ModelSpec& spec, const ModelParts& parts, const 
   }
   Index columns = 0;
   for (const auto& shard : parts.shards) columns = std::max(columns, shard.vocabulary.size());
-  Workspace workspace = Workspace::counting();
-  const FinalBuffers<X> final_norm(exec, workspace, sizes);
-  {
-    const Workspace::Scope scope(workspace);
-    const HeadBuffers<X> head(exec, workspace, columns, limits.logit_rows);
-    workspace.take<float>(exec, "sums", layers::bias_backward_scratch(limits.logit_rows, columns));
-  }
-  workspace.take<float>(exec, "sums", layers::norm_backward_scratch(sizes.stream(), sizes.hidden));
-  return std::max({forward, backward, workspace.peak()});
+  return std::max({forward, backward, head_bytes<X>(exec, sizes, columns, limits.logit_rows)});
 }
 
 template <class X>
@@ -231,13 +188,16 @@ public:
   void forward(const Exec& exec, int number) override {
     const auto region = Kokkos::Profiling::ScopedRegion("grist::train::forward");
     run_blocks(exec, at(number), true);
-    if (last()) head(exec, at(number), true);
+    Slot<X>& slot = at(number);
+    if (last())
+      loss_ += head<X>(head_context(exec, slot), as_const(slot.pass.x), row_list(slot, 0), &gradients_, slot.dx);
   }
 
   void evaluate(const Exec& exec, int number) override {
     const auto region = Kokkos::Profiling::ScopedRegion("grist::train::evaluate");
     run_blocks(exec, at(number), false);
-    if (last()) head(exec, at(number), false);
+    Slot<X>& slot = at(number);
+    if (last()) loss_ += head<X>(head_context(exec, slot), as_const(slot.pass.x), row_list(slot, 0), nullptr, {});
   }
 
   void balance(const RouterLoss& loss) override { router_loss_ = loss; }
@@ -351,63 +311,9 @@ private:
     if (counts) add_to(exec, as_const(router_sums_.view()), router_loss_.sums);
   }
 
-  /// Loss of a micro-batch, and with `gradients` what comes back through head and final norm.
-  void head(const Exec& exec, Slot<X>& slot, bool gradients) {
-    const Workspace::Scope scope(scratch_);
-    const TokenShares split = shares(slot);
-    const FinalBuffers<X> b(exec, scratch_,
-                            {.hidden = spec_.hidden_size, .tokens = slot.tokens, .shares = split,
-                             .tp_rank = grid_.tp().rank()});
-    norm(exec, spec_.final_norm, as_const(slot.pass.x), weights_.final_norm, weights_.final_norm_bias, b.normed);
-    if (split.split()) gather_tokens(exec, grid_.tp(), split, as_const(b.normed), b.all);
-    for (Index begin = 0; begin < slot.tokens; begin += options_.limits.logit_rows)
-      head_rows(exec, slot, b, {begin, std::min(begin + options_.limits.logit_rows, slot.tokens)}, gradients);
-    if (!gradients) return;
-    if (split.split())
-      reduce_tokens(exec, grid_.tp(), split, as_const(b.dall), b.dnormed);
-    else
-      grid_.tp().all_reduce(exec, flat(b.dnormed));
-    Kokkos::deep_copy(exec, slot.dx, 0.0F);
-    norm_backward(exec, scratch_, spec_.final_norm, as_const(slot.pass.x), weights_.final_norm, as_const(b.dnormed),
-                  slot.dx, gradients_.final_norm, gradients_.final_norm_bias);
-  }
-
-  void head_rows(const Exec& exec, Slot<X>& slot, const FinalBuffers<X>& stream, Range range, bool gradients) {
-    const Workspace::Scope scope(scratch_);
-    const Index rows = range.size(), first_column = shard().vocabulary.begin;
-    const View1<const int> targets(slot.rows.data() + range.begin, rows);
-    const auto normed = as_const(rows_of(stream.all, range));
-    const HeadBuffers<X> b(exec, scratch_, shard().vocabulary.size(), rows);
-    layers::linear(exec, products_, normed, weights_.head, vector_of(weights_.head_bias), b.logits);
-    if (spec_.logit_scale != 1) layers::scale(exec, spec_.logit_scale, b.logits);
-    if (spec_.logit_softcap != 0) layers::soft_cap(exec, spec_.logit_softcap, b.logits);
-    layers::cross_entropy_highest(exec, as_const(b.logits), b.highest);
-    grid_.tp().all_reduce(exec, b.highest, Reduction::max);
-    layers::cross_entropy_sums(exec, as_const(b.logits), targets, first_column, as_const(b.highest), b.sums,
-                               b.target_logits);
-    grid_.tp().all_reduce(exec, b.sums);
-    grid_.tp().all_reduce(exec, b.target_logits);
-    if (gradients) {
-      Kokkos::deep_copy(exec, b.scale, spec_.logit_scale);
-      layers::cross_entropy_backward(exec, as_const(b.logits), targets, first_column, as_const(b.highest),
-                                     as_const(b.sums), as_const(b.scale), b.dlogits);
-      if (spec_.logit_softcap != 0) layers::soft_cap_backward(exec, spec_.logit_softcap, as_const(b.logits), b.dlogits);
-      if (!weights_.head_bias.empty()) {
-        const Workspace::Scope inner(scratch_);
-        const auto sums =
-            scratch_.template take<float>(exec, "sums", layers::bias_backward_scratch(rows, shard().vocabulary.size()));
-        layers::bias_backward(exec, as_const(b.dlogits), sums, vector_of(gradients_.head_bias));
-      }
-      layers::linear_backward(exec, products_, normed, weights_.head, as_const(b.dlogits), rows_of(stream.dall, range),
-                              matrix_of(gradients_.head));
-    }
-    exec.fence("grist::train: losses for the host");
-    const auto h = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, b.highest);
-    const auto s = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, b.sums);
-    const auto t = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, b.target_logits);
-    const auto wanted = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, targets);
-    for (Index i = 0; i < rows; ++i)
-      if (wanted(i) >= 0) loss_ += std::log(double{s(i)}) + double{h(i)} - double{t(i)};
+  [[nodiscard]] HeadContext head_context(const Exec& exec, const Slot<X>& slot) {
+    return {exec, grid_.tp(), products_, scratch_, spec_, weights_, shard().vocabulary, shares(slot),
+            options_.limits.logit_rows};
   }
 
   const ModelSpec& spec_;
