@@ -18,7 +18,6 @@ public:
   void stepped(double seconds);
   /// A save has taken so long. The last one is what the next one is expected to be.
   void saved(double seconds) { save_ = seconds; }
-  [[nodiscard]] double save_seconds() const { return save_; }
 
   /// Whether another step could leave too little time for a save that takes twice as long as the last one, and for the
   /// end of the program.

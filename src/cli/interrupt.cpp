@@ -8,7 +8,7 @@ namespace {
 volatile std::sig_atomic_t interrupted = 0;
 
 void on_interrupt(int signal) {
-  if (interrupted != 0) {
+  if (interrupted != 0 && signal == SIGINT) {
     std::signal(signal, SIG_DFL);
     std::raise(signal);
   }

@@ -14,8 +14,9 @@ namespace grist::cli {
 /// Exit code of what a signal stopped with its work kept: the same command continues it (EX_TEMPFAIL of sysexits.h).
 constexpr ExitCode ended_by_signal{75};
 
-/// While it lives, the first of these signals is kept in mind and a second one, before clear(), ends the program as
-/// usual. Calls that wait for input return when it comes, unless `flags` are SA_RESTART.
+/// While it lives, these signals are kept in mind; a second SIGINT, before clear(), ends the program as usual. Others
+/// may come as often as they like: a scheduler warns first and asks again at the end. Calls that wait for input return
+/// when one comes, unless `flags` are SA_RESTART.
 class Interrupt {
 public:
   explicit Interrupt(std::initializer_list<int> signals = {SIGINT}, int flags = 0);

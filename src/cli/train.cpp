@@ -71,7 +71,7 @@ private:
   TrainProgress done_;
   Index saved_ = -1;                     // the step of the last checkpoint
   Index retry_ = 0, retry_after_ = 1;    // when a save that failed is tried again, and how many steps later if it fails
-  bool metrics_fail_ = false;
+  bool metrics_fail_ = false, finished_before_ = false;
   double flops_per_token_ = 0, peak_rate_ = 0;
 };
 
@@ -111,6 +111,10 @@ void Run::open() {
   trainer_.emplace(runtime_.exec(), setup_.files, *grid_, setup_.trainer, options_.gemm, options_.seed);
   done_ = files_->resume(*trainer_);
   if (done_.step > 0) saved_ = done_.step;
+  finished_before_ = done_.step >= options_.steps;
+  runtime_.together([&] {
+    if (!finished_before_) TrainFiles::expect_free(options_);
+  });
   const auto end = end_of_job(options_.walltime(), begin_);
   deadline_.emplace(end, options_.checkpoint.empty() ? 0 : expected_save_seconds(end));
 }
@@ -176,7 +180,13 @@ void Run::begin_to_show() {
 }
 
 void Run::train() {
-  bool stopped = done_.step < options_.steps && asked_to_stop();
+  const bool goes_on = done_.step < options_.steps;
+  const bool late = runtime_.world().all_reduce(deadline_->reached(Clock::now()) ? 1 : 0, Reduction::max) != 0;
+  runtime_.together([&] {
+    if (goes_on && late)
+      throw UsageError("the job ends too soon for a step and a save after it; give it more time (--max-walltime)");
+  });
+  bool stopped = goes_on && asked_to_stop();
   while (done_.step < options_.steps && !stopped) {
     const auto begin = Clock::now();
     step();
@@ -224,7 +234,9 @@ void Run::show(const train::StepResult& result, double seconds) {
                           .spent = options_.metrics.empty() ? result.spent : mean(result.spent)};
   if (peak_rate_ > 0) line.mfu = flops_per_token_ * line.tokens_per_second / peak_rate_;
   if (display_) display_->show(line);
-  if (display_ && result.skipped) display_->say(std::format("step {}: not finite, skipped", done_.step));
+  if (display_ && result.skipped)
+    display_->say(std::format("step {}: {}, skipped", done_.step,
+                              result.tokens == 0 ? "all targets are masked" : "not finite"));
   write_metrics([&] { metrics_->write(line); });
 }
 
@@ -275,7 +287,7 @@ void Run::save() {
   }
   retry_ = 0, retry_after_ = 1;
   saved_ = done_.step;
-  done_.save_seconds = seconds_since(begin);
+  done_.save_seconds = runtime_.world().all_reduce(seconds_since(begin), Reduction::max);  // a file's attribute
   deadline_->saved(done_.save_seconds);
   files_->prune([&](const std::string& line) { display_->say(line); });
   if (trace_) trace_->add(train::Lane::checkpoint, "save", begin, Clock::now());
@@ -295,7 +307,8 @@ void Run::end() {
   display_.reset();
   const bool saves = !options_.checkpoint.empty(), saved = saved_ == done_.step;
   if (done_.step >= options_.steps) {
-    if (!options_.save_hf.empty()) files_->save_folder(*trainer_, done_, [&] { trainer_.reset(); });
+    if (!options_.save_hf.empty() && !(finished_before_ && TrainFiles::holds_folder(options_)))
+      files_->save_folder(*trainer_, done_, [&] { trainer_.reset(); });
     runtime_.together([&] {
       if (saves && !saved) throw InputError("{}: the last step could not be saved there", options_.checkpoint);
     });
@@ -307,7 +320,7 @@ void Run::end() {
          : !saves ? stopped_after + ", and nothing was saved: give --checkpoint DIR"
                   : stopped_after + ", which is not saved");
   }
-  throw ToldError{ended_by_signal};
+  throw ToldError{saved ? ended_by_signal : ExitCode::failed};  // what was not saved cannot be gone on with
 }
 
 }  // namespace

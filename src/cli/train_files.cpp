@@ -3,11 +3,13 @@
 #include "model_files.hpp"
 
 #include <grist/core/errors.hpp>
+#include <grist/hdf5/hdf5_file.hpp>
 #include <grist/train/checkpoint_convert.hpp>
 #include <grist/train/checkpoint_folder.hpp>
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <optional>
 #include <system_error>
 
@@ -15,6 +17,8 @@ namespace grist::cli {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* folder_files[] = {"model.safetensors", "model.safetensors.index.json"};
 
 constexpr std::uint64_t shard_bytes = std::uint64_t{5} << 30;  // of --save-hf, as transformers writes them
 
@@ -37,10 +41,19 @@ void expect_same_data(const TrainOptions& options, Index sequence, const Trainin
 
 }  // namespace
 
+bool TrainFiles::holds_folder(const TrainOptions& options) {
+  const fs::path folder = options.save_hf;
+  return std::ranges::any_of(folder_files, [&](const char* name) { return fs::exists(folder / name); });
+}
+
+void TrainFiles::expect_free(const TrainOptions& options) {
+  if (!options.save_hf.empty() && holds_folder(options))
+    throw UsageError("--save-hf {}: already holds a model; choose another folder", options.save_hf);
+}
+
 void TrainFiles::prepare(const TrainOptions& options, bool root) {
-  for (const char* name : {"model.safetensors", "model.safetensors.index.json"})
-    if (!options.save_hf.empty() && fs::exists(fs::path(options.save_hf) / name))
-      throw UsageError("--save-hf {}: already holds a {}; choose another folder", options.save_hf, name);
+  if (options.resume.empty()) expect_free(options);
+  io::check_hints(options.mpi_io_hints());
   for (const fs::path folder : {options.checkpoint, options.save_hf}) {
     std::error_code error;
     if (root && !folder.empty()) fs::create_directories(folder, error);
@@ -96,7 +109,7 @@ void TrainFiles::save_folder(const train::Trainer& trainer, const TrainProgress&
                              const std::function<void()>& release) const {
   const fs::path folder = options_.save_hf;
   // A checkpoint of this step may be missing, or never have been wanted.
-  const auto file = folder / "checkpoint.h5";
+  const auto file = folder / ".weights.h5";
   write(file, trainer, {trainer.groups().front()}, progress);  // the weights
   release();
   runtime_.together([&] {

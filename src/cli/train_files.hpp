@@ -27,8 +27,12 @@ public:
   TrainFiles(Runtime& runtime, const TrainOptions& options, const TrainSetup& setup, const ProcessGrid& grid)
       : runtime_(runtime), options_(options), setup_(setup), grid_(grid) {}
 
-  /// Makes the folders. Throws where a model lies in that of --save-hf, or one cannot be made; not collective.
+  /// Makes the folders. Throws where one cannot be made, a new run's --save-hf holds a model, or hints for MPI-IO are
+  /// none; not collective.
   static void prepare(const TrainOptions& options, bool root);
+  /// Whether a model lies in the folder of --save-hf; throws UsageError where one does.
+  static bool holds_folder(const TrainOptions& options);
+  static void expect_free(const TrainOptions& options);
 
   /// Fills the trainer from the checkpoint that --resume names; begins at 0 where it names none, or auto finds none.
   /// Throws where it cannot be read, or was made with other data than the options say.

@@ -32,7 +32,7 @@ struct Options {
 
 constexpr std::size_t longest_sentence = 4096;  // bytes; the library leaves longer ones out
 
-/// A line of a text as the library takes them: cut behind a space, or a character, where it is longer.
+/// A line of a text as the library takes them: cut before a space, or a character, where it is longer.
 void add_line(std::string_view line, std::vector<std::string>& sentences) {
   while (line.size() > longest_sentence) {
     std::size_t cut = line.substr(0, longest_sentence).rfind(' ');

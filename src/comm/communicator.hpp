@@ -65,14 +65,12 @@ public:
   template <class T>
   void all_gather(const Exec& exec, View1<const T> mine, View1<T> all) const;
 
-  /// mine [n] = piece `rank` of the sum over ranks of all [size * n].
-  template <class T>
-  void reduce_scatter(const Exec& exec, View1<const T> all, View1<T> mine) const;
-
-  /// The same for pieces that are not alike: counts [size] says how many elements each rank has. Sums are in the order
-  /// of ranks, as those of all_reduce: of the same values they have the same bits.
+  /// The same for pieces that are not alike: counts [size] says how many elements each rank has.
   template <class T>
   void all_gather(const Exec& exec, View1<const T> mine, View1<T> all, std::span<const Index> counts) const;
+
+  /// mine [counts[rank]] = piece `rank` of the sum over ranks of all, whose pieces have so many elements. Sums are in
+  /// the order of ranks, as those of all_reduce: of the same values they have the same bits.
   template <class T>
   void reduce_scatter(const Exec& exec, View1<const T> all, View1<T> mine, std::span<const Index> counts) const;
 

@@ -9,8 +9,11 @@
 
 namespace grist::io {
 
-/// Sets the property lists of a new file's access and of its transfers. Negative where the library refuses. Throws
-/// UsageError for hints that are not "key=value;key=value".
+/// Throws UsageError for hints that are not "key=value;key=value", or longer than MPI takes.
+void check_access_hints(const std::string& hints);
+
+/// Sets the property lists of a new file's access and of its transfers. Negative where the library refuses. Throws as
+/// check_access_hints does.
 herr_t set_shared_access(hid_t access, hid_t transfer, CommHandle comm, const std::string& hints);
 
 /// Whether this is the first of the ranks.

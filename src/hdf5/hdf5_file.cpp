@@ -110,7 +110,15 @@ struct Selection {
 
 const std::string root = "/";
 
+/// The later of two for one key counts.
+std::string with_site_hints(const std::string& hints) {
+  const char* const site = std::getenv("GRIST_MPIIO_HINTS");
+  return (site == nullptr ? "" : site) + (';' + hints);
+}
+
 }  // namespace
+
+void check_hints(const std::string& hints) { check_access_hints(with_site_hints(hints)); }
 
 int Hdf5Id::close() {
   if (id_ < 0) return 0;
@@ -124,9 +132,7 @@ Hdf5File Hdf5File::create(const std::filesystem::path& path, CommHandle comm, co
   const Place place{name, root};
   const auto access = place.own(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "cannot be made");
   auto transfer = place.own(H5Pcreate(H5P_DATASET_XFER), H5Pclose, "cannot be made");
-  const char* const more = std::getenv("GRIST_MPIIO_HINTS");
-  place.check(set_shared_access(access.get(), transfer.get(), comm, hints + ';' + (more == nullptr ? "" : more)),
-              "cannot be shared");
+  place.check(set_shared_access(access.get(), transfer.get(), comm, with_site_hints(hints)), "cannot be shared");
   // Format 1.10 has checksums over all that is not numbers. Large tensors begin where blocks of file systems do.
   place.check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_V110), "has no such format");
   place.check(H5Pset_alignment(access.get(), 1 << 20, 1 << 16), "cannot be aligned");

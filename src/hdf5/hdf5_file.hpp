@@ -54,12 +54,16 @@ struct Hdf5Tensor {
   std::vector<Index> shape;
 };
 
+/// Throws UsageError where Hdf5File::create would not take these hints, or those of GRIST_MPIIO_HINTS.
+void check_hints(const std::string& hints);
+
 /// Numbers are stored little endian, bf16 as HDF5's own bfloat16. All errors are InputErrors that name file, object and
 /// what the library says; nothing is printed.
 class Hdf5File {
 public:
   /// Creates a file or empties it, over the ranks of `comm`, which all make every call that writes, with equal
-  /// arguments but for data and hyperslabs. `hints` for MPI-IO: "key=value;key=value"; GRIST_MPIIO_HINTS adds to them.
+  /// arguments but for data and hyperslabs. `hints` for MPI-IO: "key=value;key=value"; they come before those of
+  /// GRIST_MPIIO_HINTS.
   /// Throws UsageError for hints of another form.
   static Hdf5File create(const std::filesystem::path& path, CommHandle comm, const std::string& hints = {});
   /// Opens for reading by this process alone. Truncated files are refused.

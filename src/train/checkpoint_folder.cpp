@@ -92,7 +92,7 @@ std::optional<TrainingState> load_latest(const Exec& exec, const std::filesystem
 
 void prune_checkpoints(const std::filesystem::path& folder, int keep, Index every) {
   const auto steps = checkpoint_steps(folder);
-  for (std::size_t i = static_cast<std::size_t>(std::max(keep, 1)); i < steps.size(); ++i)
+  for (std::size_t i = static_cast<std::size_t>(keep); keep > 0 && i < steps.size(); ++i)
     if (every == 0 || steps[i] % every != 0) remove_file(folder / checkpoint_name(steps[i]));
   std::vector<std::filesystem::path> parts;
   std::error_code error;

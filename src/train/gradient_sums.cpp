@@ -8,10 +8,10 @@ namespace {
 constexpr int slots = 8;                         // pieces under way
 constexpr Index largest_piece = Index{1} << 20;  // elements: MPI's buffers stay in the caches
 
-/// Elements of a piece. With shares one rank may receive all parts of a piece.
+/// Elements of a piece. With shares one rank may receive all parts of a piece: 128 MiB in all slots at most.
 Index piece_size(int ranks, bool shares) {
   if (!shares) return largest_piece;
-  return std::clamp(4 * largest_piece / std::max(1, ranks - 1), largest_piece / 16, largest_piece);
+  return std::clamp(4 * largest_piece / std::max(1, ranks - 1), largest_piece / 256, largest_piece);
 }
 
 /// Elements that a rank receives of a piece at once: parts of what it sums.

@@ -7,9 +7,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <format>
-#include <map>
-#include <span>
 
 namespace grist::train {
 namespace {
@@ -107,7 +104,6 @@ StepResult Trainer::step(const Exec& exec, Index step, const MicroBatches& batch
   s.grid.pp().broadcast(&loss, 1, s.grid.pp().size() - 1);
   loss = s.grid.dp().all_reduce(loss);
   result.tokens = s.grid.dp().all_reduce(result.tokens);
-  if (result.tokens == 0) throw InputError("step {}: none of its tokens counts: all targets are masked", step);
   s.sum_gradients(exec);
   std::string broken;
   const double norm = s.gradient_norm(exec, broken), tokens = static_cast<double>(result.tokens);
@@ -117,11 +113,13 @@ StepResult Trainer::step(const Exec& exec, Index step, const MicroBatches& batch
   result.loss = loss / tokens;
   if (s.balance.factor > 0) result.router_loss = s.router_loss();
   result.gradient_norm = norm / tokens;
-  result.skipped = !std::isfinite(result.loss) || !std::isfinite(norm);
+  result.skipped = !std::isfinite(result.loss) || !std::isfinite(norm);  // also where no token counts: 0 / 0
   if (result.skipped) {
     if (++s.skipped > s.options.max_skipped)
       throw NumericalError("step {}: {} steps in a row had a loss or gradient that is not finite, the last one in {}",
-                           step, s.skipped, first_named(s.grid.world(), broken));
+                           step, s.skipped,
+                           result.tokens == 0 ? "the loss of no token: all targets were masked"
+                                              : first_named(s.grid.world(), broken));
     return result;
   }
   s.skipped = 0;

@@ -34,7 +34,22 @@ Bytes sum_bytes(int ranks, Index elements) {
 
 Bytes communication_bytes(const ModelSpec& spec, const Layout& layout, const TrainerOptions& options) {
   const Index stream = options.sequence * options.micro_batch * spec.hidden_size;
-  return sum_bytes(layout.tp, stream) + GradientSums::bytes_for(layout.dp, options.zero);
+  const Bytes shared = floats(stream);  // with sequence parallelism the parts of a share, of all ranks
+  const Bytes sums = sum_bytes(layout.tp, stream);
+  return (options.sequence_parallel ? std::max(shared, sums) : sums) + GradientSums::bytes_for(layout.dp, options.zero);
+}
+
+/// Whether a checkpoint has some elements in another order than memory, so that they are packed for it.
+bool reorders(const TensorTable& table) {
+  bool found = false;
+  every_row(table, [&](const TensorRow& row) {
+    for (const TensorPart& part : row.parts) {
+      if (part.sources.empty()) continue;
+      const Source& source = part.sources.front();  // a checkpoint has its names
+      found = found || source.transposed || source.pair_dim > 0 || (source.group > 0 && source.stride != source.group);
+    }
+  });
+  return found;
 }
 
 /// The tensors of a stage are cut over tp about evenly. What lies between that of others in the file, MPI-IO exchanges
@@ -46,7 +61,7 @@ Bytes checkpoint_bytes(const TensorTable& table, const std::vector<Range>& range
   const Index mine = block_elements(table, ranges, shards[static_cast<std::size_t>(tp_rank)]);
   const auto queued = static_cast<double>(queued_elements(file_tensors(table), groups));
   const auto packed = static_cast<Index>(queued * static_cast<double>(mine) / static_cast<double>(all)) + 1;
-  return floats(std::min(held, packed)) * (shards.size() > 1 ? 2 : 1);
+  return floats(std::min(held, packed)) * ((reorders(table) ? 1 : 0) + (shards.size() > 1 ? 1 : 0));
 }
 
 /// Code, tables and scratch of oneDNN, MPI and HDF5 that come with the first step and the first save: 21 and 6 MiB were

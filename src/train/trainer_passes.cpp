@@ -3,6 +3,7 @@
 #include <grist/train/trainer_state.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <format>
 #include <functional>
 #include <utility>

@@ -146,6 +146,12 @@ void Trainer::State::lamb(const Exec& exec, const Update& given) {
   }
   grid.tp().all_reduce(exec, squares.view());
   if (options.zero) grid.dp().all_reduce(exec, squares.view());
+  if (table.head.tied && embeds() != projects()) {
+    // Two stages hold a tied matrix, which dp may cut in other places: the first one's norms count.
+    const auto& block = embeds() ? weights.tensors.embedding : weights.tensors.head;
+    const auto tied = std::ranges::find(pieces, block.data() - weights.memory.data(), &Piece::first);
+    ends.broadcast(exec, View1<double>(squares.data() + 2 * (tied - pieces.begin()), 2), 0);
+  }
   for (std::size_t i = 0; i < pieces.size(); ++i)
     if (part_of(pieces[i]).size() != 0)
       lamb_apply(exec, update, range_of(part_of(pieces[i])), View1<const double>(squares.data() + 2 * i, 2));

@@ -36,6 +36,16 @@ TEST_F(TwoRanks, SaveTheStepInWhichASignalComesToOneOfThem) {
   }
 }
 
+/// As where a scheduler warns, and ends the job while it saves.
+TEST_F(Signals, MayComeTwice) {
+  auto running = start({"--steps", "1000000", "--checkpoint", checkpoints}, 2);
+  ASSERT_TRUE(soon([&] { return lines().size() > 2; }));
+  for (const int signal : {SIGUSR1, SIGTERM, SIGTERM}) ASSERT_EQ(kill(pid_of(0), signal), 0);
+  const auto outcome = running.get();
+  EXPECT_EQ(outcome.code, 75) << outcome.err;
+  EXPECT_EQ(newest(), losses().back().first);
+}
+
 /// Texts that take seconds to become tokens.
 class LongTexts : public TrainingRun {
 protected:

@@ -79,6 +79,9 @@ TEST_F(Train, RefusesWhatCannotBeBeforeAnyTimeIsSpent) {
       {{"--save-hf", folder.write("a_file", "")}, 3, {"a_file"}},
       {{"--model", data_file("gguf/llama2.gguf")}, 2, {"llama2.gguf", "Hugging Face folder"}},
       {{"--save-hf", model}, 2, {model, "already holds"}},
+      {{"--io-hint", "striping_factor"}, 2, {"striping_factor", "key=value"}},
+      {{"--io-hint", std::string(300, 'k') + "=1"}, 2, {"kkk", "longer than MPI takes"}},
+      {{"--checkpoint", checkpoints, "--max-walltime", "00:00:01"}, 2, {"ends too soon"}},
   };
   for (const auto& [more, code, said] : cases) {
     auto all = words();
@@ -105,6 +108,10 @@ TEST_F(Train, SavesAFolderThatGenerates) {
     };
     EXPECT_NE(ask(out), "");
     EXPECT_NE(ask(out), ask(model)) << "nothing was trained";
+    if (!more.empty()) {
+      all.insert(all.end(), {"--resume", "auto"});
+      EXPECT_EQ(train(all).code, 0) << "a job that is queued again at its end";
+    }
     std::filesystem::remove_all(out);
   }
   const std::filesystem::directory_iterator left(folder.path());

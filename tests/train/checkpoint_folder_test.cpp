@@ -88,6 +88,9 @@ TEST_F(CheckpointFolder, TheLastAndEveryNthAreKept) {
       test::write_file(folder / other, "");
     EXPECT_THAT(checkpoint_steps(folder.path()),
                 testing::ElementsAre(1000000000, 231, 230, 200, 150, 130, 100, 50));
+    prune_checkpoints(folder.path(), 0, 0);
+    EXPECT_EQ(checkpoint_steps(folder.path()).size(), 8U) << "0 keeps all";
+    test::write_file(folder / "step_000000007.h5.part", "");
     prune_checkpoints(folder.path(), 2, 100);
     EXPECT_THAT(checkpoint_steps(folder.path()), testing::ElementsAre(1000000000, 231, 200, 100));
     EXPECT_FALSE(std::filesystem::exists(folder / "step_000000007.h5.part"));

@@ -361,30 +361,6 @@ void Communicator::all_gather(const Exec& exec, View1<const T> mine, View1<T> al
 }
 
 template <class T>
-void Communicator::reduce_scatter(const Exec& exec, View1<const T> all, View1<T> mine) const {
-  const Index count = static_cast<Index>(mine.size());
-  expect(static_cast<Index>(all.size()) == count * size_, "reduce_scatter", static_cast<Index>(all.size()),
-         count * size_);
-  Staging& sources = shared_->reduces_directly<T>() ? shared_->source : shared_->host_source;
-  Staging& targets = shared_->reduces_directly<T>() ? shared_->target : shared_->host_target;
-  const T* const source = sources.load(exec, all);
-  T* const target = targets.room(mine);
-  const Operation<T> operation(Reduction::sum);
-  if (count <= largest_message_) {
-    check(MPI_Reduce_scatter_block(source, target, static_cast<int>(count), datatype<T>(), operation, handle()),
-          "MPI_Reduce_scatter_block");
-  } else {
-    for (int root = 0; root < size_; ++root) {
-      in_pieces(count, largest_message_, [&](Index first, int n) {
-        check(MPI_Reduce(source + root * count + first, target + first, n, datatype<T>(), operation, root, handle()),
-              "MPI_Reduce");
-      });
-    }
-  }
-  targets.store(exec, mine);
-}
-
-template <class T>
 void Communicator::all_gather(const Exec& exec, View1<const T> mine, View1<T> all,
                               std::span<const Index> counts) const {
   const auto begins = begins_of(counts, size_, rank_, static_cast<Index>(mine.size()), static_cast<Index>(all.size()),
@@ -482,7 +458,6 @@ void Communicator::broadcast(T* values, Index count, int root) const {
 #define GRIST_INSTANTIATE(T)                                                                   \
   template void Communicator::all_reduce(const Exec&, View1<T>, Reduction) const;              \
   template void Communicator::all_gather(const Exec&, View1<const T>, View1<T>) const;         \
-  template void Communicator::reduce_scatter(const Exec&, View1<const T>, View1<T>) const;     \
   template void Communicator::all_gather(const Exec&, View1<const T>, View1<T>, std::span<const Index>) const;     \
   template void Communicator::reduce_scatter(const Exec&, View1<const T>, View1<T>, std::span<const Index>) const; \
   template void Communicator::broadcast(const Exec&, View1<T>, int) const;                     \

@@ -49,12 +49,6 @@ void Communicator::all_gather(const Exec& exec, View1<const T> mine, View1<T> al
 }
 
 template <class T>
-void Communicator::reduce_scatter(const Exec& exec, View1<const T> all, View1<T> mine) const {
-  expect(all.size() == mine.size(), "reduce_scatter", static_cast<Index>(all.size()), static_cast<Index>(mine.size()));
-  Kokkos::deep_copy(exec, mine, all);
-}
-
-template <class T>
 void Communicator::all_gather(const Exec& exec, View1<const T> mine, View1<T> all,
                               std::span<const Index> counts) const {
   expect(counts.size() == 1 && static_cast<Index>(mine.size()) == counts[0], "all_gather",
@@ -67,7 +61,8 @@ void Communicator::reduce_scatter(const Exec& exec, View1<const T> all, View1<T>
                                   std::span<const Index> counts) const {
   expect(counts.size() == 1 && static_cast<Index>(mine.size()) == counts[0], "reduce_scatter",
          static_cast<Index>(mine.size()), counts.empty() ? 0 : counts[0]);
-  reduce_scatter(exec, all, mine);
+  expect(all.size() == mine.size(), "reduce_scatter", static_cast<Index>(all.size()), static_cast<Index>(mine.size()));
+  Kokkos::deep_copy(exec, mine, all);
 }
 
 template <class T>
@@ -102,7 +97,6 @@ Transfer Communicator::start_recv(const Exec& exec, View1<T> values, int from, i
 #define GRIST_INSTANTIATE(T)                                                                   \
   template void Communicator::all_reduce(const Exec&, View1<T>, Reduction) const;              \
   template void Communicator::all_gather(const Exec&, View1<const T>, View1<T>) const;         \
-  template void Communicator::reduce_scatter(const Exec&, View1<const T>, View1<T>) const;     \
   template void Communicator::all_gather(const Exec&, View1<const T>, View1<T>, std::span<const Index>) const;     \
   template void Communicator::reduce_scatter(const Exec&, View1<const T>, View1<T>, std::span<const Index>) const; \
   template void Communicator::broadcast(const Exec&, View1<T>, int) const;                     \

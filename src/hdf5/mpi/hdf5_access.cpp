@@ -19,6 +19,8 @@ public:
       if (equals == 0 || equals == std::string::npos)
         throw UsageError("MPI-IO hint '{}': expected key=value;key=value", hint);
       const std::string key = hint.substr(0, equals), value = hint.substr(equals + 1);
+      if (key.size() >= MPI_MAX_INFO_KEY || value.size() >= MPI_MAX_INFO_VAL)
+        throw UsageError("MPI-IO hint '{}...': is longer than MPI takes", hint.substr(0, 32));
       if (MPI_Info_set(info_, key.c_str(), value.c_str()) != MPI_SUCCESS)
         throw UsageError("MPI-IO hint '{}': MPI does not take it", hint);
     }
@@ -33,6 +35,8 @@ private:
 };
 
 }  // namespace
+
+void check_access_hints(const std::string& hints) { const Info info(hints); }
 
 herr_t set_shared_access(hid_t access, hid_t transfer, CommHandle comm, const std::string& hints) {
   const Info info(hints);
