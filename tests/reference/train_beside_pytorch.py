@@ -2,7 +2,7 @@
 
     ./run --peers python3 tests/reference/train_beside_pytorch.py losses GRIST TEXT TOKENIZER [STEPS]
     ./run --peers python3 tests/reference/train_beside_pytorch.py finetune GRIST TEXT FOLDER
-    ./run --peers python3 tests/reference/train_beside_pytorch.py speed GRIST TEXT TOKENIZER [f32|bf16]
+    ./run --peers python3 tests/reference/train_beside_pytorch.py speed GRIST TEXT TOKENIZER [f32|bf16 [ROUNDS]]
 
 GRIST is the program, TEXT a text of some hundred kilobytes, TOKENIZER a folder with one of at most 512 pieces for
 `losses`, of at most 32000 for `speed`; FOLDER a model with its tokenizer. It writes into a temporary folder alone; its
@@ -138,7 +138,7 @@ def finetune(grist, text, folder):
     return worst(ours, theirs) < 1e-4
 
 
-def speed(grist, text, tokenizer, dtype="f32"):
+def speed(grist, text, tokenizer, dtype="f32", rounds=3):
     with tempfile.TemporaryDirectory() as folder:
         run = Run(grist, initialized(grist, folder, MIDDLE), text, tokenizer, 4, 256, 6, 1e-4, 2)
         ways = {"grist": lambda: run.grist_lines(dtype),
@@ -148,7 +148,10 @@ def speed(grist, text, tokenizer, dtype="f32"):
                 "grist, dp=2, zero 1": lambda: run.grist_lines(dtype, 2, ["--dp", "2", "--zero", "1"]),
                 "grist, tp=2": lambda: run.grist_lines(dtype, 2, ["--tp", "2", "--micro-batch", "4"])}
         rates = {name: [] for name in ways}
-        for _ in range(3):
+        if not (pathlib.Path(torch.__file__).parent / "include/torch/csrc/inductor/cpp_prefix.h").exists():
+            print("this PyTorch has no headers for torch.compile, which is left out")
+            del ways["PyTorch, compiled"], rates["PyTorch, compiled"]
+        for _ in range(int(rounds)):
             for name, way in ways.items():
                 lines = way()
                 rates[name] += [line["tokens_per_second"] for line in lines[2:]]  # the first ones make kernels
