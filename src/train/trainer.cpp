@@ -99,8 +99,11 @@ StepResult Trainer::step(const Exec& exec, Index step, const MicroBatches& batch
   StepResult result;
   Kokkos::deep_copy(exec, s.gradients.flat(), 0.0F);
   double loss = s.run_passes(exec, batches, result.spent, trace, result.tokens);
-  const auto begin = Clock::now();
+  const auto done = Clock::now();
   std::optional<Kokkos::Profiling::ScopedRegion> region(std::in_place, "grist::train::communication");
+  s.grid.pp().barrier();  // a stage that is done waits for the others: that is the pipeline's bubble, too
+  result.spent.bubble += seconds_since(done);
+  const auto begin = Clock::now();
   s.grid.pp().broadcast(&loss, 1, s.grid.pp().size() - 1);
   loss = s.grid.dp().all_reduce(loss);
   result.tokens = s.grid.dp().all_reduce(result.tokens);

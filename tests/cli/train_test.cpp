@@ -79,7 +79,7 @@ TEST_F(Train, RefusesWhatCannotBeBeforeAnyTimeIsSpent) {
       {{"--save-hf", folder.write("a_file", "")}, 3, {"a_file"}},
       {{"--model", data_file("gguf/llama2.gguf")}, 2, {"llama2.gguf", "Hugging Face folder"}},
       {{"--save-hf", model}, 2, {model, "already holds"}},
-      {{"--io-hint", "striping_factor"}, 2, {"striping_factor", "key=value"}},
+      {{"--io-hint", "striping_factor"}, 2, {"striping_factor", "KEY=VALUE"}},
       {{"--io-hint", std::string(300, 'k') + "=1"}, 2, {"kkk", "longer than MPI takes"}},
       {{"--checkpoint", checkpoints, "--max-walltime", "00:00:01"}, 2, {"ends too soon"}},
   };
