@@ -101,8 +101,10 @@ StepResult Trainer::step(const Exec& exec, Index step, const MicroBatches& batch
   double loss = s.run_passes(exec, batches, result.spent, trace, result.tokens);
   const auto done = Clock::now();
   std::optional<Kokkos::Profiling::ScopedRegion> region(std::in_place, "grist::train::communication");
-  s.grid.pp().barrier();  // a stage that is done waits for the others: that is the pipeline's bubble, too
-  result.spent.bubble += seconds_since(done);
+  if (s.grid.pp().size() > 1) {
+    s.grid.pp().barrier();  // a stage that is done waits for the others: that is the pipeline's bubble, too
+    result.spent.bubble += seconds_since(done);
+  }
   const auto begin = Clock::now();
   s.grid.pp().broadcast(&loss, 1, s.grid.pp().size() - 1);
   loss = s.grid.dp().all_reduce(loss);
