@@ -76,12 +76,12 @@ TEST_F(LongTexts, AreNotReadToTheirEndAfterASignal) {
   const auto [training, trained_for] = interrupted(words({"--data", large}));
   EXPECT_EQ(training.code, 75) << training.err;
   EXPECT_THAT(training.err, HasSubstr("stopped by a signal while tokenizing"));
-  EXPECT_LT(trained_for, 1s);
+  EXPECT_LT(trained_for, 10s);
   const auto [tokenizing, tokenized_for] = interrupted(
       {"tokenize", "--model", model, "--file", text, "--file", large, "--output", folder / "large.tokens"});
   EXPECT_EQ(tokenizing.code, 75) << tokenizing.err;
   EXPECT_THAT(tokenizing.err, HasSubstr("stopped by a signal after 1 documents"));
-  EXPECT_LT(tokenized_for, 1s);
+  EXPECT_LT(tokenized_for, 10s);
 }
 
 }  // namespace
