@@ -112,13 +112,13 @@ private:
 
   void backward(const Action& action, Stage& stage, int slot, bool last) {
     const auto c = static_cast<std::size_t>(action.chunk);
-    const FlatRanges& places = s_.places[c];
+    const FlatRanges& place = s_.places[c];
     compute("backward", action, [&] {
       if (!last) return stage.backward(exec_, slot, {});
-      if (stage.last() && s_.sums_last_early()) s_.sums.start(exec_, places.last);
+      if (stage.last() && s_.sums_last_early()) s_.sums.start(exec_, place.last);
       stage.backward(exec_, slot, [&](Index layer) {
         s_.shared[c].sum(exec_, layer);
-        s_.sums.start(exec_, places.layers[static_cast<std::size_t>(layer - s_.ranges[c].begin)]);
+        s_.sums.start(exec_, place.layers[static_cast<std::size_t>(layer - s_.ranges[c].begin)]);
       });
     });
   }
