@@ -28,8 +28,7 @@ namespace grist::cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+using train::seconds_since;
 
 /// One run: the trainer, its data, and what it writes.
 class Run {

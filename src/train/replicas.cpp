@@ -58,15 +58,13 @@ void Trainer::check_replicas(const Exec& exec) const {
     for (int rank = 0; rank < tp.size(); ++rank)
       compare(tp, rank, "tp",
               [&](const Piece& piece) { return std::ranges::find(piece.replicas, rank) != piece.replicas.end(); });
-    // The stages of the embedding and of the head both hold a tied matrix.
-    if (!s.table.head.tied || s.embeds() == s.projects()) continue;
-    const auto& block = s.embeds() ? s.weights.tensors.embedding : s.weights.tensors.head;
-    const auto tied = std::ranges::find(s.pieces, block.data() - s.weights.memory.data(), &Piece::first);
-    const Index own = mine[static_cast<std::size_t>(tied - s.pieces.begin())];
+    const auto tied = s.tied_piece();
+    if (!tied) continue;
+    const Index own = mine[*tied];
     Index other = own;
     s.ends.broadcast(&other, 1, 0);
     if (other != own && broken.empty())
-      broken = std::format("{}: the first and the last stage hold other {}", tied->name, held.what);
+      broken = std::format("{}: the first and the last stage hold other {}", s.pieces[*tied].name, held.what);
   }
   const Index wrong = s.grid.world().all_reduce(Index{broken.empty() ? 0 : 1});
   if (wrong > 0) throw InternalError("{}", first_named(s.grid.world(), broken));

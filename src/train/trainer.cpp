@@ -13,8 +13,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
 /// One panel for each tensor: matrices as X, norms and biases in float.
 template <class X>
 Weight weight_of(const TensorRow& row, View3<float> block, const X* matrix) {
@@ -128,7 +126,7 @@ StepResult Trainer::step(const Exec& exec, Index step, const MicroBatches& batch
     return result;
   }
   s.skipped = 0;
-  if (s.options.check_replicas) check_replicas(exec);  // of gradients: ZeRO-1 needs their memory for weights
+  if (s.options.check_replicas) check_replicas(exec);  // of gradients: LAMB writes its directions over them
   // As torch.nn.utils.clip_grad_norm_ has it.
   const double clip = s.options.clip > 0 ? std::min(1.0, s.options.clip / (result.gradient_norm + 1e-6)) : 1.0;
   const auto optimizer_begin = Clock::now();

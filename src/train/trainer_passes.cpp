@@ -13,8 +13,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
 /// A micro-batch's place in a stage, and its messages that are under way.
 struct Flight {
   int micro_batch = -1;  // free

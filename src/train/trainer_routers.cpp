@@ -3,14 +3,6 @@
 #include <grist/train/trainer_state.hpp>
 
 namespace grist::train {
-namespace {
-
-void round_all(const Exec& exec, View1<const double> from, View1<float> to) {
-  Kokkos::parallel_for("grist::train::round_router_sums", Indices<Exec>(exec, 0, static_cast<Index>(from.size())),
-                       KOKKOS_LAMBDA(Index i) { to(i) = static_cast<float>(from(i)); });
-}
-
-}  // namespace
 
 RouterBalance::RouterBalance(const ModelSpec& spec, const TrainerOptions& options, const Layout& layout, int chunks)
     : factor(router_factor(spec, options)) {

@@ -7,7 +7,9 @@
 #include <grist/train/trainer.hpp>
 #include <grist/train/trainer_plan.hpp>
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,7 +42,12 @@ std::vector<FlatRanges> places_of(const TensorTable& table, const std::vector<Ra
 std::string first_named(const Communicator& world, const std::string& name);
 
 /// Enqueues to = from, rounded.
-void round_all(const Exec& exec, View1<const float> from, View1<bf16> to);
+template <class From, class To>
+void round_all(const Exec& exec, View1<const From> from, View1<To> to) {
+  Kokkos::parallel_for(
+      "grist::train::round", Indices<Exec>(exec, 0, static_cast<Index>(from.size())),
+      KOKKOS_LAMBDA(Index i) { to(i) = To(from(i)); });
+}
 
 /// The routers' load-balancing loss of a step (docs/decisions/2026-11-26-routers-loss.md).
 struct RouterBalance {
@@ -65,6 +72,14 @@ struct Trainer::State {
   Weight compute_weight(const TensorRow& row, View3<float> block);
   /// What is computed with follows the master weights.
   void loaded(const Exec& exec);
+
+  /// The place in `pieces` of a tied matrix that both the embedding's stage and the head's hold, where this is one of
+  /// them and not both.
+  [[nodiscard]] std::optional<std::size_t> tied_piece() const {
+    if (!table.head.tied || embeds() == projects()) return std::nullopt;
+    const auto& block = embeds() ? weights.tensors.embedding : weights.tensors.head;
+    return std::ranges::find(pieces, block.data() - weights.memory.data(), &Piece::first) - pieces.begin();
+  }
 
   /// What of a piece this rank updates.
   [[nodiscard]] Range part_of(const Piece& piece) const {

@@ -36,16 +36,10 @@ std::vector<Piece> pieces_of(const TensorTable& table, const std::vector<Range>&
   return pieces;
 }
 
-/// What the first rank says that says something; "the loss" where none does.
 std::string first_named(const Communicator& world, const std::string& name) {
   const Index best = world.all_reduce(Index{name.empty() ? 0 : world.size() - world.rank()}, Reduction::max);
   if (best == 0) return "the loss";
   return broadcast_text(world, name, world.size() - static_cast<int>(best));
-}
-
-void round_all(const Exec& exec, View1<const float> from, View1<bf16> to) {
-  Kokkos::parallel_for(
-      "grist::train::round", Indices<Exec>(exec, 0, from.size()), KOKKOS_LAMBDA(Index i) { to(i) = bf16(from(i)); });
 }
 
 std::vector<FlatRanges> places_of(const TensorTable& table, const std::vector<Range>& ranges, const Shard& shard,
@@ -71,12 +65,10 @@ std::vector<FlatRanges> places_of(const TensorTable& table, const std::vector<Ra
 }
 
 void Trainer::State::sum_gradients(const Exec& exec) {
-  const bool apart = table.head.tied && grid.pp().size() > 1;  // two stages hold a tied matrix
-  const auto sum_ends = [&](const View3<float>& block) {
-    ends.all_reduce(exec, View1<float>(block.data(), block.size()));
-  };
-  if (apart && embeds()) sum_ends(gradients.tensors.embedding);
-  else if (apart && projects()) sum_ends(gradients.tensors.head);
+  if (const auto tied = tied_piece()) {
+    const Piece& piece = pieces[*tied];
+    ends.all_reduce(exec, View1<float>(gradients.memory.data() + piece.first, piece.size));
+  }
   for (std::size_t c = 0; c < places.size(); ++c) {
     shared[c].sum(exec, SharedGradients::outside);
     sums.start(exec, places[c].first);
@@ -146,12 +138,8 @@ void Trainer::State::lamb(const Exec& exec, const Update& given) {
   }
   grid.tp().all_reduce(exec, squares.view());
   if (options.zero) grid.dp().all_reduce(exec, squares.view());
-  if (table.head.tied && embeds() != projects()) {
-    // Two stages hold a tied matrix, which dp may cut in other places: the first one's norms count.
-    const auto& block = embeds() ? weights.tensors.embedding : weights.tensors.head;
-    const auto tied = std::ranges::find(pieces, block.data() - weights.memory.data(), &Piece::first);
-    ends.broadcast(exec, View1<double>(squares.data() + 2 * (tied - pieces.begin()), 2), 0);
-  }
+  // Of a tied matrix dp may cut the two stages' copies in other places: the first one's norms count.
+  if (const auto tied = tied_piece()) ends.broadcast(exec, View1<double>(squares.data() + 2 * *tied, 2), 0);
   for (std::size_t i = 0; i < pieces.size(); ++i)
     if (part_of(pieces[i]).size() != 0)
       lamb_apply(exec, update, range_of(part_of(pieces[i])), View1<const double>(squares.data() + 2 * i, 2));

@@ -7,6 +7,7 @@
 
 #include <grist/core/errors.hpp>
 #include <grist/hdf5/hdf5_file.hpp>
+#include <grist/model/model_parts.hpp>
 #include <grist/train/checkpoint_folder.hpp>
 #include <grist/train/checkpoint_piece.hpp>
 
@@ -228,16 +229,10 @@ TEST_F(SavedCheckpoint, RangesThatDoNotTileAreRefusedBeforeAByteIsWritten) {
 /// What a rank of a layout holds of a model's weights, drawn from a seed.
 struct DrawnModel {
   DrawnModel(const ModelFiles& files, const TensorTable& table, const Layout& layout)
-      : grid(test::world(), layout), shards(all_shards(files.spec, layout.tp)),
+      : grid(test::world(), layout), shards(shards_of(files.spec, layout.tp, RowParallel::reduce)),
         layers(stages_of(files.spec, layout.pp)[static_cast<std::size_t>(grid.pp().rank())]),
         weights(make_blocks(table, layers, shards[static_cast<std::size_t>(grid.tp().rank())])),
         where(table, {layers}, shards, grid.tp().rank(), weights) {}
-
-  static std::vector<Shard> all_shards(const ModelSpec& spec, int tp) {
-    std::vector<Shard> all;
-    for (int rank = 0; rank < tp; ++rank) all.push_back(shard_of(spec, tp, rank));
-    return all;
-  }
 
   ProcessGrid grid;
   std::vector<Shard> shards;

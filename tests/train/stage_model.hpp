@@ -1,6 +1,7 @@
 // A stage that trains, with weights and gradients of its own, and its gradients as the files of a model order them.
 #pragma once
 
+#include <grist/model/model_parts.hpp>
 #include <grist/train/checkpoint_layout.hpp>
 #include <grist/train/shared_gradients.hpp>
 #include <grist/train/stage.hpp>
@@ -76,7 +77,7 @@ public:
   template <class Fill>
   StageModel(const ModelSpec& spec, const TensorTable& table, const ProcessGrid& grid, Range layers_,
              const train::StageOptions& options, Fill&& fill)
-      : layers(layers_), shards(shards_of(spec, grid.tp().size())), grid_(grid) {
+      : layers(layers_), shards(shards_of(spec, grid.tp().size(), RowParallel::reduce)), grid_(grid) {
     const Shard& mine = shards[static_cast<std::size_t>(grid.tp().rank())];
     weights = make_blocks(table, layers, mine);
     gradients = make_blocks(table, layers, mine);
@@ -157,11 +158,6 @@ public:
     Index size = 1;
     for (const Index extent : tensor.shape) size *= extent;
     return size;
-  }
-  static std::vector<Shard> shards_of(const ModelSpec& spec, int tp) {
-    std::vector<Shard> shards;
-    for (int rank = 0; rank < tp; ++rank) shards.push_back(shard_of(spec, tp, rank));
-    return shards;
   }
 
   Range layers;

@@ -111,6 +111,13 @@ struct Piece {
   Index count;
 };
 
+/// That of a rank in `all`, whose pieces begin there and end with the last number.
+template <class T>
+Piece<T> piece_of(T* all, std::span<const Index> begins, int rank) {
+  const auto i = static_cast<std::size_t>(rank);
+  return {all + begins[i], begins[i + 1] - begins[i]};
+}
+
 /// sent(r) goes to rank r, received(r) comes from it: in rounds in which every rank sends one piece and receives one.
 template <class T, class Sent, class Received>
 void exchange(MPI_Comm comm, int rank, int ranks, Index largest, Sent&& sent, Received&& received) {
@@ -158,10 +165,7 @@ template <class Space, class T>
 void sum_pieces(const Space& space, MPI_Comm comm, int rank, std::span<const Index> begins, Index largest,
                 Reserve<typename Space::memory_space>& reserve, const T* all, T* sum) {
   const int ranks = static_cast<int>(begins.size()) - 1;
-  const auto piece = [&](int r) {
-    const auto i = static_cast<std::size_t>(r);
-    return Piece<const T>{all + begins[i], begins[i + 1] - begins[i]};
-  };
+  const auto piece = [&](int r) { return piece_of(all, begins, r); };
   const Index count = piece(rank).count;
   T* const parts = reserve.template room<T>(count * ranks);
   copy(space, piece(rank).data, count, parts + rank * count);
@@ -367,10 +371,7 @@ void Communicator::all_gather(const Exec& exec, View1<const T> mine, View1<T> al
                                 "all_gather");
   const T* const source = shared_->source.load(exec, mine);
   T* const target = shared_->target.room(all);
-  const auto piece = [&](int r) {
-    const auto i = static_cast<std::size_t>(r);
-    return Piece<T>{target + begins[i], begins[i + 1] - begins[i]};
-  };
+  const auto piece = [&](int r) { return piece_of<T>(target, begins, r); };
   const auto own = piece(rank_);
   if (direct()) copy(exec, source, own.count, own.data);
   else std::copy_n(source, own.count, own.data);
