@@ -27,8 +27,11 @@ void for_items(const Exec& exec, const char* label, Index items, Index own, View
   const Index teams = std::min(teams_for(items), static_cast<Index>(memory.extent(0)) / own);
   if (teams == 0)
     throw ShapeError("attention: scratch has {} floats left, a team takes {}", memory.extent(0), own);
+  // The hint lets HIP pass 512 bytes and more as arguments, not by a buffer that others share, which no graph can keep.
+  const auto policy = Kokkos::Experimental::require(Team(exec, static_cast<int>(teams), Kokkos::AUTO),
+                                                    Kokkos::Experimental::WorkItemProperty::HintLightWeight);
   Kokkos::parallel_for(
-      label, Team(exec, static_cast<int>(teams), Kokkos::AUTO), KOKKOS_LAMBDA(const Team::member_type& team) {
+      label, policy, KOKKOS_LAMBDA(const Team::member_type& team) {
         for (Index i = team.league_rank(); i < items; i += teams) {
           f(team, i, &memory(team.league_rank() * own));
           team.team_barrier();  // before the memory is written over
