@@ -2,6 +2,7 @@
 // layers/attention.hpp.
 #pragma once
 
+#include <grist/core/staging.hpp>
 #include <grist/core/view.hpp>
 
 #include <span>
@@ -59,8 +60,9 @@ constexpr int attention_few_rows = 16;
 constexpr int attention_rows = 64;  // of a tile
 
 /// Keys of a chunk. Each is computed afresh, and the results are combined in order: by one item in its own memory, or
-/// by several through scratch, with equal bits.
-constexpr int attention_chunk = 512;
+/// by several through scratch, with equal bits. A device wants many items, of a single sequence too, and has room for
+/// the partial results: head_dim + 2 floats for each chunk, KV head and row.
+constexpr int attention_chunk = host_reaches_memory ? 512 : 128;
 
 /// Which rows belong together, in device memory, and how they are worked on. The new tokens of a sequence are the last
 /// of its keys. `items` and `merges` are what plan_attention made for a config with the same heads, KV heads, window

@@ -29,10 +29,15 @@ KOKKOS_INLINE_FUNCTION constexpr Index most_tiles(Index rows, Index sequences, i
   return rows / size + sequences;
 }
 
-/// Floats in scratch that all work items share: D [heads, tokens], and sums dk and dv for each tile of keys.
+/// Floats of D [heads, tokens], up to where vectors may begin.
+KOKKOS_INLINE_FUNCTION constexpr Index row_sum_floats(int heads, Index tokens) {
+  return (heads * tokens + 15) / 16 * 16;
+}
+
+/// Floats in scratch that all work items share: D, and sums dk and dv for each tile of keys.
 inline Index shared_backward_floats(const AttentionConfig& config, Index tokens, Index sequences) {
-  return config.heads * tokens + most_tiles(tokens, sequences, kv_page_rows) * config.kv_heads * 2 * kv_page_rows *
-                                     row_channels_of(config.head_dim);
+  return row_sum_floats(config.heads, tokens) + most_tiles(tokens, sequences, kv_page_rows) * config.kv_heads * 2 *
+                                                    kv_page_rows * row_channels_of(config.head_dim);
 }
 
 template <class Tile, class X>
@@ -190,7 +195,7 @@ private:
   }
   [[nodiscard]] KOKKOS_FUNCTION Sums sums(const Part& part, int key) const {
     const Index tile = first_tile(part.sequence, 1, kv_page_rows) + key / kv_page_rows;
-    float* const from = call.scratch.data() + call.config.heads * tokens() +
+    float* const from = call.scratch.data() + row_sum_floats(call.config.heads, tokens()) +
                         (tile * call.config.kv_heads + part.kv_head) * 2 * sum_floats();
     return {from, from + sum_floats()};
   }

@@ -17,6 +17,10 @@ struct DeviceFacts {
 };
 DeviceFacts device_facts();
 
+/// To be called before Kokkos is started or asked. Throws UsageError where kernels run on devices and the driver shows
+/// none: Kokkos would end the process.
+void require_device();
+
 /// Bytes of host memory that this process holds now, and the most that it ever held, mapped files included; 0 where the
 /// system does not tell.
 struct ProcessMemory {

@@ -22,7 +22,8 @@ struct LtMatrix {
 /// is transposed here, and A second.
 struct LtProduct {
   ProductShape shape;
-  std::size_t alignment;  // of every row's first byte
+  std::size_t alignment;         // of the first byte of every row of A and B
+  std::size_t result_alignment;  // of C
 
   [[nodiscard]] LtMatrix first() const {
     const bool straight = shape.op_b == Op::none;
@@ -53,8 +54,10 @@ struct LtProduct {
 ///   Index held_bytes, of memory that it holds from the start;
 ///   void multiply(const Exec&, const LtProduct&, const Algorithm&, const void* a, const void* b, void* c).
 /// One algorithm is chosen for each B, whatever the number of rows: with a choice for each number of rows the bits of a
-/// token would depend on its neighbours. It must not split a sum over several work groups. 16-bit products that the
-/// library lacks (hipBLASLt on MI200: bf16 to float) are done by float ones.
+/// token would depend on its neighbours. It must not split a sum over several work groups. For weights in float the
+/// choice does not even depend on how many rows of B there are: the rows that a rank has of a weight give the bits that
+/// they give in the whole of it. 16-bit products that the library lacks (hipBLASLt on MI200: bf16 to float) are done by
+/// float ones.
 template <class Library>
 class LtGemm final : public Gemm {
 public:
@@ -77,19 +80,23 @@ public:
 private:
   using Algorithm = typename Library::Algorithm;
   static constexpr Index planned_rows = 512;
+  static constexpr Index planned_weight_rows = 4096;  // in float
   static constexpr std::size_t widest_load = 16;  // bytes; more alignment helps no algorithm
 
-  /// Of all rows, if the first of each matrix is aligned: their bytes have no greater common divisor.
-  static std::size_t alignment_of(const ProductShape& s) {
-    const auto bytes = [](Index stride, DType type) { return static_cast<std::size_t>(stride) * size_of(type); };
-    return std::gcd(std::gcd(widest_load, bytes(s.a_stride, s.a)),
-                    std::gcd(bytes(s.b_stride, s.b), bytes(s.c_stride, s.c)));
+  /// Of all rows, if the first of the matrix is aligned: a common divisor of their bytes.
+  static std::size_t alignment_of(Index stride, DType type) {
+    return std::gcd(widest_load, static_cast<std::size_t>(stride) * size_of(type));
+  }
+  static bool is_float_weight(const ProductShape& s) {
+    return s.a == DType::f32 && s.b == DType::f32 && s.c == DType::f32 && s.op_a == Op::none &&
+           s.op_b == Op::transposed && s.beta == 0 && s.batches == 1;
   }
 
   bool run_as_it_is(const Exec& exec, const Product& p) {
     const LtProduct product = lt_product(p);
-    for (const void* data : {p.a.data, p.b.data, static_cast<const void*>(p.c.data)})
+    for (const void* data : {p.a.data, p.b.data})
       if (reinterpret_cast<std::uintptr_t>(data) % product.alignment != 0) return false;
+    if (reinterpret_cast<std::uintptr_t>(p.c.data) % product.result_alignment != 0) return false;
     const auto* algorithm = algorithms_.find_or_make(planned(product).shape, [&] { return choose(product); });
     if (algorithm == nullptr) return false;
     return run_pieces(exec, product, *algorithm, static_cast<const std::byte*>(p.a.data), p.b.data,
@@ -97,8 +104,9 @@ private:
   }
 
   static LtProduct lt_product(const Product& p) {
-    const ProductShape shape(p);
-    return {shape, alignment_of(shape)};
+    const ProductShape s(p);
+    return {s, std::gcd(alignment_of(s.a_stride, s.a), alignment_of(s.b_stride, s.b)),
+            is_float_weight(s) ? sizeof(float) : alignment_of(s.c_stride, s.c)};
   }
 
   static LtProduct with_rows(LtProduct product, Index rows) {
@@ -115,6 +123,7 @@ private:
       s.c_batch_stride = s.rows * s.c_stride;
     }
     if (s.op_a == Op::transposed) s.a_stride = std::max(s.a_stride, s.rows);
+    if (is_float_weight(s)) s.columns = s.c_stride = planned_weight_rows;
     return product;
   }
 

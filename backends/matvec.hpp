@@ -15,8 +15,8 @@ namespace grist {
 template <class X, class Y>
 void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const Weight& w, View2<Y> y);
 
-/// The same in plain Kokkos: what devices run, and the reference for matvec.
+/// The same by teams and vector lanes: what devices run, and every build has.
 template <class X, class Y>
-void matvec_plain(const Exec& exec, View2<const X> x, View1<const int> offsets, const Weight& w, View2<Y> y);
+void matvec_teams(const Exec& exec, View2<const X> x, View1<const int> offsets, const Weight& w, View2<Y> y);
 
 }  // namespace grist

@@ -30,10 +30,17 @@ KOKKOS_INLINE_FUNCTION void convert_block(const Block& block, X* to) {
 /// to [rows, columns] = whole rows of blocks.
 template <class Block, class X>
 void convert(const Exec& exec, const Block* from, View2<X> to) {
-  const Index blocks = static_cast<Index>(to.size()) / Block::elements;
-  Kokkos::parallel_for(
-      "grist::products::convert", Indices<Exec>(exec, 0, blocks),
-      KOKKOS_LAMBDA(Index i) { convert_block(from[i], to.data() + i * Block::elements); });
+  if constexpr (!host_reaches_memory) {  // neighbouring threads write neighbouring numbers
+    Kokkos::parallel_for(
+        "grist::products::convert", Indices<Exec>(exec, 0, static_cast<Index>(to.size())), KOKKOS_LAMBDA(Index i) {
+          to.data()[i] = X(from[i / Block::elements].value(static_cast<int>(i % Block::elements)));
+        });
+  } else {
+    const Index blocks = static_cast<Index>(to.size()) / Block::elements;
+    Kokkos::parallel_for(
+        "grist::products::convert", Indices<Exec>(exec, 0, blocks),
+        KOKKOS_LAMBDA(Index i) { convert_block(from[i], to.data() + i * Block::elements); });
+  }
 }
 
 /// Each row of `to` = the first of `from`.
@@ -254,7 +261,7 @@ void Products::grouped_weights_backward(const Exec& exec, View2<const X> dy, Vie
                      columns);
   for_experts(exec, offsets, dy.extent(0), [&](Index e, Index first, Index count) {
     run(exec, ConstMatrix(dy).row_range(first, count), Op::transposed, ConstMatrix(x).row_range(first, count), Op::none,
-        1, View2<float>(&dw(e, 0, 0), rows, columns));
+        1, View2<float>(dw.data() + e * rows * columns, rows, columns));
   });
 }
 

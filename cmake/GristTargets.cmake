@@ -1,12 +1,20 @@
-# grist_library(NAME SOURCES ... HEADERS ... LINKS ... PRIVATE ...)
+# grist_library(NAME SOURCES ... [HOST ...] HEADERS ... LINKS ... PRIVATE ...)
 # One folder, one target grist_NAME with the alias grist::NAME, one component of find_package(grist). Its headers are
 # included as <grist/NAME/...>, through a folder of the build tree that holds nothing else: an include of a target
 # that is not linked does not compile. HEADERS are those that users include, and what these include: they are
-# installed.
+# installed. HOST: sources that include no Kokkos, which the host's compiler takes where Kokkos is for a device.
 function(grist_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;HEADERS;LINKS;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;HOST;HEADERS;LINKS;PRIVATE" ${ARGN})
   set(target grist_${name})
   add_library(${target} STATIC ${ARG_SOURCES})
+  if(ARG_HOST)
+    add_library(${target}_host OBJECT ${ARG_HOST})  # without Kokkos' KOKKOS_DEPENDENCE, by which its compiler is chosen
+    target_include_directories(${target}_host PRIVATE "$<TARGET_PROPERTY:${target},INCLUDE_DIRECTORIES>")
+    set(others ${ARG_LINKS})
+    list(FILTER others EXCLUDE REGEX "^(grist|Kokkos)::")
+    target_link_libraries(${target}_host PRIVATE ${others} ${ARG_PRIVATE} grist_flags)
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_host>)
+  endif()
   add_library(grist::${name} ALIAS ${target})
   set(stage "${PROJECT_BINARY_DIR}/include/${name}")
   file(MAKE_DIRECTORY "${stage}/grist")
@@ -56,7 +64,9 @@ function(grist_test name)
   set(target test_${folder}_${name})
   add_executable(${target} ${ARG_SOURCES})
   target_link_libraries(${target} PRIVATE ${ARG_LIBS} grist_test_support grist_flags)
-  target_precompile_headers(${target} REUSE_FROM grist_test_support)
+  if(NOT CMAKE_DISABLE_PRECOMPILE_HEADERS)
+    target_precompile_headers(${target} REUSE_FROM grist_test_support)
+  endif()
   if(ARG_MUTATE)
     list(POP_FRONT ARG_MUTATE file from to)
     file(READ "${PROJECT_SOURCE_DIR}/${file}" text)

@@ -113,7 +113,7 @@ int threads_that_come(int wanted) {
 }
 
 void check_threads() {
-  const int pool = Exec().concurrency(), came = team_of(pool);
+  const int pool = HostExec().concurrency(), came = team_of(pool);
   if (came == pool && (pool == 1 || omp_get_dynamic() == 0)) return;
   throw UsageError(
       "OpenMP may start fewer than the {} threads of Kokkos' pool ({} came): unset OMP_DYNAMIC, OMP_THREAD_LIMIT and "

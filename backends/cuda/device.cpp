@@ -9,6 +9,14 @@ namespace grist {
 
 using cuda::check;
 
+void require_device() {
+  int count = 0;
+  const auto status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess || count == 0)
+    throw UsageError("this grist runs on CUDA devices, and none here can be used: {}",
+                     status != cudaSuccess ? cudaGetErrorString(status) : "the driver shows none");
+}
+
 DeviceFacts device_facts() {
   const int device = Exec().cuda_device();
   cudaDeviceProp properties;

@@ -9,6 +9,14 @@ namespace grist {
 
 using hip::check;
 
+void require_device() {
+  int count = 0;
+  const auto status = hipGetDeviceCount(&count);
+  if (status != hipSuccess || count == 0)
+    throw UsageError("this grist runs on HIP devices, and none here can be used: {}",
+                     status != hipSuccess ? hipGetErrorString(status) : "the driver shows none");
+}
+
 DeviceFacts device_facts() {
   const int device = Exec().hip_device();
   hipDeviceProp_t properties;

@@ -1,4 +1,4 @@
-// A host with one thread, or a device: nothing to choose or to bind.
+// A host with one thread: nothing to choose or to bind.
 #include <grist/backends/threads.hpp>
 
 namespace grist {

@@ -1,6 +1,7 @@
 // The small products and elementwise steps inside attention, in plain Kokkos nested parallelism: a lane is one query
-// row, and elements are split over the threads of a team. Each element is computed in one order, whatever the number of
-// lanes; fma is spelled out where a compiler could join a product and a sum in one place and not in another.
+// row, and elements are split over the threads of a team, in products by blocks that a thread keeps in registers. Each
+// element is computed in one order, whatever the number of lanes; fma is spelled out where a compiler could join a
+// product and a sum in one place and not in another.
 #pragma once
 
 #include <grist/backends/attention_backward_kernel.hpp>
@@ -40,10 +41,17 @@ struct Tile {
   template <int L, class Team>
   KOKKOS_INLINE_FUNCTION static void scores(const Team& team, const float* k, int channels, int count, const float* q,
                                             int dim, float* s) {
-    for_elements<L>(team, count, [&](int j, int l) {
-      float dot = 0;
-      for (int c = 0; c < dim; ++c) dot = Kokkos::fma(k[j * channels + c], q[c * L + l], dot);
-      s[j * L + l] = dot;
+    for_blocks<L>(team, count, [&](int j, int rows, int l) {
+      Block<lanes_of<L>> dot;
+      for (int c = 0; c < dim; c += 4) {
+        Pack<4> of[4];
+        for (int r = 0; r < 4; ++r) of[r] = pack_at<4>(k + (j + (r < rows ? r : 0)) * channels + c);
+        for (int d = 0; d < 4 && c + d < dim; ++d) {
+          const float factors[4] = {of[0].of[d], of[1].of[d], of[2].of[d], of[3].of[d]};
+          dot.add(factors, pack_at<lanes_of<L>>(q + (c + d) * L + l));
+        }
+      }
+      for (int r = 0; r < rows; ++r) pack_at<lanes_of<L>>(s + (j + r) * L + l) = dot.row[r];
     });
   }
 
@@ -95,11 +103,7 @@ struct Tile {
   template <int L, class Team>
   KOKKOS_INLINE_FUNCTION static void accumulate(const Team& team, const float* v, int channels, int count,
                                                 const float* p, const float* correction, float* o) {
-    for_elements<L>(team, channels, [&](int c, int l) {
-      float value = o[c * L + l] * correction[l];
-      for (int j = 0; j < count; ++j) value = Kokkos::fma(v[j * channels + c], p[j * L + l], value);
-      o[c * L + l] = value;
-    });
+    add_product<L>(team, v, channels, count, p, o, [&](float value, int l) { return value * correction[l]; });
   }
 
   /// Of scores s and of dp = v dout, both [count, L] for the keys first_key ...: s = p = e^(s - lse), with soft cap,
@@ -133,11 +137,17 @@ struct Tile {
   template <int L, class Team>
   KOKKOS_INLINE_FUNCTION static void add_rows(const Team& team, const float* s, int count, int rows, const float* from,
                                               int channels, float* to) {
-    Kokkos::parallel_for(Kokkos::TeamVectorRange(team, count * channels), [&](int i) {
-      const int j = i / channels, c = i % channels;
-      float value = to[i];
-      for (int l = 0; l < rows; ++l) value = Kokkos::fma(s[j * L + l], from[l * channels + c], value);
-      to[i] = value;
+    const int across = channels / 4, down = (count + 3) / 4;
+    Kokkos::parallel_for(Kokkos::TeamVectorRange(team, down * across), [&](int i) {
+      const int j = i / across * 4, c = i % across * 4, there = count - j < 4 ? count - j : 4;
+      Block<4> sum;
+      for (int r = 0; r < there; ++r) sum.row[r] = pack_at<4>(to + (j + r) * channels + c);
+      for (int l = 0; l < rows; ++l) {
+        float of[4];
+        for (int r = 0; r < 4; ++r) of[r] = s[(j + (r < there ? r : 0)) * L + l];
+        sum.add(of, pack_at<4>(from + l * channels + c));
+      }
+      for (int r = 0; r < there; ++r) pack_at<4>(to + (j + r) * channels + c) = sum.row[r];
     });
     team.team_barrier();
   }
@@ -146,11 +156,7 @@ struct Tile {
   template <int L, class Team>
   KOKKOS_INLINE_FUNCTION static void add_columns(const Team& team, const float* k, int channels, int count,
                                                  const float* s, float* to) {
-    for_elements<L>(team, channels, [&](int c, int l) {
-      float value = to[c * L + l];
-      for (int j = 0; j < count; ++j) value = Kokkos::fma(k[j * channels + c], s[j * L + l], value);
-      to[c * L + l] = value;
-    });
+    add_product<L>(team, k, channels, count, s, to, [](float value, int) { return value; });
   }
 
   /// total = both results together. The one with the smaller maximum is scaled by e^(difference), the other one kept.
@@ -167,6 +173,61 @@ struct Tile {
   }
 
 private:
+  /// Neighbours that are loaded and stored at once: their place is a multiple of their size.
+  template <int N>
+  struct alignas(4 * N) Pack {
+    float of[N];
+  };
+  template <int N>
+  KOKKOS_INLINE_FUNCTION static const Pack<N>& pack_at(const float* from) {
+    return *reinterpret_cast<const Pack<N>*>(from);
+  }
+  template <int N>
+  KOKKOS_INLINE_FUNCTION static Pack<N>& pack_at(float* from) {
+    return *reinterpret_cast<Pack<N>*>(from);
+  }
+
+  /// What a thread computes of a product: four rows of N neighbours.
+  template <int N>
+  struct Block {
+    Pack<N> row[4] = {};
+    KOKKOS_INLINE_FUNCTION void add(const float* factors, const Pack<N>& values) {
+      for (int r = 0; r < 4; ++r)
+        for (int n = 0; n < N; ++n) row[r].of[n] = Kokkos::fma(factors[r], values.of[n], row[r].of[n]);
+    }
+  };
+
+  /// Lanes of a block: few where there are few, so that there is a block for each thread of a team.
+  template <int L>
+  static constexpr int lanes_of = L >= 64 ? 4 : 2;
+
+  /// f(first row, its rows, first lane) for each block of [rows, L].
+  template <int L, class Team, class F>
+  KOKKOS_INLINE_FUNCTION static void for_blocks(const Team& team, int rows, F&& f) {
+    constexpr int across = L / lanes_of<L>;
+    Kokkos::parallel_for(Kokkos::TeamVectorRange(team, (rows + 3) / 4 * across), [&](int i) {
+      const int row = i / across * 4;
+      f(row, rows - row < 4 ? rows - row : 4, i % across * lanes_of<L>);
+    });
+    team.team_barrier();
+  }
+
+  /// to [channels, L] = first(to, lane) + k [count, channels]^T s [count, L]; channels are a multiple of 4.
+  template <int L, class Team, class F>
+  KOKKOS_INLINE_FUNCTION static void add_product(const Team& team, const float* k, int channels, int count,
+                                                 const float* s, float* to, F&& first) {
+    for_blocks<L>(team, channels, [&](int c, int, int l) {
+      Block<lanes_of<L>> sum;
+      for (int r = 0; r < 4; ++r) {
+        const auto& before = pack_at<lanes_of<L>>(to + (c + r) * L + l);
+        for (int n = 0; n < lanes_of<L>; ++n) sum.row[r].of[n] = first(before.of[n], l + n);
+      }
+      for (int j = 0; j < count; ++j)
+        sum.add(pack_at<4>(k + j * channels + c).of, pack_at<lanes_of<L>>(s + j * L + l));
+      for (int r = 0; r < 4; ++r) pack_at<lanes_of<L>>(to + (c + r) * L + l) = sum.row[r];
+    });
+  }
+
   KOKKOS_INLINE_FUNCTION static float merged(float next_m, float next, float total_m, float total) {
     const bool grows = next_m > total_m;
     const float factor = Kokkos::exp(grows ? total_m - next_m : next_m - total_m);

@@ -1,15 +1,35 @@
 #!/bin/bash
 # check.sh CUDA TESTS ARCHITECTURE...: compiles src, layers, backends and benchmarks as a GPU build does, for each
-# architecture, without such a device; with TESTS ON those too. Fails on an error, on a warning, on a source file or a
-# header with a kernel that was not compiled, and on a kernel too large for a graph. CUDA: where nvcc lies.
+# architecture, without such a device; with TESTS ON those too. With OFF, host code (and Kokkos' own kernels in it) is
+# compiled for the first alone: the others get what launches a kernel or includes a header that does. Fails on an error,
+# on a warning, on a source file or a header with a kernel that was not compiled, and on a kernel too large for a graph.
+# CUDA: where nvcc lies.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 export GRIST_NVCC=$1/bin/nvcc GRIST_DEVICE_ARCH
 kernel='KOKKOS_(LAMBDA|FUNCTION|INLINE_FUNCTION|CLASS_LAMBDA)|parallel_(for|reduce|scan)'
+launch='KOKKOS_(LAMBDA|CLASS_LAMBDA)|parallel_(for|reduce|scan)'
 host='^(backends/cpu|backends/kokkos_kernels)/'   # for hosts
 folders=(src layers backends benchmarks)
 [ "$2" = OFF ] || folders+=(tests)
 failed=0
+
+# with_launches FIRST BUILD: objects of BUILD that FIRST has not, and those whose sources launch a kernel or include a
+# header that does. Which headers an object includes, FIRST knows, where all is compiled. awk reads "kernel FILE", then
+# "object OBJECT" of FIRST with "include FILE" after it, then "wanted OBJECT"; includes go through build/*/include.
+with_launches() {
+  (
+    cd "$root"
+    grep -rlE --include='*.cpp' --include='*.hpp' "$launch" "${folders[@]}" | sed -E 's|^(src/)?|kernel |'
+    ninja -C "$1" -t deps | sed -nE "s,^    ($root/)?(build/[^/]*/include/[^/]*/grist/|src/)?,include ,p;
+      s,^([^ ]*): #deps.*,object \1,p"
+    ninja -C "$2" -t targets all | sed -nE 's|^([^ ]*): CXX_COMPILER.*|wanted \1|p'
+  ) | awk '
+    $1 == "kernel" { kernels[$2] }
+    $1 == "object" { object = $2; known[object] }
+    $1 == "include" && $2 in kernels { launches[object] }
+    $1 == "wanted" && (!($2 in known) || $2 in launches) { print $2 }'
+}
 
 for GRIST_DEVICE_ARCH in "${@:3}"; do
   case $GRIST_DEVICE_ARCH in
@@ -25,7 +45,11 @@ for GRIST_DEVICE_ARCH in "${@:3}"; do
     -DGRIST_DEVICE_CHECK=$device -DGRIST_DEVICE_ARCH="$GRIST_DEVICE_ARCH" \
     -DCMAKE_CXX_COMPILER_LAUNCHER="$root/cmake/devices/$launcher" -DGRIST_TESTS="$2" \
     >"$build/configure.log" 2>&1 || { cat "$build/configure.log" >&2; exit 1; }
-  cmake --build "$build" -- -k 0 || failed=1
+  objects=()
+  if [ "$2" = OFF ] && [ "$GRIST_DEVICE_ARCH" != "$3" ]; then
+    mapfile -t objects < <(with_launches "$root/build/devices-$3" "$build")
+  fi
+  cmake --build "$build" --target "${objects[@]:-all}" -- -k 0 || failed=1
 
   # What was compiled, headers too: ninja keeps it for every object that was made.
   compiled=$(cd "$build" && ninja -t deps | sed -n 's|^    ||p' | sort -u | xargs realpath | sed -n "s|^$root/||p" |

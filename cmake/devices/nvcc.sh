@@ -1,6 +1,7 @@
 #!/bin/bash
 # nvcc.sh COMPILER ARGUMENT...: the command of a host compiler, done by $GRIST_NVCC for $GRIST_DEVICE_ARCH instead.
 set -euo pipefail
+case " $* " in *" -DKOKKOS_DEPENDENCE "*) ;; *) exec "$@" ;; esac   # no Kokkos in it
 arguments=() optimize=-O2
 shift
 while [ $# -gt 0 ]; do

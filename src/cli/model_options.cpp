@@ -91,10 +91,8 @@ LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
     memory = scheduler_plan(files, layout, rank / layout.tp, rank % layout.tp, settings.numbers, settings.limits,
                             products);
   });
-  if (runtime.root())
-    for (const std::string& remark : files.notes) note(remark);
-  if (runtime.root() && loaded.tokenizer)
-    for (const std::string& remark : loaded.tokenizer->notes) note(remark);
+  if (runtime.root()) note_all(files.notes);
+  if (runtime.root() && loaded.tokenizer) note_all(loaded.tokenizer->notes);
   const Communicator node = runtime.world().split_by_node();
   const Communicator sharers = node.split(memory_hash(device_facts()), node.rank());
   const Index needed = sharers.all_reduce(static_cast<Index>(memory.total()));

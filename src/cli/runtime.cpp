@@ -47,6 +47,7 @@ Runtime::Runtime(int threads) {
         std::format("OpenMP gives {} of {} threads: see OMP_THREAD_LIMIT and OMP_MAX_ACTIVE_LEVELS", threads_, wanted));
   if (const auto [rank, size] = launcher(); size > 1 && rank == 0 && world_->size() == 1)
     note_strangers(size);
+  require_device();
   auto settings = Kokkos::InitializationSettings().set_num_threads(threads_).set_disable_warnings(true);
   const bool user_chose =
       std::getenv("KOKKOS_DEVICE_ID") != nullptr || std::getenv("KOKKOS_MAP_DEVICE_ID_BY") != nullptr;
@@ -130,6 +131,9 @@ void say(std::string_view kind, std::string_view message) {
 void tell(std::string_view message) { say("error", message); }
 
 void note(std::string_view message) { say("note", message); }
+void note_all(const std::vector<std::string>& messages) {
+  for (const std::string& message : messages) note(message);
+}
 
 void wait_until_heard() {
   int unread = 0;

@@ -61,6 +61,8 @@ void tell(std::string_view message);
 
 /// "grist: note: ..." in one line on stderr: something that is done otherwise than one may think.
 void note(std::string_view message);
+/// Each of them so.
+void note_all(const std::vector<std::string>& messages);
 
 /// Returns when the launcher has read from its pipe what was told, or after a second: an abort may end the launcher
 /// first.

@@ -123,7 +123,7 @@ void run(const Options& options, bool decode) {
   const auto tokenizer = text::load_tokenizer(io::gguf_file_of(options.model));
   if (!tokenizer)
     throw InputError("{}: no tokenizer there (tokenizer.json, tokenizer.model or a GGUF file)", options.model);
-  for (const std::string& remark : tokenizer->notes) note(remark);
+  note_all(tokenizer->notes);
   if (!options.output.empty()) {
     write_tokens(options, *tokenizer);
     return;

@@ -102,6 +102,8 @@ void Run::open() {
     setup_.trainer.documents = std::max(data_->most_documents(), held_out_ ? held_out_->most_documents() : 1);
     TrainFiles::prepare(options_, runtime_.root());
   });
+  if (runtime_.root()) note_all(setup_.files.notes);
+  if (runtime_.root() && setup_.tokenizer) note_all(setup_.tokenizer->notes);
   check_memory();
   if (!options_.metrics.empty()) peak_rate_ = peak_rate();
   flops_per_token_ = train::model_flops(setup_.files.spec, setup_.sequence);

@@ -7,6 +7,7 @@
 
 #include <grist/backends/device.hpp>
 #include <grist/core/errors.hpp>
+#include <grist/core/staging.hpp>
 #include <grist/model/memory_plan.hpp>
 #include <grist/model/sharding.hpp>
 
@@ -111,7 +112,7 @@ void print(const Runtime& runtime, const Options& options) {
   };
   if (!train.data.empty()) read(train.data);
   if (!train.eval_data.empty()) read({train.eval_data});
-  const auto [now, most] = process_memory();
+  const auto [now, most] = host_reaches_memory ? process_memory() : ProcessMemory{};  // a device's is another
   const Process process{now, most};
   const Plan plan = plan_of(train, setup);
   const auto ranks = static_cast<std::size_t>(setup.layout.ranks());

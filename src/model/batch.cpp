@@ -119,7 +119,7 @@ void Batch::assign_pages(Pool& pool, int number, std::span<const BatchItem> item
 PackedSequences Batch::packed(int pool) const {
   const auto& p = pools_[static_cast<std::size_t>(pool)];
   return {query_begin(), view(kv_length_, sequences_), view(p.items, p.plan.items), view(p.merges, p.plan.merges),
-          p.plan.partials};
+          attention_partials(limits_)};  // the same for every batch: recorded graphs know where teams have their memory
 }
 
 View1<const int> Batch::pages(int pool) const {

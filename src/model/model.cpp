@@ -80,7 +80,7 @@ public:
       enqueue();
     } else {
       auto key = batch_.launches();
-      key.push_back(reinterpret_cast<Index>(kv));
+      key.push_back(kv == nullptr ? 0 : kv->number());
       graph_->run(exec, key, enqueue);
     }
     if (!last_stage()) grid_.pp().send(exec, as_const(flat(pass_.x)), grid_.pp().rank() + 1);

@@ -4,9 +4,15 @@
 #include <grist/model/batch.hpp>
 
 #include <algorithm>
+#include <atomic>
 
 namespace grist {
 namespace {
+
+Index next_number() {
+  static std::atomic<Index> last = 0;
+  return ++last;
+}
 
 int pages_of(Index rows) { return static_cast<int>((rows + kv_page_rows - 1) / kv_page_rows); }
 
@@ -66,7 +72,7 @@ std::vector<int> kv_pool_windows(std::span<const KvLayer> layers) {
 }
 
 PagedKv::PagedKv(DType type, std::vector<KvLayer> layers, Range held, const KvLimits& limits)
-    : type_(type), held_(held), limits_(limits) {
+    : number_(next_number()), type_(type), held_(held), limits_(limits) {
   const auto windows = kv_pool_windows(layers);
   for (const int window : windows) {
     auto& pool = pools_.emplace_back(Pool{window, pages_of_pool(window, limits), {}});

@@ -81,6 +81,8 @@ public:
   /// Takes back all pages.
   void release(KvSequence& sequence);
 
+  /// Unique among all caches that this process ever made, from 1 on.
+  [[nodiscard]] Index number() const { return number_; }
   [[nodiscard]] DType type() const { return type_; }
   [[nodiscard]] int pools() const { return static_cast<int>(pools_.size()); }
   [[nodiscard]] int pool_of(int layer) const { return layers_[static_cast<std::size_t>(layer)].pool; }
@@ -113,6 +115,7 @@ private:
   };
   [[nodiscard]] const Layer& held(int layer) const;
 
+  Index number_;
   DType type_;
   Range held_;
   KvLimits limits_;

@@ -113,7 +113,10 @@ void initialize_blocks(TensorBlocks& blocks, const ModelFiles& files, const Tens
         const Range experts = experts_of(row, layer);
         fill_block(row, shard, layer, block, [&](std::size_t p, Index held, Index r, float* out) {
           const TensorPart& part = row.parts[p];
-          if (part.sources.empty()) return;  // no file has it: zeros
+          if (part.sources.empty()) {  // no file has it
+            std::fill_n(out, slice_of(row, part, shard, layer).columns, 0.0F);
+            return;
+          }
           const Source& source = part.sources.front();
           const io::Slice slice = slice_of(row, part, shard, layer);
           const Index expert = experts.begin + held, from = slice.row + r;

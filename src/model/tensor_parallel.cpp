@@ -40,7 +40,8 @@ void gather_columns(const Exec& exec, const Communicator& tp, const GatherBuffer
   place_columns(exec, mine, {0, static_cast<Index>(mine.extent(1))}, buffers.sent);
   tp.all_gather(exec, as_const(flat(buffers.sent)), View1<X>(buffers.received.data(), buffers.received.size()));
   for (std::size_t rank = 0; rank < columns.size(); ++rank)
-    place_columns(exec, View2<const X>(&buffers.received(rank, 0, 0), rows, width), columns[rank], all);
+    place_columns(exec, View2<const X>(buffers.received.data() + static_cast<Index>(rank) * rows * width, rows, width),
+                  columns[rank], all);
 }
 
 HeadSums::HeadSums(const Exec& exec, Workspace& workspace, Index tokens, std::vector<Range> heads, int tp_rank,

@@ -98,8 +98,10 @@ private:
     finish_sends(*free, action);
     free->micro_batch = action.micro_batch;
     const int slot = static_cast<int>(free - flights.begin());
+    const auto begin = Clock::now();
     s_.stages[static_cast<std::size_t>(action.chunk)]->begin(
         exec_, slot, batches_[static_cast<std::size_t>(action.micro_batch)]);
+    note(spent_.compute, Lane::compute, "take tokens", begin, action);
     return slot;
   }
 

@@ -72,12 +72,12 @@ struct LtGemms : testing::Test {
   LtGemm<FakeLibrary> gemm;
 
   template <class T>
-  bool multiply(const Factors<T>& factors, Index rows, Index first_float = 0) {
+  bool multiply(const Factors<T>& factors, Index rows) {
     const auto x = on_device<T>(factors.x), w = on_device<T>(factors.w);
-    y = Buffer<float>("y", rows * factors.out + first_float);
+    y = Buffer<float>("y", rows * factors.out);
     return gemm.run(Exec(),
                     {View2<const T>(x.data(), rows, factors.in), Op::none, as_const(w.view(factors.out, factors.in)),
-                     Op::transposed, 0, View2<float>(y.data() + first_float, rows, factors.out)});
+                     Op::transposed, 0, y.view(rows, factors.out)});
   }
   Buffer<float> y;
 };
@@ -89,13 +89,19 @@ TEST_F(LtGemms, GiveTheProduct) {
 }
 
 TEST_F(LtGemms, AskOnceForAWeightMatrixWhateverTheNumberOfTokens) {
-  const Factors<float> factors(600, 8, 16), wider(2, 8, 32);
+  const Factors<float> factors(600, 8, 16), deeper(2, 16, 16);
   for (const Index rows : {2, 600, 33, 2}) EXPECT_TRUE(multiply(factors, rows));
-  EXPECT_TRUE(multiply(wider, 2));
+  EXPECT_TRUE(multiply(deeper, 2));
   ASSERT_EQ(gemm.library().asked.size(), 2U);
   EXPECT_EQ(gemm.library().asked[0].chosen_for.rows, gemm.library().asked[1].chosen_for.rows);
   ASSERT_EQ(gemm.library().used.size(), 5U);
-  for (int i = 0; i < 4; ++i) EXPECT_EQ(gemm.library().used[static_cast<std::size_t>(i)].chosen_for.columns, 16);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(gemm.library().used[static_cast<std::size_t>(i)].chosen_for.inner, 8);
+}
+
+/// What a rank of tp has of a weight gives the bits of the whole.
+TEST_F(LtGemms, InFloatAskOnceWhateverTheRowsOfTheWeight) {
+  for (const Index out : {16, 5, 4096}) EXPECT_TRUE(multiply(Factors<float>(2, 8, out), 2));
+  EXPECT_EQ(gemm.library().asked.size(), 1U);
 }
 
 TEST_F(LtGemms, PromiseTheAlignmentThatEveryRowHas) {
@@ -106,13 +112,19 @@ TEST_F(LtGemms, PromiseTheAlignmentThatEveryRowHas) {
   };
   EXPECT_EQ(promised(64, 128), 16U);
   EXPECT_EQ(promised(6, 128), 8U);
-  EXPECT_EQ(promised(64, 5), 4U);
+  EXPECT_EQ(promised(5, 128), 4U);
 }
 
 TEST_F(LtGemms, DeclineMemoryThatIsAlignedLessThanItsRows) {
-  const Factors<float> factors(2, 8, 8);
-  EXPECT_FALSE(multiply(factors, 2, 1));  // y begins 4 bytes behind a boundary of 16
-  EXPECT_TRUE(multiply(factors, 2, 4));
+  const Index rows = 2, in = 8, out = 8;
+  const auto x = on_device<float>(normals("x", 4 + rows * in)), w = on_device<float>(normals("w", out * in));
+  y = Buffer<float>("y", rows * out);
+  const auto multiplied = [&](Index first) {
+    return gemm.run(Exec(), {View2<const float>(x.data() + first, rows, in), Op::none, as_const(w.view(out, in)),
+                             Op::transposed, 0, y.view(rows, out)});
+  };
+  EXPECT_FALSE(multiplied(1));  // x begins 4 bytes behind a boundary of 16
+  EXPECT_TRUE(multiplied(4));
 }
 
 TEST_F(LtGemms, DeclineWhatTheLibraryCannotAndAskNoSecondTime) {

@@ -1,5 +1,5 @@
-// matvec and its plain twin against a double product, for every format, and their promise: a token's bits are the same
-// alone and among others.
+// matvec and its twin for devices against a double product, for every format, and their promise: a token's bits are
+// the same alone and among others.
 #include <grist/backends/matvec.hpp>
 
 #include <backends/product.hpp>
@@ -16,10 +16,10 @@ struct Fast {
     matvec(Exec(), x, {}, w, y);
   }
 };
-struct Plain {
+struct Teams {
   template <class T, class Y>
   static void multiply(View2<const T> x, const Weight& w, View2<Y> y) {
-    matvec_plain(Exec(), x, {}, w, y);
+    matvec_teams(Exec(), x, {}, w, y);
   }
 };
 
@@ -40,7 +40,7 @@ struct MatVec : testing::Test {
   }
 };
 using Cases = testing::Types<Case<Fast, float, float>, Case<Fast, bf16, bf16>, Case<Fast, bf16, float>,
-                             Case<Plain, float, float>, Case<Plain, bf16, bf16>, Case<Plain, bf16, float>>;
+                             Case<Teams, float, float>, Case<Teams, bf16, bf16>, Case<Teams, bf16, float>>;
 TYPED_TEST_SUITE(MatVec, Cases);
 
 TYPED_TEST(MatVec, IsTheProductAtEveryShapeOfPlainNumbers) {
@@ -103,6 +103,23 @@ TYPED_TEST(MatVec, ATokensBitsDoNotDependOnHowManyThereAre) {
           << name_of(format) << ", " << count << " tokens";
     }
   }
+}
+
+TYPED_TEST(MatVec, ATokensBitsDoNotDependOnWhereMemoryBegins) {
+  using T = TypeParam::T;
+  const Index in = 80, out = 19;
+  const auto x = normals("x", 9 * in), w = normals("w", out * in);
+  const auto moved = [](const std::vector<float>& values) {
+    std::vector<float> later(values.size() + 1);
+    std::ranges::copy(values, later.begin() + 1);
+    return on_device<T>(later);
+  };
+  const auto here = on_device<T>(w), there = moved(w);
+  const auto expected = this->run(x, 0, 9, as_const(here.view(out, in)));
+  for (const Index count : {1, 2, 4, 9})
+    EXPECT_TRUE(std::ranges::equal(this->run(x, 0, count, as_const(here.view(out, in))),
+                                   std::span(expected).first(static_cast<std::size_t>(count * out))));
+  EXPECT_EQ(this->run(x, 0, 9, View2<const T>(there.data() + 1, out, in)), expected);
 }
 
 TYPED_TEST(MatVec, ATokensBitsDoNotDependOnItsPlace) {

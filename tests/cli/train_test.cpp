@@ -96,6 +96,19 @@ TEST_F(Train, RefusesWhatCannotBeBeforeAnyTimeIsSpent) {
   }
 }
 
+TEST_F(TwoRanks, TellOnceWhatWasNoticedInTheModelsFiles) {
+  const std::string copy = folder / "copy";
+  std::filesystem::copy(model, copy, std::filesystem::copy_options::recursive);
+  auto config = nlohmann::json::parse(contents_of(copy + "/config.json"));
+  config["quantization_config"] = {{"quant_method", "gptq"}};
+  write_file(copy + "/config.json", config.dump());
+  const auto outcome = train({"--model", copy, "--steps", "1"}, 2);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  const auto first = outcome.err.find("note: " + copy + ": config.json says quantized by 'gptq'");
+  ASSERT_NE(first, std::string::npos) << outcome.err;
+  EXPECT_EQ(outcome.err.find("gptq", first + copy.size() + 60), std::string::npos) << "said twice";
+}
+
 TEST_F(Train, SavesAFolderThatGenerates) {
   const std::string out = folder / "out";
   for (const Words& more : {Words{}, Words{"--checkpoint", checkpoints}}) {

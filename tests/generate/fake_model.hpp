@@ -7,6 +7,8 @@
 #include <grist/generate/cached_tokens.hpp>
 #include <grist/model/model.hpp>
 
+#include <support/views.hpp>
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -91,9 +93,9 @@ public:
         rows.insert(rows.end(), {0, row.key, row.value});
       }
     }
-    std::ranges::copy(rows, qkv_.data());
-    for (const int layer : {0, 1})
-      kv->append(exec, layer, as_const(View2<float>(qkv_.data(), static_cast<Index>(rows.size()) / 3, 3)), batch_);
+    const auto qkv = qkv_.view(std::ssize(rows) / 3, 3);
+    Kokkos::deep_copy(flat(qkv), HostView<const float>(rows.data(), rows.size()));
+    for (const int layer : {0, 1}) kv->append(exec, layer, as_const(qkv), batch_);
     exec.fence();
     hashes_.clear();
     for (std::size_t i = 0; i < inputs.items.size(); ++i) {
@@ -113,11 +115,12 @@ public:
   View2<float> logits(const Exec&) override {
     if (!last_stage()) return {};
     const auto columns = vocabulary();
+    std::vector<float> all;
+    for (const std::uint64_t hash : hashes_)
+      for (Index token = columns.begin; token < columns.end; ++token)
+        all.push_back(token == broken_token && hash == broken_hash ? std::nanf("") : fake_logit(hash, token));
     const auto logits = logits_.view(std::ssize(hashes_), columns.size());
-    for (std::size_t i = 0; i < hashes_.size(); ++i)
-      for (Index column = 0; column < columns.size(); ++column)
-        logits(i, column) = columns.begin + column == broken_token && hashes_[i] == broken_hash
-                                ? std::nanf("") : fake_logit(hashes_[i], columns.begin + column);
+    Kokkos::deep_copy(flat(logits), HostView<const float>(all.data(), all.size()));
     return logits;
   }
 
@@ -172,14 +175,25 @@ private:
     return spec;
   }
 
+  static void copy_floats(const float* from, std::vector<float>& to) {
+    Kokkos::deep_copy(HostView<float>(to.data(), to.size()), View1<const float>(from, to.size()));
+  }
+
   /// Keys begin ... end - 1 of a sequence of the batch, read from the cache's pages.
   [[nodiscard]] std::vector<FakeRow> rows_of(const PagedKv& kv, int layer, int sequence, int begin, int end) const {
     const KvPages pages = kv.view(layer, batch_);
+    const auto table = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, pages.pages);
+    const auto first = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, pages.first);
+    std::vector<float> keys(kv_page_rows * static_cast<std::size_t>(pages.row_stride)), values(keys.size());
     std::vector<FakeRow> rows;
     for (int key = begin; key < end; ++key) {
-      const Index at =
-          pages.offset(sequence, 0, key / kv_page_rows * kv_page_rows) + key % kv_page_rows * pages.row_stride;
-      rows.push_back({static_cast<const float*>(pages.keys)[at], static_cast<const float*>(pages.values)[at]});
+      if (const int page = key / kv_page_rows; key == begin || key % kv_page_rows == 0) {
+        const Index at = table(first(sequence) + page) * pages.page_stride;
+        copy_floats(static_cast<const float*>(pages.keys) + at, keys);
+        copy_floats(static_cast<const float*>(pages.values) + at, values);
+      }
+      const auto at = static_cast<std::size_t>(key % kv_page_rows * pages.row_stride);
+      rows.push_back({keys[at], values[at]});
     }
     return rows;
   }

@@ -199,6 +199,29 @@ TEST(Batch, PacksItemsInTheirOrder) {
   EXPECT_EQ(host(batch.pages(1)), (std::vector<int>{one.pages(1)[0], one.pages(1)[1], two.pages(1)[0]}));
 }
 
+/// A graph that was recorded for one serves the other: what lies behind the partial results must not move.
+TEST(Batch, PutsMemoryBehindPartialResultsWhereNoBatchMovesIt) {
+  PagedKv kv(DType::f32, {{1, 6, 0}}, {0, 1}, {.tokens = 2000});
+  Batch batch({.tokens = 10, .sequences = 1, .kv_tokens = 2000}, 100, {{.heads = 1, .kv_heads = 1, .head_dim = 6}});
+  KvSequence sequence;
+  const std::vector<int> ids{5};
+  const auto assigned = [&](int position) {
+    EXPECT_TRUE(kv.reserve(sequence, position + 1));
+    const BatchItem item{ids, position, &sequence, true};
+    batch.assign(Exec(), {&item, 1});
+    return batch.packed(0).partials;
+  };
+  const Index with_two = assigned(2 * attention_chunk - 1);
+  EXPECT_EQ(assigned(2 * attention_chunk), with_two);
+}
+
+TEST(PagedKv, HasANumberThatNoOtherEverHas) {
+  std::set<Index> numbers;
+  for (int i = 0; i < 5; ++i) numbers.insert(cache({.tokens = 640}).number());
+  EXPECT_EQ(numbers.size(), 5U);
+  EXPECT_FALSE(numbers.contains(0)) << "that is no cache";
+}
+
 TEST(Batch, RefusesWhatDoesNotFitAndSaysWhich) {
   auto kv = cache({.tokens = 640, .sequences = 2});
   Batch batch({.tokens = 10, .sequences = 2, .kv_tokens = 640}, 100, pools());

@@ -6,7 +6,7 @@
 
 GRIST is the program, TEXT a text of some hundred kilobytes, TOKENIZER a folder with one of at most 512 pieces for
 `losses`, of at most 32000 for `speed`; FOLDER a model with its tokenizer. It writes into a temporary folder alone; its
-figures stand in docs/performance.md.
+figures stand in docs/performance.md. PyTorch computes where it finds a GPU there; GRIST as it was built.
 
 losses    1 M parameters, 200 steps of 8 x 64 in f32 (each loss within 1e-4 of PyTorch's) and bf16 (the mean of the last
           ten within 1 %: PyTorch computes in bf16 under autocast, with masters in float)
@@ -26,6 +26,7 @@ import time
 import torch
 from transformers import AutoModelForCausalLM
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TINY = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 512, "hidden_size": 128,
         "intermediate_size": 344, "num_hidden_layers": 5, "num_attention_heads": 8, "num_key_value_heads": 4,
         "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False,
@@ -51,15 +52,16 @@ class Run:
                              check=True, capture_output=True, text=True).stdout
         self.ids = [int(word) for word in ids.replace(",", " ").split()]
 
-    def grist_lines(self, dtype, ranks=1, options=()):
-        """The metrics of each step."""
+    def grist_lines(self, dtype, dp=1, options=()):
+        """The metrics of each step, by ranks of which each takes its share of the sequences at once."""
         with tempfile.TemporaryDirectory() as folder:
             metrics = pathlib.Path(folder) / "metrics.jsonl"
+            ranks = 2 if dp > 1 or options else 1
             launch = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
             subprocess.run(
                 [*launch, self.grist, "train", "--model", self.model, "--tokenizer", self.tokenizer,
                  "--data", self.text, "--order", "sequential",
-                 "--batch", str(self.batch), "--micro-batch", str(self.batch // ranks),
+                 "--batch", str(self.batch), "--micro-batch", str(self.batch // dp),
                  "--sequence", str(self.sequence), "--steps", str(self.steps), "--lr", str(self.peak),
                  "--min-lr", str(self.peak / 10), "--warmup", str(self.warmup), "--schedule", "cosine",
                  "--weight-decay", "0.1", "--beta1", "0.9", "--beta2", "0.95", "--eps", "1e-8", "--clip", "1",
@@ -71,18 +73,18 @@ class Run:
     def batch_of(self, step):
         B, S = self.batch, self.sequence
         windows = [self.ids[k * S:k * S + S + 1] for k in range(step * B, step * B + B)]
-        tokens = torch.tensor(windows)
+        tokens = torch.tensor(windows, device=DEVICE)
         return tokens[:, :-1], tokens[:, 1:].reshape(-1)
 
     def torch_lines(self, dtype, compiled=False):
-        model = AutoModelForCausalLM.from_pretrained(self.model, dtype=torch.float32).train()
+        model = AutoModelForCausalLM.from_pretrained(self.model, dtype=torch.float32).to(DEVICE).train()
         parameters = list(model.parameters())
         optimizer = torch.optim.AdamW([{"params": [p for p in parameters if p.dim() > 1], "weight_decay": 0.1},
                                        {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0}],
                                       betas=(0.9, 0.95), eps=1e-8, fused=True)
 
         def loss_of(ids, targets):
-            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
+            with torch.autocast(DEVICE, torch.bfloat16, enabled=dtype == "bf16"):
                 logits = model(ids, use_cache=False).logits
             return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets)
 
@@ -97,6 +99,8 @@ class Run:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step + 1, self.steps, self.peak, self.warmup)
             optimizer.step()
+            if DEVICE == "cuda":
+                torch.cuda.synchronize()
             seconds = time.perf_counter() - begin
             lines.append({"loss": float(loss.detach()), "tokens_per_second": self.batch * self.sequence / seconds})
         return lines
@@ -144,11 +148,12 @@ def speed(grist, text, tokenizer, dtype="f32", rounds=3):
         ways = {"grist": lambda: run.grist_lines(dtype),
                 "PyTorch": lambda: run.torch_lines(dtype),
                 "PyTorch, compiled": lambda: run.torch_lines(dtype, True),
-                "grist, dp=2": lambda: run.grist_lines(dtype, 2, ["--dp", "2"]),
-                "grist, dp=2, zero 1": lambda: run.grist_lines(dtype, 2, ["--dp", "2", "--zero", "1"]),
-                "grist, tp=2": lambda: run.grist_lines(dtype, 2, ["--tp", "2", "--micro-batch", "4"])}
+                "grist, dp=2": lambda: run.grist_lines(dtype, 2),
+                "grist, dp=2, zero 1": lambda: run.grist_lines(dtype, 2, ["--zero", "1"]),
+                "grist, tp=2": lambda: run.grist_lines(dtype, 1, ["--tp", "2"])}
         rates = {name: [] for name in ways}
-        if not (pathlib.Path(torch.__file__).parent / "include/torch/csrc/inductor/cpp_prefix.h").exists():
+        headers = pathlib.Path(torch.__file__).parent / "include/torch/csrc/inductor/cpp_prefix.h"
+        if DEVICE == "cpu" and not headers.exists():
             print("this PyTorch has no headers for torch.compile, which is left out")
             del ways["PyTorch, compiled"], rates["PyTorch, compiled"]
         for _ in range(int(rounds)):

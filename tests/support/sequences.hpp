@@ -9,6 +9,13 @@
 
 namespace grist::test {
 
+/// A kernel, which nvcc takes as no private member.
+struct NumberRows {
+  View1<int> rows;
+  Index first;
+  KOKKOS_FUNCTION void operator()(Index i) const { rows(i) = static_cast<int>(first + i); }
+};
+
 class Sequences {
 public:
   Sequences(Model& model, Index tokens_each, int count)
@@ -47,12 +54,6 @@ public:
   [[nodiscard]] PagedKv& kv() { return *kv_; }
 
 private:
-  struct NumberRows {
-    View1<int> rows;
-    Index first;
-    KOKKOS_FUNCTION void operator()(Index i) const { rows(i) = static_cast<int>(first + i); }
-  };
-
   static std::vector<float> on_host(const Exec& exec, View2<float> logits) {
     exec.fence("grist::test: logits");
     const auto copy = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, logits);

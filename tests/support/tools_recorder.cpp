@@ -18,8 +18,8 @@ void on_fence(const char* name, std::uint32_t, std::uint64_t*) {
   const bool of_tools = std::string_view(name).find("Kokkos Profile Tool Fence") != std::string_view::npos;
   if (!of_tools) recorder->fences.emplace_back(name);  // Kokkos itself fences around each callback
 }
-void on_allocation(Kokkos_Profiling_SpaceHandle, const char* label, const void*, std::uint64_t) {
-  recorder->allocations.emplace_back(label);
+void on_allocation(Kokkos_Profiling_SpaceHandle, const char* label, const void*, std::uint64_t bytes) {
+  if (bytes > 0) recorder->allocations.emplace_back(label);  // Kokkos reports 0 bytes at each launch of teams
 }
 void on_copy(Kokkos_Profiling_SpaceHandle, const char* to, const void*, Kokkos_Profiling_SpaceHandle, const char* from,
              const void*, std::uint64_t) {
