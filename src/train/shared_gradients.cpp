@@ -34,8 +34,9 @@ SharedGradients::SharedGradients(const Communicator& tp, const std::vector<Shard
       pieces_.push_back({layer, group->second, View1<float>(block.data(), block.size())});
     }
   };
-  add_whole(outside, {gradients.embedding_norm, gradients.embedding_norm_bias, gradients.final_norm,
-                      gradients.final_norm_bias});
+  // A rank with several chunks of layers has these once: with its first and its last layer.
+  if (layers.begin == 0) add_whole(outside, {gradients.embedding_norm, gradients.embedding_norm_bias});
+  if (layers.end == std::ssize(table.layers)) add_whole(outside, {gradients.final_norm, gradients.final_norm_bias});
   for (Index number = layers.begin; number < layers.end; ++number) {
     const auto l = static_cast<std::size_t>(number);
     const auto& rows = table.layers[l];

@@ -15,7 +15,8 @@ public:
   /// Stands for the tensors that are of no layer.
   static constexpr Index outside = -1;
 
-  /// `gradients` of the layers that this rank has; their memory must outlive this. Collective over tp.
+  /// For `layers`, of those that this rank has gradients of; their memory must outlive this. What is of no layer goes
+  /// with the first or the last one. Collective over tp.
   SharedGradients(const Communicator& tp, const std::vector<Shard>& shards, const TensorTable& table, Range layers,
                   const ModelTensors<View3<float>>& gradients, bool sequence_parallel = false);
 
