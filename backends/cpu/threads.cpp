@@ -88,7 +88,7 @@ bool user_forbids_binding() {
 }
 
 /// How many threads come of so many that are wanted.
-int team_of(int wanted) {
+int team_of([[maybe_unused]] int wanted) {
   int came = 1;
 #pragma omp parallel num_threads(wanted)
 #pragma omp single
