@@ -1,5 +1,6 @@
 #include <grist/train/trainer_memory.hpp>
 
+#include <grist/backends/gemm.hpp>
 #include <grist/core/staging.hpp>
 #include <grist/model/model_parts.hpp>
 #include <grist/model/tensor_blocks.hpp>
@@ -65,11 +66,13 @@ Bytes checkpoint_bytes(const TensorTable& table, const std::vector<Range>& range
 }
 
 /// Code, tables and scratch of oneDNN, MPI and HDF5 that come with the first step and the first save: 21 and 6 MiB were
-/// measured, and up to 15 more where several ranks save together; of a device those of the memory plan.
+/// measured, without oneDNN less than 5, and up to 15 more where several ranks save together; of a device those of the
+/// memory plan.
 Bytes library_bytes(bool saves, Index ranks) {
   constexpr Bytes mib = Bytes{1} << 20;
   if (!host_reaches_memory) return 512 * mib;
-  return (28 + (saves ? 8 : 0) + (ranks > 1 ? 8 : 0) + (saves && ranks > 1 ? 8 : 0)) * mib;
+  const int first_step = gemm_providers().front() == "onednn" ? 28 : 12;
+  return (first_step + (saves ? 8 : 0) + (ranks > 1 ? 8 : 0) + (saves && ranks > 1 ? 8 : 0)) * mib;
 }
 
 }  // namespace

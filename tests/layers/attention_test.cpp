@@ -182,7 +182,9 @@ TYPED_TEST(Attention, ATokensBitsDependOnItsOwnSequenceAlone) {
         first += static_cast<std::size_t>(single.tokens * 6 * 12);
         token += single.tokens;
       }
-      EXPECT_GT(merged, 0) << "no tile was split";
+      if (Exec().concurrency() > 1) {
+        EXPECT_GT(merged, 0) << "no tile was split";
+      }
     }
   }
 }

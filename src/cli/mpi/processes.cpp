@@ -10,6 +10,8 @@
 namespace grist::cli {
 
 Processes::Processes() {
+  // Open MPI's own collective writing waits for ever for a rank whose disk is full. Ranks write large pieces anyway.
+  setenv("OMPI_MCA_fcoll", "individual", 0);
   int provided = 0;
   if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS ||
       provided < MPI_THREAD_FUNNELED)
