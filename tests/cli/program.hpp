@@ -29,6 +29,9 @@ Outcome grist(const std::vector<std::string>& arguments, int ranks = 1, const st
 /// Runs `grist ARGUMENTS` and expects success without a word on stderr; gives what it printed.
 std::string quiet(const std::vector<std::string>& arguments, int ranks = 1, const std::string& input = "");
 
+/// Whether `grist info` says so: of the MPI, or of a device that the host does not reach.
+inline bool told_by_info(const std::string& words) { return quiet({"info"}).find(words) != std::string::npos; }
+
 /// A copy of a model's folder that may be written.
 void copy_model(const std::filesystem::path& from, const std::filesystem::path& to);
 

@@ -138,7 +138,7 @@ TEST_F(LongAnswers, EndOnAllRanksWhereOneIsInterrupted) {
   std::string command = "echo $$ > " + (folder / "pid").string() + ".${PMI_RANK:-$OMPI_COMM_WORLD_RANK}; exec";
   for (const auto& word : words) command += " '" + word + "'";
   std::vector<std::string> launch = {GRIST_MPIEXEC};
-  if (quiet({"info"}).find("Open MPI") != std::string::npos)  // its mpirun keeps back lines until they end
+  if (told_by_info("Open MPI"))  // its mpirun keeps back lines until they end
     launch.insert(launch.end(), {"--stream-buffering", "0"});
   launch.insert(launch.end(), {"-n", "2", "bash", "-c", command});
   Terminal terminal(launch);

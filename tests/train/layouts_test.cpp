@@ -17,6 +17,7 @@ namespace {
 using namespace grist;
 using test::expect_same_steps;
 using test::TrainedModel;
+using test::Way;
 using train::Pipeline;
 using train::Recompute;
 
@@ -25,18 +26,6 @@ const std::vector<Layout> promised = {{.dp = 1, .pp = 1, .tp = 1}, {.dp = 2, .pp
                                       {.dp = 2, .pp = 2, .tp = 1}, {.dp = 1, .pp = 2, .tp = 2},
                                       {.dp = 2, .pp = 1, .tp = 2}, {.dp = 2, .pp = 2, .tp = 2},
                                       {.dp = 1, .pp = 4, .tp = 1}};
-
-struct Way {
-  Layout layout;
-  train::TrainerOptions options;
-  [[nodiscard]] std::string name() const {
-    const char* kinds[] = {"gpipe", "1f1b", "interleaved"};
-    const char* recomputed[] = {"none", "selective", "block"};
-    return std::format("{}, {}, zero {}, recompute {}, sequence parallel {}", to_string(layout),
-                       kinds[static_cast<int>(options.pipeline)], options.zero,
-                       recomputed[static_cast<int>(options.recompute)], options.sequence_parallel);
-  }
-};
 
 class Layouts : public testing::Test {
 protected:

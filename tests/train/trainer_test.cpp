@@ -14,6 +14,7 @@ using test::expect_same_steps;
 using test::ranks;
 using test::TrainedModel;
 using test::TrainingCase;
+using test::Way;
 using test::world;
 using train::Optimizer;
 using train::Pipeline;
@@ -21,19 +22,6 @@ using train::Recompute;
 using train::TrainerOptions;
 
 ModelFiles tiny(const std::string& name) { return open_model(test::data_file("tiny/" + name)); }
-
-/// One way to run the same steps.
-struct Way {
-  Layout layout;
-  TrainerOptions options;
-  [[nodiscard]] std::string name() const {
-    const char* kinds[] = {"gpipe", "1f1b", "interleaved"};
-    const char* recomputed[] = {"none", "selective", "block"};
-    return std::format("{}, {}, zero {}, recompute {}, sequence parallel {}, micro-batch {}", to_string(layout),
-                       kinds[static_cast<int>(options.pipeline)], options.zero,
-                       recomputed[static_cast<int>(options.recompute)], options.sequence_parallel, options.micro_batch);
-  }
-};
 
 /// Every layout of the ranks, with each schedule, ZeRO-1 and recomputing where they make a difference, and in turn with
 /// the tokens of the stream shared over tp.

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <format>
 #include <string>
 #include <vector>
 
@@ -79,6 +80,19 @@ struct TrainedModel {
   Exec exec;
   Index micro = 1;
   std::optional<train::Trainer> trainer;
+};
+
+/// One way to run the same steps.
+struct Way {
+  Layout layout;
+  train::TrainerOptions options;
+  [[nodiscard]] std::string name() const {
+    const char* kinds[] = {"gpipe", "1f1b", "interleaved"};
+    const char* recomputed[] = {"none", "selective", "block"};
+    return std::format("{}, {}, zero {}, recompute {}, sequence parallel {}, micro-batch {}", to_string(layout),
+                       kinds[static_cast<int>(options.pipeline)], options.zero,
+                       recomputed[static_cast<int>(options.recompute)], options.sequence_parallel, options.micro_batch);
+  }
 };
 
 /// Losses and gradient norms within a relative error; every step counted as many tokens.
