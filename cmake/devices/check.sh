@@ -1,8 +1,9 @@
 #!/bin/bash
 # check.sh CUDA TESTS ARCHITECTURE...: compiles src, layers, backends and benchmarks as a GPU build does, for each
-# architecture, without such a device; with TESTS ON those too. With OFF, host code (and Kokkos' own kernels in it) is
-# compiled for the first alone: the others get what launches a kernel or includes a header that does. Fails on an error,
-# on a warning, on a source file or a header with a kernel that was not compiled, and on a kernel too large for a graph.
+# architecture, without such a device; with TESTS ON those too. With OFF, host code is only looked through, once, by
+# AMD's compiler; for each architecture is compiled what launches a kernel or includes a header that does. Fails on an
+# error, on a warning, on a source file or a header with a kernel that was not compiled, and on a kernel too large for a
+# graph.
 # CUDA: where nvcc lies.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -14,9 +15,9 @@ folders=(src layers backends benchmarks)
 [ "$2" = OFF ] || folders+=(tests)
 failed=0
 
-# with_launches FIRST BUILD: objects of BUILD that FIRST has not, and those whose sources launch a kernel or include a
-# header that does. Which headers an object includes, FIRST knows, where all is compiled. awk reads "kernel FILE", then
-# "object OBJECT" of FIRST with "include FILE" after it, then "wanted OBJECT"; includes go through build/*/include.
+# with_launches HOST BUILD: objects of BUILD that HOST has not, and those whose sources launch a kernel or include a
+# header that does. Which headers an object includes, HOST knows, where all is compiled. awk reads "kernel FILE", then
+# "object OBJECT" of HOST with "include FILE" after it, then "wanted OBJECT"; includes go through build/*/include.
 with_launches() {
   (
     cd "$root"
@@ -31,6 +32,23 @@ with_launches() {
     $1 == "wanted" && (!($2 in known) || $2 in launches) { print $2 }'
 }
 
+# configure BUILD DEVICE LAUNCHER TESTS. Nothing will run: what an optimizer does only takes time.
+configure() {
+  mkdir -p "$1"
+  cmake -G Ninja -S "$root" -B "$1" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" \
+    -DGRIST_DEVICE_CHECK="$2" -DGRIST_DEVICE_ARCH="$GRIST_DEVICE_ARCH" \
+    -DCMAKE_CXX_COMPILER_LAUNCHER="$root/cmake/devices/$3" -DGRIST_TESTS="$4" \
+    >"$1/configure.log" 2>&1 || { cat "$1/configure.log" >&2; exit 1; }
+}
+
+host_code=$root/build/devices-host
+if [ "$2" = OFF ]; then
+  GRIST_DEVICE_ARCH=gfx942 begin=$SECONDS
+  configure "$host_code" hip hipcc.sh OFF
+  GRIST_HOST_CODE=1 cmake --build "$host_code" -- -k 0 || exit 1
+  echo "host code: $(ninja -C "$host_code" -t deps | grep -c '^[^ ].*: #deps') files, in $((SECONDS - begin)) s"
+fi
+
 for GRIST_DEVICE_ARCH in "${@:3}"; do
   case $GRIST_DEVICE_ARCH in
     sm_*) device=cuda launcher=nvcc.sh ;;
@@ -39,16 +57,9 @@ for GRIST_DEVICE_ARCH in "${@:3}"; do
   esac
   build=$root/build/devices-$GRIST_DEVICE_ARCH
   begin=$SECONDS
-  mkdir -p "$build"
-  # Nothing will run: what an optimizer does only takes time.
-  cmake -G Ninja -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" \
-    -DGRIST_DEVICE_CHECK=$device -DGRIST_DEVICE_ARCH="$GRIST_DEVICE_ARCH" \
-    -DCMAKE_CXX_COMPILER_LAUNCHER="$root/cmake/devices/$launcher" -DGRIST_TESTS="$2" \
-    >"$build/configure.log" 2>&1 || { cat "$build/configure.log" >&2; exit 1; }
+  configure "$build" $device $launcher "$2"
   objects=()
-  if [ "$2" = OFF ] && [ "$GRIST_DEVICE_ARCH" != "$3" ]; then
-    mapfile -t objects < <(with_launches "$root/build/devices-$3" "$build")
-  fi
+  [ "$2" = ON ] || mapfile -t objects < <(with_launches "$host_code" "$build")
   cmake --build "$build" --target "${objects[@]:-all}" -- -k 0 || failed=1
 
   # What was compiled, headers too: ninja keeps it for every object that was made.
