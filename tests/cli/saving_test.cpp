@@ -104,24 +104,24 @@ TEST_F(Saving, AJobThatIsShorterThanThePeriodIsSavedAtItsEnd) {
 /// Files that cannot grow, as on a full disk; then they can again.
 TEST_F(TwoRanks, OnAFullDiskSaySoGoOnAndTryAgain) {
   ASSERT_EQ(train({"--steps", "3", "--checkpoint", checkpoints}, 2).code, 0);
-  auto running = start({"--steps", "1000000", "--checkpoint", checkpoints, "--save-every", "1000", "--resume", "auto",
-                        "--log-every", "1000"},
+  auto running = start({"--steps", "1000000", "--checkpoint", checkpoints, "--save-every", "200", "--resume", "auto",
+                        "--log-every", "200"},
                        2);
   const auto reach = [&](int step) { return soon([&] { return !losses().empty() && losses().back().first >= step; }); };
   ASSERT_TRUE(reach(4));
   for (const int rank : {0, 1}) ASSERT_TRUE(limit_files(pid_of(rank), 1'000'000));
-  // The first save is due at step 1000: until then a period is a long time for a job.
-  ASSERT_TRUE(reach(1001));
+  // The first save is due at step 200: until then a period is a long time for a job.
+  ASSERT_TRUE(reach(201));
   EXPECT_EQ(newest(), 3);
   quiet({"inspect", checkpoint(3), "--verify"});
   for (const int rank : {0, 1}) ASSERT_TRUE(limit_files(pid_of(rank), RLIM_INFINITY));
-  EXPECT_TRUE(soon([&] { return newest() > 1000; }));
-  EXPECT_LT(newest(), 2000) << "tried again before the next one was due";
+  EXPECT_TRUE(soon([&] { return newest() > 200; }));
+  EXPECT_LT(newest(), 400) << "tried again before the next one was due";
   ASSERT_EQ(kill(pid_of(0), SIGTERM), 0);
   const auto outcome = running.get();
   EXPECT_EQ(outcome.code, 75) << outcome.err;
   const char* reason = told_by_info("Open MPI") ? "MPI_File_set_size failed" : "File too large";  // its files tell none
-  EXPECT_THAT(outcome.err, AllOf(HasSubstr("step 1000: not saved: "), HasSubstr(reason),
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("step 200: not saved: "), HasSubstr(reason),
                                  HasSubstr("saved; the same command")));
   const auto all = losses();
   for (std::size_t i = 0; i < all.size(); ++i) ASSERT_EQ(all[i].first, static_cast<int>(i) + 1);
