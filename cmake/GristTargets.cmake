@@ -105,6 +105,6 @@ function(grist_test name)
     set_tests_properties(${entries} PROPERTIES
       WILL_FAIL ${ARG_WILL_FAIL} SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT} PROCESSORS ${processors}
       LABELS "${folder};${ARG_LABELS}"
-      ENVIRONMENT "OMP_NUM_THREADS=${threads};OMP_PROC_BIND=false;KOKKOS_DISABLE_WARNINGS=1")
+      ENVIRONMENT "OMP_NUM_THREADS=${threads};OMP_PROC_BIND=false;KOKKOS_DISABLE_WARNINGS=1;${GRIST_TEST_ENVIRONMENT}")
   endforeach()
 endfunction()
