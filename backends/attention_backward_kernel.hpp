@@ -80,7 +80,8 @@ struct BackwardKernel {
   template <class Team>
   KOKKOS_FUNCTION void sequence(const Team& team, Index work, float* own) const {
     const Part part = part_of(static_cast<int>(work / call.config.kv_heads), work);
-    for (int key = 0; key < part.count; key += kv_page_rows) clear(team, sums(part, key).dk, 2 * sum_floats());
+    for (int key = 0; key < part.count; key += kv_page_rows)
+      Tile::template clear<L>(team, sums(part, key).dk, 2 * sum_floats());
     for (int row = 0; row < part.count * group(); row += attention_rows)
       query_tile<true>(team, part, queries_of(part, row), own);
     for (int key = 0; key < part.count; key += kv_page_rows) store_keys(team, part, key);
@@ -104,7 +105,7 @@ struct BackwardKernel {
     if (first >= part.count) return;
     const int key = static_cast<int>(first), rest = part.count - key;
     const Own o = own_at(own);
-    clear(team, sums(part, key).dk, 2 * sum_floats());
+    Tile::template clear<L>(team, sums(part, key).dk, 2 * sum_floats());
     load_keys(team, part, key, rest < kv_page_rows ? rest : kv_page_rows, o);
     for (int row = 0; row < part.count * group(); row += attention_rows) {
       const Queries queries = queries_of(part, row);
@@ -200,21 +201,12 @@ private:
     return {from, from + sum_floats()};
   }
 
-  /// `floats` zeros, a multiple of the lanes.
-  template <class Team>
-  KOKKOS_FUNCTION static void clear(const Team& team, float* to, Index floats) {
-    const Index each = floats / L;
-    Tile::template for_lanes<L>(team, [&](int l) {
-      for (Index i = 0; i < each; ++i) to[l * each + i] = 0;
-    });
-  }
-
   /// dq of a tile, and its terms of the sums of all keys that it sees.
   template <bool Keys_too, class Team>
   KOKKOS_FUNCTION void query_tile(const Team& team, const Part& part, const Queries& queries, float* own) const {
     const Own o = own_at(own);
     load_queries(team, part, queries, o);
-    clear(team, o.dq, Index{channels()} * L);
+    Tile::template clear<L>(team, o.dq, Index{channels()} * L);
     for (int key = queries.first_tile; key < queries.end; key += kv_page_rows) {
       load_keys(team, part, key, queries.end - key < kv_page_rows ? queries.end - key : kv_page_rows, o);
       pair<true, Keys_too>(team, part, queries, key, o);

@@ -167,8 +167,8 @@ private:
     Tile::template for_lanes<L>(team, [&](int l) {
       result.m[l] = masked;
       result.sum[l] = 0;
-      for (int c = 0; c < channels; ++c) result.o[c * L + l] = 0;
     });
+    Tile::template clear<L>(team, result.o, Index{channels} * L);
     const int first = first_seen(rows.first) / kv_page_rows * kv_page_rows, end = last_seen(rows.last, rows.length) + 1;
     const int from = chunk * attention_chunk > first ? chunk * attention_chunk : first;
     const int to = (chunk + 1) * attention_chunk < end ? (chunk + 1) * attention_chunk : end;

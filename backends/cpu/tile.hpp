@@ -15,6 +15,11 @@ struct Tile {
     for (int l = 0; l < L; ++l) f(l);
   }
 
+  template <int L, class Team>
+  static void clear(const Team&, float* to, Index floats) {
+    std::fill(to, to + floats, 0.0F);
+  }
+
   // rows come in fours too: those after the last one are zeros, and their scores are not used.
   template <class Team, class T>
   static void load(const Team&, const T* from, Index stride, int rows, int width, int channels, float* to) {

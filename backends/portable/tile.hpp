@@ -15,6 +15,14 @@ struct Tile {
     team.team_barrier();
   }
 
+  /// `floats` zeros, a multiple of L.
+  template <int L, class Team>
+  KOKKOS_INLINE_FUNCTION static void clear(const Team& team, float* to, Index floats) {
+    for_lanes<L>(team, [&](int l) {
+      for (Index i = l; i < floats; i += L) to[i] = 0;
+    });
+  }
+
   /// f(row, lane) for `rows` rows.
   template <int L, class Team, class F>
   KOKKOS_INLINE_FUNCTION static void for_elements(const Team& team, int rows, F&& f) {
