@@ -57,8 +57,11 @@ function(grist_test name)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
+  set(checks "")
   if(GRIST_SANITIZE)
     math(EXPR ARG_TIMEOUT "10 * ${ARG_TIMEOUT}")  # checked code is slower
+    set(leaks "${PROJECT_SOURCE_DIR}/tests/support/mpi_leaks.txt")
+    set(checks "LSAN_OPTIONS=suppressions=${leaks}:print_suppressions=0")
   endif()
   get_filename_component(folder "${CMAKE_CURRENT_SOURCE_DIR}" NAME)
   set(target test_${folder}_${name})
@@ -105,6 +108,6 @@ function(grist_test name)
     set_tests_properties(${entries} PROPERTIES
       WILL_FAIL ${ARG_WILL_FAIL} SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT} PROCESSORS ${processors}
       LABELS "${folder};${ARG_LABELS}"
-      ENVIRONMENT "OMP_NUM_THREADS=${threads};OMP_PROC_BIND=false;KOKKOS_DISABLE_WARNINGS=1;${GRIST_TEST_ENVIRONMENT}")
+      ENVIRONMENT "OMP_NUM_THREADS=${threads};OMP_PROC_BIND=false;KOKKOS_DISABLE_WARNINGS=1;${checks}")
   endforeach()
 endfunction()

@@ -8,11 +8,12 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 export GRIST_NVCC=$1/bin/nvcc GRIST_DEVICE_ARCH
+tests=$2
 kernel='KOKKOS_(LAMBDA|FUNCTION|INLINE_FUNCTION|CLASS_LAMBDA)|parallel_(for|reduce|scan)'
 launch='KOKKOS_(LAMBDA|CLASS_LAMBDA)|parallel_(for|reduce|scan)'
 host='^(backends/cpu|backends/kokkos_kernels)/'   # for hosts
 folders=(src layers backends benchmarks)
-[ "$2" = OFF ] || folders+=(tests)
+[ "$tests" = OFF ] || folders+=(tests)
 failed=0
 
 # with_launches HOST BUILD: objects of BUILD that HOST has not, and those whose sources launch a kernel or include a
@@ -32,19 +33,19 @@ with_launches() {
     $1 == "wanted" && (!($2 in known) || $2 in launches) { print $2 }'
 }
 
-# configure BUILD DEVICE LAUNCHER TESTS. Nothing will run: what an optimizer does only takes time.
+# configure BUILD DEVICE LAUNCHER. Nothing will run: what an optimizer does only takes time.
 configure() {
   mkdir -p "$1"
   cmake -G Ninja -S "$root" -B "$1" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" \
     -DGRIST_DEVICE_CHECK="$2" -DGRIST_DEVICE_ARCH="$GRIST_DEVICE_ARCH" \
-    -DCMAKE_CXX_COMPILER_LAUNCHER="$root/cmake/devices/$3" -DGRIST_TESTS="$4" \
+    -DCMAKE_CXX_COMPILER_LAUNCHER="$root/cmake/devices/$3" -DGRIST_TESTS="$tests" \
     >"$1/configure.log" 2>&1 || { cat "$1/configure.log" >&2; exit 1; }
 }
 
 host_code=$root/build/devices-host
-if [ "$2" = OFF ]; then
+if [ "$tests" = OFF ]; then
   GRIST_DEVICE_ARCH=gfx942 begin=$SECONDS
-  configure "$host_code" hip hipcc.sh OFF
+  configure "$host_code" hip hipcc.sh
   GRIST_HOST_CODE=1 cmake --build "$host_code" -- -k 0 || exit 1
   echo "host code: $(ninja -C "$host_code" -t deps | grep -c '^[^ ].*: #deps') files, in $((SECONDS - begin)) s"
 fi
@@ -57,9 +58,9 @@ for GRIST_DEVICE_ARCH in "${@:3}"; do
   esac
   build=$root/build/devices-$GRIST_DEVICE_ARCH
   begin=$SECONDS
-  configure "$build" $device $launcher "$2"
+  configure "$build" $device $launcher
   objects=()
-  [ "$2" = ON ] || mapfile -t objects < <(with_launches "$host_code" "$build")
+  [ "$tests" = ON ] || mapfile -t objects < <(with_launches "$host_code" "$build")
   cmake --build "$build" --target "${objects[@]:-all}" -- -k 0 || failed=1
 
   # What was compiled, headers too: ninja keeps it for every object that was made.

@@ -67,7 +67,10 @@ double held_by(const Words& options, const std::string& metrics, int ranks) {
 }
 
 /// What is told on a device for the kernels that libraries load, which no rank counts as held.
-double libraries() { return told_by_info("gpu-aware") ? 512 << 20 : 0; }
+double libraries() {
+  static const double bytes = told_by_info("gpu-aware") ? 512 << 20 : 0;
+  return bytes;
+}
 
 #ifdef __SANITIZE_ADDRESS__
 constexpr bool checked = true;  // then memory is not what the plan says
