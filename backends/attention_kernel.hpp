@@ -106,6 +106,8 @@ private:
             length};
   }
 
+  KOKKOS_FUNCTION static int head_of(const Rows& rows, int row) { return rows.kv_head * rows.group + row % rows.group; }
+
   /// The first key that the query at `position` sees.
   KOKKOS_FUNCTION int first_seen(int position) const {
     const int window = call.config.window;
@@ -132,17 +134,20 @@ private:
     float* position = high + L;
     float* slope = position + L;
     float* rest = slope + L;
+    const auto row_of = [&](int l) { return rows.begin + (l < rows.count ? l : 0); };  // idle lanes repeat the first
+    with_type(call.type, call.q, [&](const auto* elements) {
+      const auto from = [&](int l) {
+        return elements + (rows.first_query + row_of(l) / rows.group) * call.q_stride +
+               Index{head_of(rows, row_of(l))} * dim;
+      };
+      Tile::template load_queries<L>(team, dim, call.config.scale, from, q);
+    });
     Tile::template for_lanes<L>(team, [&](int l) {
-      const int row = rows.begin + (l < rows.count ? l : 0);  // idle lanes repeat the first row
-      const int at = rows.past + row / rows.group, head = rows.kv_head * rows.group + row % rows.group;
-      with_type(call.type, call.q, [&](const auto* elements) {
-        const auto* from = elements + (rows.first_query + row / rows.group) * call.q_stride + Index{head} * dim;
-        for (int c = 0; c < dim; ++c) q[c * L + l] = static_cast<float>(from[c]) * call.config.scale;
-      });
+      const int at = rows.past + row_of(l) / rows.group;
       low[l] = static_cast<float>(first_seen(at));
       high[l] = static_cast<float>(last_seen(at, rows.length));
       position[l] = static_cast<float>(at);
-      slope[l] = call.config.alibi_slopes.size() != 0 ? call.config.alibi_slopes(head) : 0.0F;
+      slope[l] = call.config.alibi_slopes.size() != 0 ? call.config.alibi_slopes(head_of(rows, row_of(l))) : 0.0F;
     });
     for (int i = 0; i < item.chunks; ++i) {
       const Result result = item.partial >= 0
@@ -176,17 +181,17 @@ private:
       const int count = to - key < kv_page_rows ? to - key : kv_page_rows;
       const Index at = call.kv.offset(rows.sequence, rows.kv_head, key);
       with_type(call.kv.type, call.kv.keys,
-                [&](const auto* k) { Tile::load(team, k + at, call.kv.row_stride, count, dim, channels, loaded); });
+                [&](const auto* k) { Tile::load_keys(team, k + at, call.kv.row_stride, count, dim, channels, loaded); });
       with_type(call.kv.type, call.kv.values,
                 [&](const auto* v) { Tile::prefetch(v + at, call.kv.row_stride, count, dim); });
-      Tile::template scores<L>(team, loaded, channels, count, q, dim, scores);
+      Tile::template query_scores<L>(team, loaded, channels, count, q, dim, call.config.scale, scores);
       if (call.config.softcap > 0) Tile::template cap<L>(team, scores, count, call.config.softcap);
       if (call.config.alibi_slopes.size() != 0) Tile::template add_slope<L>(team, scores, count, key, position, slope);
       if (key + count - 1 > last_seen(rows.first, rows.length) || key < first_seen(rows.last))
         Tile::template mask<L>(team, scores, count, key, low, high, masked);
       Tile::template softmax<L>(team, scores, count, result.m, result.sum, correction);
       with_type(call.kv.type, call.kv.values,
-                [&](const auto* v) { Tile::load(team, v + at, call.kv.row_stride, count, dim, channels, loaded); });
+                [&](const auto* v) { Tile::load_values(team, v + at, call.kv.row_stride, count, dim, channels, loaded); });
       if (key + kv_page_rows < end) {
         const Index next = call.kv.offset(rows.sequence, rows.kv_head, key + kv_page_rows);
         const int rest_of_keys = end - key - kv_page_rows,
@@ -211,22 +216,23 @@ private:
   template <int L, class Team>
   KOKKOS_FUNCTION void store(const Team& team, const Rows& rows, const Result& total) const {
     const int dim = call.config.head_dim;
+    const auto place = [&](int l) {
+      const int row = rows.begin + l;
+      return ((rows.first_query + row / rows.group) * Index{call.config.heads} + head_of(rows, row)) * dim;
+    };
+    const auto put = [&](auto* out) {
+      Tile::template store_rows<L>(team, rows.count, dim, total, [&](int l) { return out + place(l); });
+    };
+    if (call.type == DType::f32)
+      put(static_cast<float*>(call.out));
+    else
+      put(static_cast<bf16*>(call.out));
+    if (call.lse.size() == 0) return;
     Tile::template for_lanes<L>(team, [&](int l) {
       if (l >= rows.count) return;
-      const int row = rows.begin + l, head = rows.kv_head * rows.group + row % rows.group;
-      const Index token = rows.first_query + row / rows.group;
-      const Index at = (token * call.config.heads + head) * dim;
-      if (call.type == DType::f32)
-        put(static_cast<float*>(call.out) + at, total, dim, l, L);
-      else
-        put(static_cast<bf16*>(call.out) + at, total, dim, l, L);
-      if (call.lse.size() != 0) call.lse(head, token) = total.m[l] + Kokkos::log(total.sum[l]);
+      const int row = rows.begin + l;
+      call.lse(head_of(rows, row), rows.first_query + row / rows.group) = total.m[l] + Kokkos::log(total.sum[l]);
     });
-  }
-
-  template <class X>
-  KOKKOS_FUNCTION static void put(X* to, const Result& total, int dim, int l, int lanes) {
-    for (int c = 0; c < dim; ++c) to[c] = X(total.o[c * lanes + l] / total.sum[l]);
   }
 };
 

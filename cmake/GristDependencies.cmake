@@ -39,6 +39,11 @@ if(NOT PCRE2_FOUND)
   grist_missing(libpcre2-dev "PCRE2" "PKG_CONFIG_PATH")
 endif()
 
+if(GRIST_KOKKOS_BACKEND MATCHES "OPENMP|SERIAL")
+  grist_find(libhwy-dev hwy 1.1)
+  grist_found(Highway "${hwy_VERSION}")
+endif()
+
 set(GRIST_HAVE_ONEDNN OFF)
 if(GRIST_ONEDNN STREQUAL "ON" AND NOT GRIST_KOKKOS_BACKEND STREQUAL OPENMP)
   message(FATAL_ERROR "GRIST_ONEDNN=ON, but kernels run on ${GRIST_KOKKOS_BACKEND}: oneDNN wants OPENMP")

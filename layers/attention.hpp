@@ -5,6 +5,7 @@
 // one. Otherwise it sees all keys of its sequence. Head h of a query uses KV head h / (heads / kv_heads).
 //   q [tokens, width], its first heads * head_dim columns    out [tokens, heads * head_dim], of the same type
 //   kv: a cache's pages, or the batch's own rows (packed_kv); its type is its own
+//   sums are in float; a provider may round the softmax's weights to bf16 where q and kv are bf16
 //   scratch: attention_scratch() floats    lse [heads, tokens]: log of the sum of e^s, or empty
 //   forward : reads q, kv    writes out, lse
 //   backward: p = e^(s - lse);  dv = p^T dout;  ds = p (dout v^T - D), D = rowsum(dout out), times 1 - (s / softcap)^2

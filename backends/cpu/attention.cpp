@@ -1,44 +1,19 @@
 // Attention on a processor with vector registers: a thread per work item, in memory that the caller gives.
 #include <grist/backends/attention_backward_kernel.hpp>
 
+#include <grist/backends/cpu/attention_items.hpp>
 #include <grist/backends/cpu/tile.hpp>
-#include <grist/core/errors.hpp>
 
 namespace grist {
 namespace {
 
-/// A team of one thread: the tile's steps need no more of it.
-struct Alone {};
-
-/// Threads take items as they come, the most expensive first.
-using Items = Kokkos::RangePolicy<Exec, Kokkos::Schedule<Kokkos::Dynamic>, Kokkos::IndexType<Index>>;
-
-using Threads = Kokkos::Experimental::UniqueToken<Exec, Kokkos::Experimental::UniqueTokenScope::Instance>;
+using cpu::Alone;
+using cpu::Items;
+using cpu::Threads;
 
 bool run(const Exec& exec, const AttentionCall& call) {
-  const Threads threads(exec);
-  const Index partials = attention_kernel::partial_floats(call.config, call.sequences.partials);
-  const Index own = attention_kernel::own_floats(call.config.head_dim), needed = partials + own * threads.size();
-  if (static_cast<Index>(call.scratch.extent(0)) < needed)
-    throw ShapeError("attention: scratch has {} floats, expected {} or more", call.scratch.extent(0), needed);
-  const attention_kernel::Kernel<cpu::Tile> kernel{call};
-  float* const memory = call.scratch.data() + partials;
-  const auto work = [&](Index tiles) { return Items(exec, 0, tiles * call.config.kv_heads).set_chunk_size(1); };
-  Kokkos::parallel_for("grist::attention::forward", work(static_cast<Index>(call.sequences.items.extent(0))),
-                       [=](Index i) {
-                         const int thread = threads.acquire();
-                         kernel.item(Alone{}, i, memory + thread * own);
-                         threads.release(thread);
-                       });
-  if (call.sequences.merges.size() != 0)
-    Kokkos::parallel_for("grist::attention::merge", work(static_cast<Index>(call.sequences.merges.extent(0))),
-                         [=](Index i) { kernel.merge(Alone{}, i); });
+  cpu::run_items<cpu::Tile>(exec, call);
   return true;
-}
-
-Index scratch(const AttentionConfig& config, const AttentionLimits& limits) {
-  return attention_kernel::partial_floats(config, attention_partials(limits)) +
-         attention_kernel::own_floats(config.head_dim) * Exec().concurrency();
 }
 
 /// Items that must wait for a thread each take two fifths less time where one makes all gradients of a sequence and KV
@@ -86,6 +61,6 @@ Index backward_scratch(const AttentionConfig& config, const AttentionLimits& lim
 
 }  // namespace
 
-AttentionProvider cpu_attention() { return {"cpu", true, run, scratch, backward, backward_scratch}; }
+AttentionProvider cpu_attention() { return {"cpu", true, run, cpu::items_scratch, backward, backward_scratch}; }
 
 }  // namespace grist

@@ -3,6 +3,7 @@
 #include <grist/backends/matvec.hpp>
 
 #include <grist/backends/cpu/lanes.hpp>
+#include <grist/backends/cpu/row_products.hpp>
 
 #include <algorithm>
 
@@ -193,9 +194,17 @@ void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const 
           const Index begin = slice * items / slices * rows_per_item;
           const Index stop = std::min((slice + 1) * items / slices * rows_per_item, panel.rows);
           if (begin < stop) {
+            const Index before = expert * panel.rows;
+            if constexpr (std::is_same_v<X, bf16>) {
+              if (cpu::has_row_products(panel.format)) {
+                cpu::multiply_rows(panel.format, panel.data, in, before + begin, stop - begin,
+                                   cpu::TokenRows<Y>{tokens.x, tokens.y + column + begin, tokens.count, in, out});
+                column += panel.rows;
+                continue;
+              }
+            }
             with_format(panel.format, [&]<class Block>(Block) {
-              const Block* const rows =
-                  static_cast<const Block*>(panel.data) + expert * panel.rows * (in / Block::elements);
+              const Block* const rows = static_cast<const Block*>(panel.data) + before * (in / Block::elements);
               dot_range(tokens, rows, in, begin, stop, column);
             });
           }

@@ -20,6 +20,35 @@ struct Tile {
     std::fill(to, to + floats, 0.0F);
   }
 
+  template <int L, class Team, class From>
+  static void load_queries(const Team&, int dim, float scale, const From& from, float* q) {
+    for (int l = 0; l < L; ++l) {
+      const auto* elements = from(l);
+      for (int c = 0; c < dim; ++c) q[c * L + l] = static_cast<float>(elements[c]) * scale;
+    }
+  }
+
+  template <int L, class Team, class To>
+  static void store_rows(const Team&, int count, int dim, const attention_kernel::Result& total, const To& to) {
+    for (int l = 0; l < L; l += lane_count) {
+      const Lanes sum = cpu::load(total.sum + l);
+      for (int c = 0; c < dim; ++c) store(total.o + c * L + l, cpu::load(total.o + c * L + l) / sum);
+    }
+    for (int l = 0; l < count; ++l) {
+      auto* elements = to(l);
+      for (int c = 0; c < dim; ++c) elements[c] = std::remove_reference_t<decltype(*elements)>(total.o[c * L + l]);
+    }
+  }
+
+  template <class Team, class T>
+  static void load_keys(const Team& team, const T* from, Index stride, int rows, int width, int channels, float* to) {
+    load(team, from, stride, rows, width, channels, to);
+  }
+  template <class Team, class T>
+  static void load_values(const Team& team, const T* from, Index stride, int rows, int width, int channels, float* to) {
+    load(team, from, stride, rows, width, channels, to);
+  }
+
   // rows come in fours too: those after the last one are zeros, and their scores are not used.
   template <class Team, class T>
   static void load(const Team&, const T* from, Index stride, int rows, int width, int channels, float* to) {
@@ -46,6 +75,13 @@ struct Tile {
   template <int L, class Team>
   static void scores(const Team&, const float* k, int channels, int count, const float* q, int dim, float* s) {
     for (int j = 0; j < count; j += 4) product<L>(k + j * channels, channels, 1, q, dim, s + j * L);
+  }
+
+  // load_queries scaled q.
+  template <int L, class Team>
+  static void query_scores(const Team& team, const float* k, int channels, int count, const float* q, int dim, float,
+                           float* s) {
+    scores<L>(team, k, channels, count, q, dim, s);
   }
 
   template <int L, class Team>

@@ -30,6 +30,37 @@ struct Tile {
     team.team_barrier();
   }
 
+  /// q [dim, L] = `scale` times the dim elements from from(lane) on.
+  template <int L, class Team, class From>
+  KOKKOS_INLINE_FUNCTION static void load_queries(const Team& team, int dim, float scale, const From& from, float* q) {
+    for_lanes<L>(team, [&](int l) {
+      const auto* elements = from(l);
+      for (int c = 0; c < dim; ++c) q[c * L + l] = static_cast<float>(elements[c]) * scale;
+    });
+  }
+
+  /// The dim elements from to(lane) on = o / sum, for `count` lanes.
+  template <int L, class Team, class To>
+  KOKKOS_INLINE_FUNCTION static void store_rows(const Team& team, int count, int dim, const attention_kernel::Result& total,
+                                           const To& to) {
+    for_lanes<L>(team, [&](int l) {
+      if (l >= count) return;
+      auto* elements = to(l);
+      using X = std::remove_reference_t<decltype(*elements)>;
+      for (int c = 0; c < dim; ++c) elements[c] = X(total.o[c * L + l] / total.sum[l]);
+    });
+  }
+
+  template <class Team, class T>
+  KOKKOS_INLINE_FUNCTION static void load_keys(const Team& team, const T* from, Index stride, int rows, int width,
+                                               int channels, float* to) {
+    load(team, from, stride, rows, width, channels, to);
+  }
+  template <class Team, class T>
+  KOKKOS_INLINE_FUNCTION static void load_values(const Team& team, const T* from, Index stride, int rows, int width,
+                                                 int channels, float* to) {
+    load(team, from, stride, rows, width, channels, to);
+  }
   /// to [rows, channels] = from [rows, stride], as floats; `width` of the channels are there, the others are zeros.
   template <class Team, class T>
   KOKKOS_INLINE_FUNCTION static void load(const Team& team, const T* from, Index stride, int rows, int width,
@@ -61,6 +92,13 @@ struct Tile {
       }
       for (int r = 0; r < rows; ++r) pack_at<lanes_of<L>>(s + (j + r) * L + l) = dot.row[r];
     });
+  }
+
+  /// s = scale k q, where load_queries has scaled q.
+  template <int L, class Team>
+  KOKKOS_INLINE_FUNCTION static void query_scores(const Team& team, const float* k, int channels, int count,
+                                                  const float* q, int dim, float, float* s) {
+    scores<L>(team, k, channels, count, q, dim, s);
   }
 
   /// s = softcap tanh(s / softcap).

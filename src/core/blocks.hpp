@@ -22,6 +22,7 @@ struct PlainBlock {
 template <class Block, int Elements, int Group, bool HasLeast>
 struct GroupedBlock {
   static constexpr int elements = Elements;
+  static constexpr int group = Group;
 
   [[nodiscard]] KOKKOS_INLINE_FUNCTION float value(int i) const {
     const float scale = self().scale(i / Group), q = static_cast<float>(self().q(i / Group, i % Group));
@@ -193,7 +194,7 @@ struct Q6_K : GroupedBlock<Q6_K, 256, 16, false> {
 };
 
 /// The sixteen values of a nibble in IQ4_NL and IQ4_XS.
-KOKKOS_INLINE_FUNCTION int iq4_value(int nibble) {
+KOKKOS_INLINE_FUNCTION constexpr int iq4_value(int nibble) {
   constexpr std::int8_t values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
   return values[nibble];
 }

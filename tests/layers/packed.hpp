@@ -126,7 +126,9 @@ private:
         value += term;
         magnitude += std::abs(term);
       }
-      out.push_back({value, magnitude * error * 1.01 + rounding<X> * 1.001 * std::abs(value)});
+      // A provider may round the weights of 16-bit values as it rounds the result.
+      const double weights = std::is_same_v<X, float> ? 0 : rounding<X>;
+      out.push_back({value, magnitude * (error + weights) * 1.01 + rounding<X> * 1.001 * std::abs(value)});
     }
     const double log_sum = highest + std::log(total);
     return {log_sum, error * 1.01 + 4 * float_rounding * (std::abs(highest) + std::abs(log_sum) + 1)};

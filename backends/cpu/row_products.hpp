@@ -1,0 +1,26 @@
+// Products of rows of a weight with few tokens in bf16, in the vector code that suits the processor best: Highway
+// compiles row_products.cpp for several kinds of processors and picks one at run time.
+#pragma once
+
+#include <grist/core/weight.hpp>
+
+namespace grist::cpu {
+
+/// Tokens in bf16 and where their products go; strides in elements.
+template <class Y>
+struct TokenRows {
+  const bf16* x;
+  Y* y;
+  Index tokens, x_stride, y_stride;
+};
+
+/// Whether multiply_rows knows a format: bf16 and the formats of blocks.
+constexpr bool has_row_products(Format format) { return format != Format::f32 && format != Format::f16; }
+
+/// y [tokens, r] = x [tokens, columns] times row `begin` + r of a panel for each r < `rows`. `columns` are whole blocks.
+/// A block's integers are exact in bf16, its scale multiplies the sums: nothing is rounded but sums in float. Their
+/// order depends on columns, format and processor alone.
+template <class Y>
+void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows, const TokenRows<Y>& to);
+
+}  // namespace grist::cpu
