@@ -180,8 +180,9 @@ private:
     for (int key = from; key < to; key += kv_page_rows) {
       const int count = to - key < kv_page_rows ? to - key : kv_page_rows;
       const Index at = call.kv.offset(rows.sequence, rows.kv_head, key);
-      with_type(call.kv.type, call.kv.keys,
-                [&](const auto* k) { Tile::load_keys(team, k + at, call.kv.row_stride, count, dim, channels, loaded); });
+      with_type(call.kv.type, call.kv.keys, [&](const auto* k) {
+        Tile::load_keys(team, k + at, call.kv.row_stride, count, dim, channels, loaded);
+      });
       with_type(call.kv.type, call.kv.values,
                 [&](const auto* v) { Tile::prefetch(v + at, call.kv.row_stride, count, dim); });
       Tile::template query_scores<L>(team, loaded, channels, count, q, dim, call.config.scale, scores);
@@ -190,8 +191,9 @@ private:
       if (key + count - 1 > last_seen(rows.first, rows.length) || key < first_seen(rows.last))
         Tile::template mask<L>(team, scores, count, key, low, high, masked);
       Tile::template softmax<L>(team, scores, count, result.m, result.sum, correction);
-      with_type(call.kv.type, call.kv.values,
-                [&](const auto* v) { Tile::load_values(team, v + at, call.kv.row_stride, count, dim, channels, loaded); });
+      with_type(call.kv.type, call.kv.values, [&](const auto* v) {
+        Tile::load_values(team, v + at, call.kv.row_stride, count, dim, channels, loaded);
+      });
       if (key + kv_page_rows < end) {
         const Index next = call.kv.offset(rows.sequence, rows.kv_head, key + kv_page_rows);
         const int rest_of_keys = end - key - kv_page_rows,

@@ -106,8 +106,14 @@ void attention_of(benchmark::State& state, int sequences, int queries, int past)
   const auto q = varied<T>(tokens * width);
   const Buffer<T> out("out", tokens * width);
   const Buffer<float> scratch("scratch", attention_scratch(config, limits));
-  const KvPages kv{dtype_of<T>, keys.data(), values.data(), config.head_dim, Index{kv_page_rows} * config.head_dim, page,
-                   as_const(d_table.view()), as_const(d_first.view())};
+  const KvPages kv{dtype_of<T>,
+                   keys.data(),
+                   values.data(),
+                   config.head_dim,
+                   Index{kv_page_rows} * config.head_dim,
+                   page,
+                   as_const(d_table.view()),
+                   as_const(d_first.view())};
   const PackedSequences packed{as_const(d_begin.view()), as_const(d_lengths.view()), as_const(d_items.view()),
                                as_const(d_merges.view()), plan.partials};
   const double seen = sequences * (queries * static_cast<double>(past) + queries * (queries + 1.0) / 2);
@@ -150,8 +156,9 @@ void register_all() {
   }
   const auto add_attention = [](const char* what, int sequences, int queries, int past) {
     const std::string sizes = std::format("{}/{}x{}_after_{}", what, sequences, queries, past);
-    add("attention/bf16/" + sizes, [=](benchmark::State& state) { attention_of<bf16>(state, sequences, queries, past); });
-    add("attention/f32/" + sizes, [=](benchmark::State& state) { attention_of<float>(state, sequences, queries, past); });
+    using State = benchmark::State;
+    add("attention/bf16/" + sizes, [=](State& state) { attention_of<bf16>(state, sequences, queries, past); });
+    add("attention/f32/" + sizes, [=](State& state) { attention_of<float>(state, sequences, queries, past); });
   };
   add_attention("prefill", 1, 512, 0);
   add_attention("prefill", 1, 512, 3584);

@@ -163,12 +163,13 @@ struct Bf16Tile : Tile {
       auto* const rounded = reinterpret_cast<std::uint32_t*>(total.o);  // [dim / 2, L], over the floats
       for (int l = 0; l < L; l += 16) {
         const Floats sum = floats_at(total.sum + l);
+        const auto weighted = [&](int c) HWY_ATTR { return hn::Div(floats_at(total.o + c * L + l), sum); };
         for (int c = 0; c < dim; c += 2)
-          hn::StoreU(rounded_pairs(hn::Div(floats_at(total.o + c * L + l), sum), hn::Div(floats_at(total.o + (c + 1) * L + l), sum)),
-                     pairs, rounded + c / 2 * L + l);
+          hn::StoreU(rounded_pairs(weighted(c), weighted(c + 1)), pairs, rounded + c / 2 * L + l);
       }
       for (int l = 0; l < count; ++l)
-        for (int c = 0; c < dim; c += 2) std::memcpy(static_cast<void*>(to(l) + c), rounded + c / 2 * L + l, sizeof(std::uint32_t));
+        for (int c = 0; c < dim; c += 2)
+          std::memcpy(static_cast<void*>(to(l) + c), rounded + c / 2 * L + l, sizeof(std::uint32_t));
     }
   }
 

@@ -126,7 +126,6 @@ struct Run {
 };
 HWY_INLINE Run exact(SignedBytes low, SignedBytes high) {
   constexpr hn::RebindToSigned<decltype(floats)> ints;
-  constexpr hn::Rebind<std::int8_t, decltype(floats)> narrow;
   constexpr hn::Repartition<std::uint16_t, decltype(floats)> halves;
   const auto upper = [&](auto numbers) HWY_ATTR {
     return hn::BitCast(halves, hn::ConvertTo(floats, hn::PromoteTo(ints, numbers)));
@@ -134,6 +133,7 @@ HWY_INLINE Run exact(SignedBytes low, SignedBytes high) {
 #if HWY_TARGET <= HWY_AVX3
   return {hn::BitCast(bf16s, hn::ConcatOdd(halves, upper(high), upper(low)))};
 #else
+  constexpr hn::Rebind<std::int8_t, decltype(floats)> narrow;
   Run result;
   alignas(16) std::int8_t numbers[run];
   hn::Store(low, signed_bytes, numbers);
@@ -212,7 +212,8 @@ HWY_INLINE void to_floats(const f16* from, std::int64_t stride, int count, float
   for (int i = 0; i < count; ++i)
     std::memcpy(gathered + i, reinterpret_cast<const char*>(from) + i * stride, sizeof(std::uint16_t));
   for (int i = 0; i < (count + 3) / 4 * 4; i += 4)
-    hn::StoreU(hn::PromoteTo(four, hn::LoadU(halves, reinterpret_cast<const hwy::float16_t*>(gathered + i))), four, to + i);
+    hn::StoreU(hn::PromoteTo(four, hn::LoadU(halves, reinterpret_cast<const hwy::float16_t*>(gathered + i))), four,
+               to + i);
 }
 
 template <class Block>

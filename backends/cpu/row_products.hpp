@@ -17,9 +17,9 @@ struct TokenRows {
 /// Whether multiply_rows knows a format: bf16 and the formats of blocks.
 constexpr bool has_row_products(Format format) { return format != Format::f32 && format != Format::f16; }
 
-/// y [tokens, r] = x [tokens, columns] times row `begin` + r of a panel for each r < `rows`. `columns` are whole blocks.
-/// A block's integers are exact in bf16, its scale multiplies the sums: nothing is rounded but sums in float. Their
-/// order depends on columns, format and processor alone.
+/// y [tokens, r] = x [tokens, columns] times row `begin` + r of a panel for each r < `rows`. `columns` are whole
+/// blocks. A block's integers are exact in bf16 and its scale multiplies their sums: nothing is rounded but sums in
+/// float. Their order depends on columns, format and processor alone.
 template <class Y>
 void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows, const TokenRows<Y>& to);
 

@@ -41,8 +41,8 @@ struct Tile {
 
   /// The dim elements from to(lane) on = o / sum, for `count` lanes.
   template <int L, class Team, class To>
-  KOKKOS_INLINE_FUNCTION static void store_rows(const Team& team, int count, int dim, const attention_kernel::Result& total,
-                                           const To& to) {
+  KOKKOS_INLINE_FUNCTION static void store_rows(const Team& team, int count, int dim,
+                                                const attention_kernel::Result& total, const To& to) {
     for_lanes<L>(team, [&](int l) {
       if (l >= count) return;
       auto* elements = to(l);

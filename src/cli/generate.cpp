@@ -1,4 +1,5 @@
 // grist generate: continues prompts, streaming the text.
+#include "batch.hpp"
 #include "json_lines.hpp"
 #include "model_options.hpp"
 #include "progress.hpp"
@@ -32,6 +33,9 @@ struct Options {
   std::vector<std::string> stop;
   bool json = false;
   std::string json_file;
+  // Batch inference:
+  std::string prompts_file, output, max_walltime;
+  int max_sequences = 32;
 };
 
 std::vector<int> encode(const Prompt& prompt, const Options& options, const ModelTokens& tokens,
@@ -88,7 +92,7 @@ nlohmann::ordered_json json_of(int index, const Request& request, const Completi
           {"prompt_ids", request.prompt},
           {"new_ids", completion.ids},
           {"text", completion.text},
-          {"finish", completion.finish == Finish::stop ? "stop" : "length"},
+          {"finish", name_of(completion.finish)},
           {"timings",
            {{"waiting_seconds", completion.waiting_seconds},
             {"prefill_seconds", completion.prefill_seconds},
@@ -166,6 +170,18 @@ void run(Runtime& runtime, const Options& options) {
   if (runtime.root() && on_terminal(STDERR_FILENO)) print_timings(requests, *generation);
 }
 
+BatchOptions batch_of(const Options& options) {
+  return {.model = options.model,
+          .prompts = options.prompts_file,
+          .output = options.output,
+          .max_walltime = options.max_walltime,
+          .max_sequences = options.max_sequences,
+          .otherwise = {.max_new_tokens = options.max_new_tokens,
+                        .stop = options.stop,
+                        .ignore_eos = options.ignore_eos},
+          .sampling = options.sampling};
+}
+
 /// The options that give a prompt, and what they leave in `prompts` in the order of the command line.
 class PromptOptions {
 public:
@@ -214,14 +230,44 @@ void add_generate(CLI::App& app, Action& action) {
       "prompt_ids, new_ids, text, finish (stop or length), timings");
   verb->add_option("--json-file", options->json_file, "The same lines into a file, while the text streams to stdout")
       ->type_name("FILE");
+  auto* file = verb->add_option("--prompts", options->prompts_file,
+                                "Batch inference: JSON lines, each with prompt, prompt_ids or messages; with id, and "
+                                "with how to choose tokens where a line differs: {\"id\": 7, \"prompt\": \"Once\", "
+                                "\"max_new_tokens\": 20}")
+                   ->type_name("FILE.jsonl");
+  auto* output = verb->add_option("--output", options->output,
+                                  "Where their answers go, a line each as soon as it is known: id, prompt_ids, "
+                                  "new_ids, text, finish. The same command goes on where it was stopped, with any "
+                                  "number of ranks")
+                     ->type_name("FILE.jsonl")
+                     ->needs(file);
+  file->needs(output);
+  verb->add_option("--max-sequences", options->max_sequences, "Prompts that a replica works on at a time")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str()
+      ->needs(file);
+  verb->add_option("--max-walltime", options->max_walltime,
+                   "HH:MM:SS after which it stops with code 75; under Slurm the job's end is known")
+      ->needs(file);
+  options->model.add_replicas_to(*verb);
+  for (const char* other : {"--prompt", "--prompt-file", "--chat", "--prompt-ids", "--system", "--json", "--json-file"})
+    file->excludes(verb->get_option(other));
   verb->footer("Examples:\n"
                "  grist generate --model model.gguf --chat \"What is MPI?\"\n"
                "  grist generate --model Llama-3.2-1B --prompt \"Once upon\" --temperature 0.8 --top-p 0.95 --seed 7\n"
                "  grist generate --model model.gguf --prompt-file a.txt --prompt-file b.txt --json > answers.jsonl\n"
-               "  mpirun -n 4 grist generate --model Llama-3.2-1B --prompt \"Once upon a time\" --tp 2 --pp 2");
+               "  mpirun -n 4 grist generate --model Llama-3.2-1B --prompt \"Once upon a time\" --tp 2 --pp 2\n"
+               "  srun grist generate --model Llama-3.2-1B --prompts prompts.jsonl --output answers.jsonl --tp 2");
   verb->callback([options, &action, prompts, verb] {
     options->prompts = prompts.given(*verb);
-    action.run = [options](Runtime& runtime) { run(runtime, *options); };
+    const bool batch = !options->prompts_file.empty();
+    if (batch && verb->get_option("--dp")->empty()) options->model.dp = 0;  // all ranks
+    action.run = [options, batch](Runtime& runtime) {
+      if (batch)
+        run_batch(runtime, batch_of(*options));
+      else
+        run(runtime, *options);
+    };
   });
 }
 

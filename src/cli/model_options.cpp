@@ -30,6 +30,11 @@ void ModelOptionsGroup::add_to(CLI::App& app, Action& action) {
       ->envname("OMP_NUM_THREADS");
 }
 
+void ModelOptionsGroup::add_replicas_to(CLI::App& app) {
+  app.add_option("--dp", dp, "Replicas of the model that share the work; without it as many as the ranks give")
+      ->check(CLI::Range(1, 1 << 20));
+}
+
 void add_number_options(CLI::App& app, ModelOptionsGroup& options) {
   app.add_option("--dtype", options.dtype, "Activations; auto: f32 where the files hold it, else bf16")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}))
@@ -66,7 +71,9 @@ LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
   ModelOptions settings;
   MemoryPlan memory;
   runtime.together([&] {
-    layout.expect_ranks(runtime.world().size());
+    Layout all = layout;
+    all.dp = options.dp > 0 ? options.dp : std::max(1, runtime.world().size() / static_cast<int>(layout.ranks()));
+    all.expect_ranks(runtime.world().size());
     if (runtime.world().size() > 1) description = describe_files(options.model);
     path = io::gguf_file_of(options.model);
   });
@@ -84,9 +91,11 @@ LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
   ModelLimits& limits = settings.limits;
   for (Index* limit : {&limits.batch_tokens, &limits.logit_rows, &limits.context, &limits.kv_tokens})
     runtime.world().broadcast(limit, 1, 0);
-  runtime.world().broadcast(&limits.batch_sequences, 1, 0);
+  for (int* limit : {&limits.batch_sequences, &limits.caches}) runtime.world().broadcast(limit, 1, 0);
+  const int ranks = static_cast<int>(layout.ranks()), world_rank = runtime.world().rank();
+  const Communicator replica = runtime.world().split(world_rank / ranks, world_rank);
   runtime.together([&] {
-    const int rank = runtime.world().rank();
+    const int rank = replica.rank();
     Products products(options.products);
     memory = scheduler_plan(files, layout, rank / layout.tp, rank % layout.tp, settings.numbers, settings.limits,
                             products);
@@ -97,7 +106,7 @@ LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
   const Communicator sharers = node.split(memory_hash(device_facts()), node.rank());
   const Index needed = sharers.all_reduce(static_cast<Index>(memory.total()));
   runtime.together([&] { check_memory(memory, static_cast<std::uint64_t>(needed), sharers.size()); });
-  loaded.grid = std::make_unique<ProcessGrid>(runtime.world().handle(), layout);
+  loaded.grid = std::make_unique<ProcessGrid>(replica.handle(), layout);
   ProgressLine line("loading", runtime.root());
   settings.progress = [&](std::uint64_t done, std::uint64_t total) { line.show(done, total); };
   runtime.together([&] { loaded.model = make_model(files, *loaded.grid, settings); });

@@ -23,8 +23,12 @@ struct ModelOptionsGroup {
   std::string products = "auto";
   int tp = 1;
   int pp = 1;
+  int dp = 1;  // replicas; 0: of the ranks that are there
 
   void add_to(CLI::App& app, Action& action);
+  /// --dp, for verbs whose work replicas share.
+  void add_replicas_to(CLI::App& app);
+  /// Of one replica.
   [[nodiscard]] Layout layout() const { return {.pp = pp, .tp = tp}; }
 };
 
@@ -33,7 +37,7 @@ ModelNumbers chosen_numbers(const ModelOptionsGroup& options, Format stored);
 /// The three options.
 void add_number_options(CLI::App& app, ModelOptionsGroup& options);
 
-/// A model on its grid, and its tokenizer (null where the files hold none).
+/// A model on its grid, and its tokenizer (null where the files hold none). Of several replicas: this rank's.
 struct LoadedModel {
   std::unique_ptr<text::Tokenizer> tokenizer;
   std::unique_ptr<ProcessGrid> grid;

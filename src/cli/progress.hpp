@@ -13,7 +13,8 @@ public:
   /// Silent unless `active` and stderr is a terminal.
   ProgressLine(std::string title, bool active);
   ~ProgressLine();
-  void show(std::uint64_t done, std::uint64_t total);
+  /// With a `detail` behind it, which changes more often than the bar.
+  void show(std::uint64_t done, std::uint64_t total, const std::string& detail = {});
 
 private:
   std::string title_;

@@ -4,6 +4,7 @@
 #include <grist/generate/sampler.hpp>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace grist {
@@ -19,7 +20,15 @@ struct Request {
   int copy = 0;                   // tells equal prompts with equal seeds apart: each copy draws by itself
 };
 
+/// Throws InputError naming the prompt for one that is empty, fills the context, or has ids outside the vocabulary;
+/// UsageError for options out of range.
+void check(const Request& request, std::string_view name, Index vocabulary, Index context);
+
 enum class Finish { running, stop, length, cancelled };
+constexpr std::string_view name_of(Finish finish) {
+  constexpr std::string_view names[] = {"running", "stop", "length", "cancelled"};
+  return names[static_cast<std::size_t>(finish)];
+}
 
 /// One new token. `text` is what became certain with it: whole characters, nothing of a stop string or a special token.
 struct TokenEvent {

@@ -15,6 +15,8 @@ double seconds(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
 
+constexpr int choices_tag = 1;  // of messages; activations have 0
+
 bool contains(const std::vector<int>& ids, int id) { return std::ranges::find(ids, id) != ids.end(); }
 
 /// Tokens that the sequences of a pass have together; their last ones are not in the cache.
@@ -28,6 +30,19 @@ std::uint64_t stream_of(const Request& request) {
 }
 
 }  // namespace
+
+void check(const Request& request, std::string_view name, Index vocabulary, Index context) {
+  request.sampling.check();
+  const auto length = std::ssize(request.prompt);
+  if (request.max_new_tokens < 1)
+    throw UsageError("--max-new-tokens is {}, expected 1 or more", request.max_new_tokens);
+  if (length == 0) throw InputError("{} has no tokens, and the model has no BOS token to begin with", name);
+  if (length >= context)
+    throw InputError("{} has {} tokens, the context is {}: one token must be left to generate", name, length, context);
+  for (const int id : request.prompt)
+    if (id < 0 || id >= vocabulary)
+      throw InputError("{}: token id {} is out of range, the vocabulary has {}", name, id, vocabulary);
+}
 
 Scheduler::Scheduler(const Exec& exec, Model& model, SchedulerOptions options)
     : exec_(exec),
@@ -83,18 +98,8 @@ int Scheduler::submit(Request request, std::optional<Conversation> conversation)
 }
 
 void Scheduler::check(const Request& request, int number) const {
-  request.sampling.check();
+  grist::check(request, std::format("prompt {}", number), model_.spec().vocab_size, context_);
   const auto length = std::ssize(request.prompt);
-  if (request.max_new_tokens < 1)
-    throw UsageError("--max-new-tokens is {}, expected 1 or more", request.max_new_tokens);
-  if (length == 0) throw InputError("prompt {} has no tokens, and the model has no BOS token to begin with", number);
-  if (length >= context_)
-    throw InputError("prompt {} has {} tokens, the context is {}: one token must be left to generate", number, length,
-                     context_);
-  const auto vocabulary = model_.spec().vocab_size;
-  for (const int id : request.prompt)
-    if (id < 0 || id >= vocabulary)
-      throw InputError("prompt {}: token id {} is out of range, the vocabulary has {}", number, id, vocabulary);
   if (options_.tokenizer == nullptr && !request.stop.empty())
     throw UsageError("stop strings need a tokenizer, and the model has none");
   // The last new token is not computed.
@@ -143,11 +148,15 @@ void Scheduler::close_conversation(Conversation conversation) {
 }
 
 std::vector<TokenEvent> Scheduler::step() {
+  begin_step();
+  return end_step();
+}
+
+void Scheduler::begin_step() {
   admit();
   const auto shares = this->shares();
   std::vector<BatchItem> items;
   std::vector<SampledRow> rows;
-  std::vector<int> complete;  // whose next token comes of this pass
   for (const auto& [request, piece] : shares) {
     const auto& [ids, pieces, cached, kv] = sequences_.at(request).tokens;
     items.push_back(
@@ -157,23 +166,28 @@ std::vector<TokenEvent> Scheduler::step() {
     const auto& sequence = sequences_.at(request);
     rows.push_back({std::ssize(items) - 1, sequence.request.sampling, ids, sequence.stream,
                     static_cast<std::uint32_t>(piece.end)});
-    complete.push_back(request);
+    choosing_.push_back(request);
   }
   if (!items.empty()) model_.run(exec_, cache_.get(), {.items = items});
   for (const auto& [request, piece] : shares) sequences_.at(request).tokens.add(piece);
-  if (!rows.empty()) {
-    std::optional<NumericalError> broken;
-    const auto choices = choose(rows);
-    for (std::size_t i = 0; i < complete.size(); ++i) {
-      try {
-        accept(complete[i], Sampler::token(choices[i], std::format("request {}", complete[i])));
-      } catch (const NumericalError& error) {
-        finish(complete[i], Finish::cancelled);
-        if (!broken) broken = error;
-      }
+  if (!rows.empty()) start_choosing(rows);
+}
+
+std::vector<TokenEvent> Scheduler::end_step() {
+  const auto choosing = std::exchange(choosing_, {});
+  if (choosing.empty()) return std::exchange(events_, {});
+  finish_choosing();
+  std::optional<NumericalError> broken;
+  for (std::size_t i = 0; i < choosing.size(); ++i) {
+    if (!sequences_.contains(choosing[i])) continue;  // cancelled meanwhile
+    try {
+      accept(choosing[i], Sampler::token(choices_[i], std::format("request {}", choosing[i])));
+    } catch (const NumericalError& error) {
+      finish(choosing[i], Finish::cancelled);
+      if (!broken) broken = error;
     }
-    if (broken) throw *broken;
   }
+  if (broken) throw *broken;
   return std::exchange(events_, {});
 }
 
@@ -289,14 +303,25 @@ void Scheduler::suspend(int request) {
   waiting_.insert(request);
 }
 
-/// The next tokens, on all ranks.
-std::vector<layers::Choice> Scheduler::choose(const std::vector<SampledRow>& rows) {
-  std::vector<layers::Choice> choices(rows.size());
+/// The last stage chooses the next tokens, and sends them on their way to the others.
+void Scheduler::start_choosing(const std::vector<SampledRow>& rows) {
+  choices_.resize(rows.size());
   const auto logits = model_.logits(exec_);
-  if (sampler_) choices = sampler_->choose(exec_, model_.grid().tp(), logits, rows);
+  if (!sampler_) return;
+  choices_ = sampler_->choose(exec_, model_.grid().tp(), logits, rows);
   const auto& pp = model_.grid().pp();
-  pp.broadcast(choices.data(), std::ssize(choices), pp.size() - 1);
-  return choices;
+  for (int stage = 0; stage + 1 < pp.size(); ++stage)
+    sent_.push_back(
+        pp.start_send(exec_, View1<const layers::Choice>(choices_.data(), choices_.size()), stage, choices_tag));
+}
+
+/// The next tokens are there, on all ranks.
+void Scheduler::finish_choosing() {
+  const auto& pp = model_.grid().pp();
+  if (!sampler_)
+    pp.recv(exec_, View1<layers::Choice>(choices_.data(), choices_.size()), pp.size() - 1, choices_tag);
+  for (auto& transfer : sent_) transfer.wait(exec_);
+  sent_.clear();
 }
 
 /// A sequence's new token: its text, whether it is the last, the event.

@@ -51,6 +51,11 @@ public:
   /// events come with the next step.
   std::vector<TokenEvent> step();
 
+  /// step() in two halves. Between them a stage of a pipeline is free for another scheduler on the same model: with as
+  /// many of them as stages, taking turns, every stage has work. Where nothing was begun, there is nothing to end.
+  void begin_step();
+  std::vector<TokenEvent> end_step();
+
   /// No request is left.
   [[nodiscard]] bool idle() const { return sequences_.empty(); }
 
@@ -95,7 +100,8 @@ private:
   [[nodiscard]] Index cached_tokens() const;
   bool evict(const Sequence& wanting);
   void suspend(int request);
-  std::vector<layers::Choice> choose(const std::vector<SampledRow>& rows);
+  void start_choosing(const std::vector<SampledRow>& rows);
+  void finish_choosing();
   void accept(int request, int id);
   void finish(int request, Finish how);
 
@@ -117,6 +123,10 @@ private:
   std::map<Conversation, History> conversations_;
   std::map<int, Completion> completions_;
   std::vector<TokenEvent> events_;
+  // Of a step that was begun:
+  std::vector<int> choosing_;  // requests whose next token comes of it
+  std::vector<layers::Choice> choices_;
+  std::vector<Transfer> sent_;
 };
 
 /// What a rank needs to run a model with a scheduler on it.

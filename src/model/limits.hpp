@@ -16,6 +16,7 @@ struct ModelLimits {
   Index logit_rows = 1;  // of one forward pass
   Index context = 2048;  // of the longest sequence
   Index kv_tokens = 0;   // keys that the sequences of a pass have together; 0: no cache
+  int caches = 1;        // of so many tokens, one for each scheduler on the model
 };
 
 /// How matrices lie in memory: as in the files, or converted. Norms and biases are always float.

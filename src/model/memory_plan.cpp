@@ -159,7 +159,8 @@ MemoryPlan memory_plan(const ModelFiles& files, const Layout& layout, int pp_ran
   plan.parameters = parameter_bytes(weights, table, files.names.base, parts.layers, shard, numbers.weights,
                                     files.stored);
   if (limits.kv_tokens > 0)
-    plan.kv_cache = PagedKv::bytes(numbers.kv_type, parts.kv, parts.layers,
+    plan.kv_cache = static_cast<std::uint64_t>(limits.caches) *
+                    PagedKv::bytes(numbers.kv_type, parts.kv, parts.layers,
                                    {limits.kv_tokens, limits.batch_sequences, limits.batch_tokens});
   plan.workspace = workspace_bytes(files.spec, parts, tp_rank, numbers.type, limits);
   plan.batch = static_cast<std::uint64_t>(Batch::bytes(attention_limits(limits), parts.pools) +

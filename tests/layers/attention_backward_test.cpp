@@ -142,16 +142,16 @@ struct Batch {
 };
 
 /// A score has (head_dim + 8) roundings of magnitudes of about 10, and its error is one of p; sums have as many
-/// roundings as terms, of which there are hundreds at most: 300 roundings of the largest gradient. In bf16 `out` and
-/// the results have one rounding of 2^-9, and `out` enters through D.
+/// roundings as terms, of which there are hundreds at most: 300 roundings of the largest gradient. In bf16 the
+/// results have one rounding of 2^-9, and `out`, which enters through D, has that and its weights'.
 template <class X>
 std::vector<Expected> near(const std::vector<float>& gradient) {
   double largest = 0;
   for (const float value : gradient) largest = std::max(largest, std::abs(double{value}));
   std::vector<Expected> expected;
+  const double of_out = rounding<X> == float_rounding ? 0 : 3 * 0x1p-9;
   for (const float value : gradient)
-    expected.push_back({value, rounding<X> * std::abs(value) +
-                                   largest * (300 * float_rounding + (rounding<X> == float_rounding ? 0 : 0x1p-8))});
+    expected.push_back({value, rounding<X> * std::abs(value) + largest * (300 * float_rounding + of_out)});
   return expected;
 }
 

@@ -1,5 +1,7 @@
 #include <grist/comm/communicator.hpp>
 
+#include "check.hpp"
+
 #include <grist/comm/gpu_aware.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/core/staging.hpp>
@@ -14,14 +16,6 @@
 
 namespace grist {
 namespace {
-
-void check(int status, const char* call) {
-  if (status == MPI_SUCCESS) return;
-  char text[MPI_MAX_ERROR_STRING];
-  int length = 0;
-  MPI_Error_string(status, text, &length);
-  throw InternalError("{} failed: {}", call, std::string(text, static_cast<std::size_t>(length)));
-}
 
 template <class T>
 MPI_Datatype datatype() {

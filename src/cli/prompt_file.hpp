@@ -1,0 +1,34 @@
+// A file of prompts for batch inference: JSON Lines, one request each.
+#pragma once
+
+#include <grist/generate/request.hpp>
+#include <grist/text/chat_template.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace grist::cli {
+
+/// One line. `id` is a string or an integer, the line's number from 0 where the line has none.
+struct PromptLine {
+  nlohmann::json id;
+  Request request;
+};
+
+/// What the model says of a prompt: the tokens of a text or a conversation, and whether it can be served.
+struct PromptReader {
+  std::function<std::vector<int>(const std::string& text)> encode;
+  std::function<std::vector<int>(const std::vector<text::Message>& messages)> encode_messages;
+  std::function<void(const Request& request)> check;  // throws where it cannot
+};
+
+/// Lines with one of `prompt`, `prompt_ids` and `messages`; with `id`, `max_new_tokens`, `temperature`, `top_k`,
+/// `top_p`, `min_p`, `repetition_penalty`, `seed`, `stop` (a text or a list), `ignore_eos` where they differ from
+/// `otherwise`. Empty lines are skipped. Throws InputError naming file and line: for what is no such line, for an
+/// unknown key, an id that came before, a value out of range.
+std::vector<PromptLine> read_prompts(const std::string& file, const Request& otherwise, const PromptReader& reader);
+
+}  // namespace grist::cli

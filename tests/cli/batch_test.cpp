@@ -1,0 +1,188 @@
+// Batch inference: every prompt of a file has one answer, the one that it has alone, whatever shares the machine and
+// however often the work is stopped.
+#include "training_run.hpp"
+
+#include <fstream>
+#include <map>
+#include <random>
+#include <set>
+
+namespace {
+
+using namespace grist::test;
+using namespace std::chrono_literals;
+using nlohmann::json;
+using testing::AllOf;
+using testing::HasSubstr;
+
+class Batch : public TrainingRun {
+protected:
+  /// Prompts of very different lengths; a third of them draws its tokens.
+  std::string prompts(int count, const std::string& name = "prompts.jsonl") const {
+    std::mt19937 draw(7);
+    std::string lines;
+    for (int i = 0; i < count; ++i) {
+      json line{{"id", "prompt " + std::to_string(i)}, {"max_new_tokens", 1 + draw() % 24}};
+      std::vector<int> ids;
+      for (unsigned left = 1 + (i % 7 == 0 ? draw() % 90 : draw() % 9); left > 0; --left)
+        ids.push_back(static_cast<int>(3 + draw() % 90));
+      line["prompt_ids"] = ids;
+      if (i % 3 == 0) line.update({{"temperature", 0.8}, {"top_k", 20}, {"seed", i}});
+      lines += line.dump() + "\n";
+    }
+    return folder.write(name, lines);
+  }
+  [[nodiscard]] Words batch(const std::string& prompts, const std::string& answers, const Words& more = {}) const {
+    Words all{"generate", "--model", model, "--dtype", "f32", "--prompts", prompts, "--output", answers};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  static Outcome run(const Words& given, int ranks = 1) { return grist::test::grist(given, ranks); }
+  /// The answers by id; each once.
+  static std::map<std::string, json> read(const std::string& answers) {
+    std::map<std::string, json> found;
+    std::ifstream lines(answers);
+    for (std::string line; std::getline(lines, line);) {
+      const auto answer = json::parse(line);
+      EXPECT_TRUE(found.emplace(answer.at("id").dump(), answer).second) << "twice: " << line;
+    }
+    return found;
+  }
+  /// Those of each prompt alone.
+  std::map<std::string, json> alone(const std::string& prompts) const {
+    const std::string answers = folder / "alone.jsonl";
+    EXPECT_EQ(quiet(batch(prompts, answers, {"--max-sequences", "1"})), "");
+    return read(answers);
+  }
+};
+using TwoRanks = Batch;
+using Usage = Batch;
+
+TEST_F(Batch, GivesEachPromptTheAnswerThatItHasAlone) {
+  const auto file = prompts(60);
+  const auto answers = folder / "answers.jsonl";
+  EXPECT_EQ(quiet(batch(file, answers)), "");
+  const auto together = read(answers), expected = alone(file);
+  EXPECT_EQ(together.size(), 60U);
+  EXPECT_EQ(together, expected);
+  // A greedy one, as `grist generate` alone gives it.
+  const auto& answer = together.at("\"prompt 1\"");
+  std::string ids;
+  for (const int id : answer.at("prompt_ids")) ids += (ids.empty() ? "" : ",") + std::to_string(id);
+  const auto count = std::to_string(answer.at("new_ids").size());
+  const auto one = json::parse(quiet({"generate", "--model", model, "--dtype", "f32", "--prompt-ids", ids,
+                                      "--max-new-tokens", count, "--json", "--ignore-eos"}));
+  EXPECT_EQ(one.at("new_ids"), answer.at("new_ids"));
+}
+
+TEST_F(TwoRanks, GiveTheSameAnswersAtEveryLayout) {
+  const auto file = prompts(60);
+  const auto expected = alone(file);
+  for (const Words& layout : {Words{"--dp", "2"}, Words{}, Words{"--pp", "2"}, Words{"--tp", "2"}}) {
+    const auto answers = folder / ("answers" + std::to_string(layout.size()) + (layout.empty() ? "" : layout[0]));
+    EXPECT_EQ(quiet(batch(file, answers, layout), 2), "");
+    EXPECT_EQ(read(answers), expected) << testing::PrintToString(layout);
+  }
+}
+
+TEST_F(TwoRanks, KilledAtAnyInstantLoseNoAnswerAndWriteNoneTwice) {
+  const auto file = prompts(240);
+  const auto answers = folder / "answers.jsonl";
+  const unsigned seed = std::random_device()();
+  std::mt19937 draw(seed);
+  SCOPED_TRACE(std::format("seed {}", seed));
+  for (int i = 0; i < 5; ++i) {
+    const int ranks = 1 + i % 2;
+    auto running = start_words(batch(file, answers, {"--max-sequences", "2"}), ranks);
+    const int victim = pid_of(ranks - 1);
+    ASSERT_GT(victim, 0);
+    std::this_thread::sleep_for(std::uniform_int_distribution(50, 700)(draw) * 1ms);
+    kill(victim, SIGKILL);
+    running.get();
+  }
+  const auto last = run(batch(file, answers), 2);
+  EXPECT_EQ(last.code, 0) << last.err;
+  EXPECT_EQ(read(answers), alone(file));
+}
+
+TEST_F(TwoRanks, EndWithCode75WhereASignalComesToOneOfThemAndGoOn) {
+  const auto file = prompts(2000);
+  const auto answers = folder / "answers.jsonl";
+  auto running = start_words(batch(file, answers, {"--max-sequences", "2"}), 2);
+  const int pid = pid_of(1);
+  ASSERT_TRUE(soon([&] { return std::filesystem::exists(answers) && std::filesystem::file_size(answers) > 0; }));
+  ASSERT_EQ(kill(pid, SIGTERM), 0);
+  const auto outcome = running.get();
+  EXPECT_EQ(outcome.code, 75) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("the same command goes on"));
+  const auto before = read(answers).size();
+  EXPECT_LT(before, 2000U);
+  const auto next = run(batch(file, answers), 2);
+  EXPECT_EQ(next.code, 0) << next.err;
+  EXPECT_THAT(next.err, HasSubstr(std::format("{} of 2000 prompts are answered already", before)));
+  EXPECT_EQ(read(answers).size(), 2000U);
+}
+
+TEST_F(Batch, CutsOffALineThatWasNotFinished) {
+  const auto file = prompts(12);
+  const auto answers = folder / "answers.jsonl";
+  EXPECT_EQ(quiet(batch(file, answers)), "");
+  const auto whole = read(answers);
+  std::filesystem::resize_file(answers, std::filesystem::file_size(answers) - 5);
+  const auto outcome = run(batch(file, answers));
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("its last line was not whole"), HasSubstr("11 of 12 prompts")));
+  EXPECT_EQ(read(answers), whole);
+}
+
+TEST_F(Batch, StopsAtTheWallTime) {
+  const auto file = prompts(4000);
+  const Words more{"--max-walltime", "00:00:01", "--max-sequences", "1"};
+  const auto outcome = run(batch(file, folder / "answers.jsonl", more));
+  EXPECT_EQ(outcome.code, 75) << outcome.err;
+}
+
+TEST_F(Usage, OfALineIsToldByItsNumber) {
+  const auto refused = [&](const std::string& line, const std::string& why) {
+    const auto file = folder.write("bad.jsonl", "{\"id\": \"a\", \"prompt_ids\": [5]}\n\n" + line + "\n");
+    const auto outcome = run(batch(file, folder / "none.jsonl"));
+    EXPECT_EQ(outcome.code, 3) << line;
+    EXPECT_THAT(outcome.err, AllOf(HasSubstr("bad.jsonl line 3"), HasSubstr(why))) << line;
+  };
+  refused("{", "no JSON");
+  refused("[1]", "expected an object");
+  refused(R"({"promt": "a"})", "expected one of 'prompt', 'prompt_ids' and 'messages'");
+  refused(R"({"prompt": "a", "prompt_ids": [1]})", "expected one of");
+  refused(R"({"prompt_ids": [5], "temperatur": 1})", "unknown key 'temperatur'");
+  refused(R"({"prompt_ids": [5], "id": "a"})", "is that of line 1 too");
+  refused(R"({"prompt_ids": [5], "id": 1.5})", "'id' is 1.5");
+  refused(R"({"prompt_ids": [5.5]})", "expected a token id");
+  refused(R"({"prompt_ids": [123456789]})", "out of range");
+  refused(R"({"prompt_ids": []})", "no tokens");
+  refused(R"({"prompt_ids": [5], "max_new_tokens": 0})", "is 0, expected 1 or more");
+  refused(R"({"prompt_ids": [5], "max_new_tokens": 5000000000})", "not so large");
+  refused(R"({"prompt_ids": [5], "temperature": "hot"})", "expected a number");
+  refused(R"({"prompt_ids": [5], "stop": [1]})", "expected a text or a list of texts");
+  refused(R"({"messages": [{"role": "user"}]})", "expected a list of");
+}
+
+TEST_F(Usage, OfAnAnswerFileThatIsNotToThesePromptsIsTold) {
+  const auto file = prompts(3);
+  const auto refused = [&](const std::string& line, const std::string& why) {
+    const auto answers = folder.write("answers.jsonl", line + "\n");
+    const auto outcome = run(batch(file, answers));
+    EXPECT_EQ(outcome.code, 3) << line;
+    EXPECT_THAT(outcome.err, AllOf(HasSubstr("answers.jsonl line 1"), HasSubstr(why))) << line;
+    EXPECT_EQ(contents_of(answers), line + "\n") << "left as it was";
+  };
+  refused("a poem", "no answer of");
+  refused(R"({"id": "other", "prompt_ids": [5]})", "not among the prompts");
+  refused(R"({"id": "prompt 1", "prompt_ids": [5]})", "had other tokens");
+}
+
+TEST_F(Usage, OfBothWaysToGivePromptsIsRefused) {
+  EXPECT_EQ(run(batch(prompts(2), folder / "a.jsonl", {"--prompt", "a"})).code, 2);
+  EXPECT_EQ(run({"generate", "--model", model, "--prompts", prompts(2)}).code, 2) << "without --output";
+}
+
+}  // namespace
