@@ -28,6 +28,9 @@ void bind_threads(int index, int sharers);
 /// A number, not negative, that is equal for two processes that may run on the same processors.
 int affinity_hash();
 
+/// Whether all processors of the machine are as near to all of its memory, as far as the system tells.
+bool one_memory_node();
+
 /// The processors that each thread may run on, as "0-3, 4-7"; empty where there are no threads to speak of.
 std::string processors_of_threads();
 

@@ -44,15 +44,21 @@ MappedFile::~MappedFile() {
 void MappedFile::will_read(std::uint64_t offset, std::uint64_t bytes) const noexcept {
   advise(offset, bytes, MADV_WILLNEED);
 }
+void MappedFile::populate(std::uint64_t offset, std::uint64_t bytes) const {
+#ifdef MADV_POPULATE_READ  // Linux 5.14; elsewhere pages come when they are read
+  if (advise(offset, bytes, MADV_POPULATE_READ) != 0 && (errno == EIO || errno == EFAULT))
+    throw InputError("{}: {} bytes from byte {} cannot be read: {}", path_, bytes, offset, std::strerror(errno));
+#endif
+}
 void MappedFile::release(std::uint64_t offset, std::uint64_t bytes) const noexcept {
   advise(offset, bytes, MADV_DONTNEED);
 }
 
-void MappedFile::advise(std::uint64_t offset, std::uint64_t bytes, int advice) const noexcept {
+int MappedFile::advise(std::uint64_t offset, std::uint64_t bytes, int advice) const noexcept {
   static const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   const std::uint64_t first = offset / page * page;
   // Where it fails, reading is slower or memory is kept, and all is right still.
-  if (bytes > 0) ::madvise(const_cast<std::byte*>(data_ + first), offset + bytes - first, advice);
+  return bytes > 0 ? ::madvise(const_cast<std::byte*>(data_ + first), offset + bytes - first, advice) : 0;
 }
 
 }  // namespace grist::io

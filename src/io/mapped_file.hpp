@@ -27,12 +27,14 @@ public:
 
   /// Tells the system that these bytes will be read soon, so that it reads ahead of several threads at once.
   void will_read(std::uint64_t offset, std::uint64_t bytes) const noexcept;
+  /// Brings these bytes into memory. Throws InputError where the file cannot be read.
+  void populate(std::uint64_t offset, std::uint64_t bytes) const;
   /// Tells it that they will not: their pages no longer count as this process' memory. Reading them again is slower,
   /// and right.
   void release(std::uint64_t offset, std::uint64_t bytes) const noexcept;
 
 private:
-  void advise(std::uint64_t offset, std::uint64_t bytes, int advice) const noexcept;
+  int advise(std::uint64_t offset, std::uint64_t bytes, int advice) const noexcept;
 
   std::string path_;
   std::uint64_t size_ = 0;

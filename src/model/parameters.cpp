@@ -1,10 +1,12 @@
 #include <grist/model/parameters.hpp>
 
+#include <grist/backends/threads.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/core/staging.hpp>
 #include <grist/model/part_reader.hpp>
 
 #include <algorithm>
+#include <exception>
 #include <iterator>
 
 namespace grist {
@@ -105,7 +107,7 @@ std::uint64_t parameter_bytes(const io::Weights* weights, const TensorTable& tab
 
 Parameters::Parameters(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
                        const Shard& shard, WeightStorage storage, const Progress& progress)
-    : files_(weights), base_(base), shard_(shard), storage_(storage) {
+    : files_(weights), base_(base), shard_(shard), storage_(storage), in_place_(host_reaches_memory && one_memory_node()) {
   tensors_.layers.resize(table.layers.size());
   const std::uint64_t total = parameter_bytes(&weights, table, base, layers, shard, storage, Format::f32);
   std::uint64_t done = 0;
@@ -146,45 +148,77 @@ void Parameters::load_vector(const TensorRow& row, const LayerShard* layer, Weig
 void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weight& weight) {
   const Range experts = experts_of(row, layer);
   std::vector<PartReader> readers;
-  std::vector<Format> formats;
-  std::vector<Index> begins{0};  // bytes of each part in the weight's memory
+  std::vector<Panel> panels;
+  Index bytes = 0;  // of the parts that are copied
   for (const auto& part : row.parts) {
     const PartReader& reader = readers.emplace_back(files_, base_, row, part, shard_, layer);
-    formats.push_back(format_of_part(&files_, part, base_, storage_, Format::f32));
-    begins.push_back(begins.back() +
-                     panel_bytes(formats.back(), experts.size() * reader.slice().rows, reader.slice().columns));
+    const Format format = format_of_part(&files_, part, base_, storage_, Format::f32);
+    const Index rows = reader.slice().rows;
+    panels.push_back({format, rows, in_place_ ? reader.in_place(format) : nullptr});
+    if (panels.back().data == nullptr) bytes += panel_bytes(format, experts.size() * rows, reader.slice().columns);
   }
-  auto& memory = memory_.emplace_back("parameter", begins.back());
-  weight = Weight(readers[0].slice().columns, experts.size());
-  for (std::size_t p = 0; p < readers.size(); ++p)
-    weight.add({formats[p], readers[p].slice().rows, memory.data() + begins[p]});
-
-  // The rows of a panel are filled by the threads that will read them: the first touch places a page. Pages of the file
-  // are given back piece by piece, so that a large matrix is hardly there twice.
-  constexpr Index piece_bytes = Index{16} << 20;
-  const Buffer<std::byte, Kokkos::HostSpace> staged("staged parameter", host_reaches_memory ? 0 : begins.back());
+  auto& memory = memory_.emplace_back("parameter", bytes);
+  const Buffer<std::byte, Kokkos::HostSpace> staged("staged parameter", host_reaches_memory ? 0 : bytes);
   std::byte* const target = host_reaches_memory ? memory.data() : staged.data();
+  weight = Weight(readers[0].slice().columns, experts.size());
+  Index begin = 0;
   for (std::size_t p = 0; p < readers.size(); ++p) {
     const PartReader& reader = readers[p];
-    const Format format = formats[p];
-    const Index rows = reader.slice().rows, bytes = row_bytes(format, reader.slice().columns);
-    for (Index expert = 0; expert < experts.size(); ++expert) {
-      std::byte* const first = target + begins[p] + expert * rows * bytes;
-      const Index piece = reader.in_order() ? std::max<Index>(piece_bytes / std::max<Index>(bytes, 1), 1) : rows;
-      for (Index begin = 0; begin < rows; begin += piece) {
-        const Index end = std::min(rows, begin + piece);
-        Kokkos::parallel_for("grist::parameters::load", Indices<HostExec>(begin, end),
-                             [&, expert](Index r) { reader.read(expert, r, format, first + r * bytes); });
-        HostExec().fence("grist::parameters: loaded");
-        if (reader.in_order()) reader.release(expert, begin, end - begin);
-      }
+    Panel& panel = panels[p];
+    if (panel.data != nullptr) {
+      map(reader, experts.size());
+    } else {
+      copy(reader, experts.size(), panel.format, target + begin);
+      panel.data = memory.data() + begin;
+      begin += panel_bytes(panel.format, experts.size() * panel.rows, weight.columns);
     }
+    weight.add(panel);
   }
   if (!host_reaches_memory)
     Kokkos::deep_copy(memory.view(), Kokkos::View<const std::byte*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(
-                                         staged.data(), static_cast<std::size_t>(begins.back())));
-  for (const auto& reader : readers)
-    if (!reader.in_order()) reader.release();
+                                         staged.data(), static_cast<std::size_t>(bytes)));
+}
+
+/// Calls f(expert, first row, rows) for pieces of a part, so that what the system does for one is soon done.
+template <class F>
+void Parameters::for_pieces(const PartReader& reader, Index experts, Format format, F&& f) {
+  constexpr Index piece_bytes = Index{16} << 20;
+  const Index rows = reader.slice().rows, bytes = row_bytes(format, reader.slice().columns);
+  const Index piece = reader.in_order() ? std::max<Index>(piece_bytes / std::max<Index>(bytes, 1), 1) : rows;
+  for (Index expert = 0; expert < experts; ++expert)
+    for (Index begin = 0; begin < rows; begin += piece) f(expert, begin, std::min(piece, rows - begin));
+}
+
+/// The part stays where the file is mapped.
+void Parameters::map(const PartReader& reader, Index experts) {
+  if (mappings_.empty() || mappings_.back() != reader.mapping()) mappings_.push_back(reader.mapping());
+  for_pieces(reader, experts, Format::f32, [&](Index expert, Index begin, Index rows) {
+    const Index share = std::max<Index>(1, rows / HostExec().concurrency());
+    std::exception_ptr failed;
+    Kokkos::parallel_for("grist::parameters::map", Indices<HostExec>(0, (rows + share - 1) / share), [&](Index i) {
+      try {
+        reader.populate(expert, begin + i * share, std::min(share, rows - i * share));
+      } catch (...) {
+        failed = std::current_exception();
+      }
+    });
+    HostExec().fence("grist::parameters: mapped");
+    if (failed) std::rethrow_exception(failed);
+  });
+}
+
+/// Writes a part. The rows of a panel are filled by the threads that will read them: the first touch places a page.
+/// Pages of the file are given back piece by piece, so that a large matrix is hardly there twice.
+void Parameters::copy(const PartReader& reader, Index experts, Format format, std::byte* to) {
+  const Index all = reader.slice().rows, bytes = row_bytes(format, reader.slice().columns);
+  for_pieces(reader, experts, format, [&](Index expert, Index begin, Index rows) {
+    std::byte* const first = to + expert * all * bytes;
+    Kokkos::parallel_for("grist::parameters::load", Indices<HostExec>(begin, begin + rows),
+                         [&, expert](Index r) { reader.read(expert, r, format, first + r * bytes); });
+    HostExec().fence("grist::parameters: loaded");
+    if (reader.in_order()) reader.release(expert, begin, rows);
+  });
+  if (!reader.in_order()) reader.release();
 }
 
 }  // namespace grist

@@ -32,9 +32,13 @@ Weight weight_without_data(const io::Weights* weights, const TensorRow& row, con
 std::uint64_t parameter_bytes(const io::Weights* weights, const TensorTable& table, const std::string& base,
                               Range layers, const Shard& shard, WeightStorage storage, Format assumed);
 
+class PartReader;
+
 class Parameters {
 public:
-  /// Allocates and loads this rank's slices of the layers of a stage. Throws InputError, MemoryError.
+  /// Allocates and loads this rank's slices of the layers of a stage. What is wanted as the files store it stays where
+  /// they are mapped, where kernels reach that and all memory is as near to all threads; elsewhere each thread first
+  /// touches a copy of what it will read. Throws InputError, MemoryError.
   Parameters(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
              const Shard& shard, WeightStorage storage, const Progress& progress);
 
@@ -45,12 +49,18 @@ private:
   void load(const TensorRow& row, const LayerShard* layer, Weight& weight);
   void load_vector(const TensorRow& row, const LayerShard* layer, Weight& weight);
   void load_matrix(const TensorRow& row, const LayerShard* layer, Weight& weight);
+  template <class F>
+  static void for_pieces(const PartReader& reader, Index experts, Format format, F&& f);
+  void map(const PartReader& reader, Index experts);
+  static void copy(const PartReader& reader, Index experts, Format format, std::byte* to);
 
   const io::Weights& files_;
   const std::string& base_;
   const Shard& shard_;
   WeightStorage storage_;
+  bool in_place_;  // whether weights that files store as they are wanted stay where these are mapped
   std::vector<Buffer<std::byte>> memory_;
+  std::vector<std::shared_ptr<const io::MappedFile>> mappings_;
   ModelTensors<Weight> tensors_;
 };
 

@@ -89,6 +89,20 @@ void PartReader::read_transposed(const std::byte* tensor, Index column, Format w
   }
 }
 
+const std::byte* PartReader::in_place(Format wanted) const {
+  const auto experts = std::ssize(tensors_);
+  const bool whole_rows = slice_.column == 0 && slice_.columns == tensors_.front()->columns();
+  const bool together = experts == 1 || (!source_.one_per_expert() && source_.expert_rows == slice_.rows);
+  if (wanted != stored_ || !in_order() || !whole_rows || !together) return nullptr;
+  const std::byte* const first = data_.front() + file_row(0, 0) * row_bytes(stored_, slice_.columns);
+  const auto boundary = with_format(stored_, []<class Block>(Block) { return alignof(Block); });
+  return reinterpret_cast<std::uintptr_t>(first) % boundary == 0 ? first : nullptr;
+}
+
+void PartReader::populate(Index expert, Index row, Index rows) const {
+  files_.populate(*tensors_[static_cast<std::size_t>(expert)], file_row(expert, row), rows);
+}
+
 bool PartReader::in_order() const { return !source_.transposed && source_.group == 0 && source_.pair_dim == 0; }
 
 void PartReader::release(Index expert, Index row, Index rows) const {

@@ -31,6 +31,14 @@ public:
   /// format or f32, bf16 or f16.
   void read(Index expert, Index row, Format wanted, std::byte* to) const;
 
+  /// The rows of all held experts where they lie in the mapped file, whole and one after the other, in the format that
+  /// is wanted and on a boundary of its numbers; null elsewhere.
+  [[nodiscard]] const std::byte* in_place(Format wanted) const;
+  /// Brings the pages of some rows of a held expert in, which lie in order. Throws InputError where they cannot be read.
+  void populate(Index expert, Index row, Index rows) const;
+  /// What keeps the file mapped.
+  [[nodiscard]] std::shared_ptr<const io::MappedFile> mapping() const { return files_.mapping(*tensors_.front()); }
+
   /// Whether rows that follow each other here do so in the file.
   [[nodiscard]] bool in_order() const;
   /// Gives the pages of some rows of a held expert back, which lie in order.
