@@ -43,7 +43,7 @@ struct Completion {
   std::vector<int> ids;  // new tokens, the ending one included
   std::string text;
   Finish finish = Finish::running;
-  int cached_tokens = 0;       // of the prompt, that the conversation's cache held
+  int cached_tokens = 0;       // of the prompt, that its conversation or another prompt had computed
   int suspensions = 0;         // how often others needed its pages, and it was computed again
   double waiting_seconds = 0;  // until it was first computed
   double prefill_seconds = 0;  // from there to the first new token

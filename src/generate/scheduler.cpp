@@ -231,8 +231,9 @@ std::vector<Scheduler::Share> Scheduler::shares() {
   Index left = model_.limits().batch_tokens - std::ssize(pieces);
   std::deque<int> passed, served;
   for (const int request : prefill_order_) {
+    const bool waits = waits_for_beginning(request);
     const Piece piece = next(sequences_.at(request));
-    const bool serves = piece.size() > 1 && piece.size() <= left;  // a piece that does not fit waits whole
+    const bool serves = !waits && piece.size() > 1 && piece.size() <= left;  // a piece that does not fit waits whole
     (serves ? served : passed).push_back(request);
     if (!serves) continue;
     pieces[request] = piece;
@@ -248,6 +249,48 @@ std::vector<Scheduler::Share> Scheduler::shares() {
     for (const auto& [request, piece] : pieces)
       if (running_.contains(request) && piece.few == few) shares.push_back({request, piece});
   return shares;
+}
+
+/// Tokens at the begin of two prompts that fill whole pages of equal bits: the last tokens of a prompt, where they are few,
+/// are computed by other kernels.
+int Scheduler::shared_pages(const Sequence& one, const Sequence& other) const {
+  const auto many = [&](const Sequence& sequence) {
+    const int length = static_cast<int>(sequence.request.prompt.size()), last = length % piece_tokens_;
+    return std::min(length - 1, last <= few_tokens ? length - last : length);  // the last one's logits are wanted
+  };
+  const auto& prompt = one.request.prompt;
+  const auto common = std::ranges::mismatch(prompt, other.request.prompt).in1 - prompt.begin();
+  return std::min({static_cast<int>(common), many(one), many(other)}) / kv_page_rows * kv_page_rows;
+}
+
+/// A prompt of which nothing is computed yet takes over the pages of the running sequence that begins like it for
+/// longest. It waits, true, where an older one is about to have more of them.
+bool Scheduler::waits_for_beginning(int request) {
+  auto& sequence = sequences_.at(request);
+  auto& tokens = sequence.tokens;
+  if (!tokens.pieces.empty() || sequence.conversation || !model_.same_bits_for_same_beginning()) return false;
+  const Sequence* best = nullptr;
+  int most = 0, soon = 0;
+  for (const int running : running_) {
+    const auto& other = sequences_.at(running);
+    if (running == request || other.conversation) continue;
+    const int shared = shared_pages(sequence, other);
+    const int there = std::min(shared, other.tokens.cached / kv_page_rows * kv_page_rows);
+    if (running < request) soon = std::max(soon, shared);
+    if (there <= most) continue;
+    most = there;
+    best = &other;
+  }
+  if (soon > most) return true;
+  if (best == nullptr) return false;
+  if (cached_tokens() - tokens.kv.length() + most > options_.kv_tokens) return false;
+  tokens.release(*cache_);
+  if (!cache_->share(tokens.kv, best->tokens.kv, most)) return false;
+  const int length = static_cast<int>(sequence.request.prompt.size());
+  for (int begin = 0; begin < most; begin += piece_tokens_)
+    tokens.pieces.push_back({begin, std::min(begin + piece_tokens_, length), false, length});
+  tokens.cached = completions_.at(request).cached_tokens = most;
+  return false;
 }
 
 /// Pages for tokens before `length`, if need be those of sequences that do not run.

@@ -59,6 +59,11 @@ public:
   [[nodiscard]] bool first_stage() const override { return parts_.layers.begin == 0; }
   [[nodiscard]] bool last_stage() const override { return parts_.layers.end == spec_.layer_count(); }
   [[nodiscard]] Range vocabulary() const override { return shard().vocabulary; }
+  [[nodiscard]] bool same_bits_for_same_beginning() const override {
+    const auto depends_on_length = [](const RopeTable& table) { return table.long_after > 0; };
+    return products_.batch_invariant() && std::ranges::none_of(spec_.ropes, depends_on_length) &&
+           std::ranges::all_of(attention_providers(), &AttentionProvider::batch_invariant);
+  }
   [[nodiscard]] std::unique_ptr<PagedKv> make_kv(Index tokens) const override {
     return std::make_unique<PagedKv>(kv_type_, parts_.kv, parts_.layers,
                                      KvLimits{tokens, limits_.batch_sequences, limits_.batch_tokens});

@@ -55,6 +55,9 @@ public:
   /// This rank's columns of the logits.
   [[nodiscard]] virtual Range vocabulary() const = 0;
 
+  /// Whether a token's keys and values are the same bits in any prompt that begins with the same tokens up to it.
+  [[nodiscard]] virtual bool same_bits_for_same_beginning() const = 0;
+
   /// A cache for this model's layers, for sequences of `tokens` tokens together, limits().batch_sequences of them at a
   /// time where layers have windows: the caller's.
   [[nodiscard]] virtual std::unique_ptr<PagedKv> make_kv(Index tokens) const = 0;

@@ -75,7 +75,8 @@ PagedKv::PagedKv(DType type, std::vector<KvLayer> layers, Range held, const KvLi
     : number_(next_number()), type_(type), held_(held), limits_(limits) {
   const auto windows = kv_pool_windows(layers);
   for (const int window : windows) {
-    auto& pool = pools_.emplace_back(Pool{window, pages_of_pool(window, limits), {}});
+    auto& pool = pools_.emplace_back(Pool{window, pages_of_pool(window, limits), {}, {}});
+    pool.users.resize(static_cast<std::size_t>(pool.pages));
     for (int page = pool.pages - 1; page >= 0; --page) pool.free.push_back(page);
   }
   Index bytes = 0;
@@ -98,6 +99,17 @@ std::uint64_t PagedKv::bytes(DType type, std::span<const KvLayer> layers, Range 
   return static_cast<std::uint64_t>(bytes);
 }
 
+int PagedKv::take(Pool& pool) {
+  const int page = pool.free.back();
+  pool.free.pop_back();
+  pool.users[static_cast<std::size_t>(page)] = 1;
+  return page;
+}
+
+void PagedKv::give_back(Pool& pool, int page) {
+  if (--pool.users[static_cast<std::size_t>(page)] == 0) pool.free.push_back(page);
+}
+
 bool PagedKv::reserve(KvSequence& sequence, int length) {
   if (length <= sequence.length_)
     throw ShapeError("paged_kv: {} positions are wanted, {} are there", length, sequence.length_);
@@ -106,21 +118,36 @@ bool PagedKv::reserve(KvSequence& sequence, int length) {
     const auto& had = sequence.pools_[i];
     const int needed = first_needed(pools_[i].window, sequence.length_);
     const int given_back = std::clamp(needed - had.first, 0, static_cast<int>(had.pages.size()));
+    const auto freed = std::count_if(had.pages.begin(), had.pages.begin() + given_back, [&](int page) {
+      return pools_[i].users[static_cast<std::size_t>(page)] == 1;
+    });
     const int wanted = pages_of(length) - had.first - static_cast<int>(had.pages.size());
-    if (wanted > given_back + static_cast<int>(pools_[i].free.size())) return false;
+    if (wanted > freed + std::ssize(pools_[i].free)) return false;
   }
   for (std::size_t i = 0; i < pools_.size(); ++i) {
-    auto& free = pools_[i].free;
     auto& [first, pages] = sequence.pools_[i];
     const int needed = first_needed(pools_[i].window, sequence.length_);
     const int given_back = std::clamp(needed - first, 0, static_cast<int>(pages.size()));
-    free.insert(free.end(), pages.begin(), pages.begin() + given_back);
+    std::for_each(pages.begin(), pages.begin() + given_back, [&](int page) { give_back(pools_[i], page); });
     pages.erase(pages.begin(), pages.begin() + given_back);
     first += given_back;
-    while (first + static_cast<int>(pages.size()) < pages_of(length)) {
-      pages.push_back(free.back());
-      free.pop_back();
-    }
+    while (first + static_cast<int>(pages.size()) < pages_of(length)) pages.push_back(take(pools_[i]));
+  }
+  sequence.length_ = length;
+  return true;
+}
+
+bool PagedKv::share(KvSequence& sequence, const KvSequence& other, int length) {
+  if (sequence.length_ != 0 || length % kv_page_rows != 0 || length > other.length_)
+    throw ShapeError("paged_kv: {} positions of {} cannot become those of a sequence of {}", length, other.length_,
+                     sequence.length_);
+  for (std::size_t i = 0; i < pools_.size(); ++i)
+    if (other.pools_[i].first > first_needed(pools_[i].window, length)) return false;
+  sequence.pools_.resize(pools_.size());
+  for (std::size_t i = 0; i < pools_.size(); ++i) {
+    const auto& [first, pages] = other.pools_[i];
+    sequence.pools_[i] = {first, {pages.begin(), pages.begin() + pages_of(length) - first}};
+    for (const int page : sequence.pools_[i].pages) ++pools_[i].users[static_cast<std::size_t>(page)];
   }
   sequence.length_ = length;
   return true;
@@ -128,6 +155,14 @@ bool PagedKv::reserve(KvSequence& sequence, int length) {
 
 int PagedKv::truncate(KvSequence& sequence, int length) {
   if (length >= sequence.length_) return sequence.length_;
+  // Another sequence reads what would be written over.
+  for (std::size_t i = 0; i < pools_.size() && length % kv_page_rows != 0; ++i) {
+    const auto& [first, pages] = sequence.pools_[i];
+    const int last = length / kv_page_rows - first;
+    if (last >= 0 && last < std::ssize(pages) &&
+        pools_[i].users[static_cast<std::size_t>(pages[static_cast<std::size_t>(last)])] > 1)
+      length -= length % kv_page_rows;
+  }
   bool lost = length <= 0;
   for (std::size_t i = 0; i < pools_.size(); ++i)
     lost = lost || sequence.pools_[i].first > first_needed(pools_[i].window, length);
@@ -138,7 +173,7 @@ int PagedKv::truncate(KvSequence& sequence, int length) {
   for (std::size_t i = 0; i < pools_.size(); ++i) {
     auto& [first, pages] = sequence.pools_[i];
     for (; first + static_cast<int>(pages.size()) > pages_of(length); pages.pop_back())
-      pools_[i].free.push_back(pages.back());
+      give_back(pools_[i], pages.back());
   }
   return sequence.length_ = length;
 }
@@ -146,7 +181,7 @@ int PagedKv::truncate(KvSequence& sequence, int length) {
 void PagedKv::release(KvSequence& sequence) {
   for (std::size_t i = 0; i < sequence.pools_.size(); ++i) {
     const auto& pages = sequence.pools_[i].pages;
-    pools_[i].free.insert(pools_[i].free.end(), pages.rbegin(), pages.rend());
+    std::for_each(pages.rbegin(), pages.rend(), [&](int page) { give_back(pools_[i], page); });
   }
   sequence = KvSequence();
 }

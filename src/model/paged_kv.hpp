@@ -32,7 +32,7 @@ struct KvLimits {
   Index batch_tokens = 512;  // that one sequence brings at most in one forward pass
 };
 
-/// The pages of one sequence. Made and given back by a PagedKv; not copied, because a page has one owner.
+/// The pages of one sequence. Made and given back by a PagedKv; not copied, because a PagedKv counts who has a page.
 class KvSequence {
 public:
   KvSequence() = default;
@@ -74,8 +74,13 @@ public:
   /// are free: then nothing has changed.
   bool reserve(KvSequence& sequence, int length);
 
+  /// Gives an empty sequence the first `length` positions of another, whole pages of them, which both have from then on.
+  /// False where the other's windows have left pages behind that the next query needs.
+  bool share(KvSequence& sequence, const KvSequence& other, int length);
+
   /// Forgets positions from `length` on, so that other tokens can take their place. Returns how many are still cached:
-  /// `length`, or 0 where a window's keys that the next query needs were given back (then all must be computed again).
+  /// `length`; less where its last page is another sequence's too; 0 where a window's keys that the next query needs were
+  /// given back (then all must be computed again).
   int truncate(KvSequence& sequence, int length);
 
   /// Takes back all pages.
@@ -106,8 +111,11 @@ private:
   struct Pool {
     int window;
     int pages;
-    std::vector<int> free;  // the next one is the last
+    std::vector<int> free;   // the next one is the last
+    std::vector<int> users;  // of each page: sequences that have it
   };
+  static int take(Pool& pool);
+  static void give_back(Pool& pool, int page);
   struct Layer {
     KvLayer shape;
     int pool;

@@ -17,13 +17,14 @@ using testing::HasSubstr;
 
 class Batch : public TrainingRun {
 protected:
-  /// Prompts of very different lengths; a third of them draws its tokens.
+  /// Prompts of very different lengths; a third of them draws its tokens, a fourth begins alike.
   std::string prompts(int count, const std::string& name = "prompts.jsonl") const {
     std::mt19937 draw(7);
     std::string lines;
     for (int i = 0; i < count; ++i) {
       json line{{"id", "prompt " + std::to_string(i)}, {"max_new_tokens", 1 + draw() % 24}};
       std::vector<int> ids;
+      for (int at = 0; i % 4 == 1 && at < 70; ++at) ids.push_back(3 + at * at % 90);
       for (unsigned left = 1 + (i % 7 == 0 ? draw() % 90 : draw() % 9); left > 0; --left)
         ids.push_back(static_cast<int>(3 + draw() % 90));
       line["prompt_ids"] = ids;

@@ -66,6 +66,7 @@ public:
         qkv_("qkv", 3 * limits.batch_tokens),
         logits_("logits", Index{limits.batch_sequences} * fake_vocabulary) {}
 
+  [[nodiscard]] bool same_bits_for_same_beginning() const override { return same_beginnings; }
   [[nodiscard]] std::unique_ptr<PagedKv> make_kv(Index tokens) const override {
     // A small cache has as many pages for the window as for all keys in any case.
     const int sequences = tokens < 12 * kv_page_rows ? 1 : window_sequences_;
@@ -88,8 +89,8 @@ public:
       const int length = static_cast<int>(item.ids.size());
       passes.back().push_back(length);
       for (int i = 0; i < length; ++i) {
-        const auto row = fake_row(item.ids[static_cast<std::size_t>(i)], item.position + i,
-                                  {item.position, item.position + length, item.few, item.prompt_length});
+        const auto row = row_of(item.ids[static_cast<std::size_t>(i)], item.position + i,
+                                {item.position, item.position + length, item.few, item.prompt_length});
         rows.insert(rows.end(), {0, row.key, row.value});
       }
     }
@@ -145,11 +146,11 @@ public:
     std::vector<FakeRow> rows;
     std::vector<int> added;
     const int length = static_cast<int>(prompt.size());
-    for (int i = 0; i < cached; ++i) rows.push_back(fake_row(ids[static_cast<std::size_t>(i)], i, before));
+    for (int i = 0; i < cached; ++i) rows.push_back(row_of(ids[static_cast<std::size_t>(i)], i, before));
     while (static_cast<int>(added.size()) < count) {
       const int begin = static_cast<int>(rows.size()), end = std::min(begin + 512, static_cast<int>(ids.size()));
       for (int i = begin; i < end; ++i)
-        rows.push_back(fake_row(ids[static_cast<std::size_t>(i)], i, {begin, end, end - begin <= few_tokens, length}));
+        rows.push_back(row_of(ids[static_cast<std::size_t>(i)], i, {begin, end, end - begin <= few_tokens, length}));
       if (end < static_cast<int>(ids.size())) continue;
       const std::size_t seen = std::min(rows.size(), static_cast<std::size_t>(window));
       const auto hash = fake_hash(rows, std::span(rows).last(seen));
@@ -167,12 +168,17 @@ public:
   std::map<std::uint64_t, std::vector<float>> computed;  // logits by what the cache held
   std::uint64_t broken_hash = 0;  // where the logit of broken_token is NaN
   Index broken_token = -1;
+  bool same_beginnings = false;  // whether a piece's ends and the prompt's length leave a token's row as it is
 
 private:
   static ModelSpec spec_of_fake() {
     ModelSpec spec;
     spec.vocab_size = fake_vocabulary;
     return spec;
+  }
+
+  [[nodiscard]] FakeRow row_of(int id, int position, const Piece& piece) const {
+    return fake_row(id, position, same_beginnings ? Piece{0, 0, piece.few, 0} : piece);
   }
 
   static void copy_floats(const float* from, std::vector<float>& to) {

@@ -209,15 +209,16 @@ TEST_F(Scheduling, AnyOrderOfRequestsAndCancellationsInAnyCacheGivesTheSame) {
     return static_cast<int>(state % static_cast<std::uint32_t>(below));
   };
   int suspensions = 0;
-  for (int round = 0; round < 20; ++round) {
-    const int pages = 4 + draw(14);
+  for (int round = 0; round < 30; ++round) {
+    model.same_beginnings = round >= 20;  // then prompts of one kind share pages
+    const int kinds = model.same_beginnings ? 3 : 50, pages = 4 + draw(14);
     auto one = scheduler(Index{pages} * kv_page_rows);
     std::vector<Request> requests;
     std::set<int> cancelled;
     while (requests.size() < 12 || !one.idle()) {
       if (requests.size() < 12 && draw(3) == 0) {
         const int new_tokens = 1 + draw(90), longest = std::min(600, pages * kv_page_rows - new_tokens);
-        requests.push_back(greedy(1 + draw(longest), new_tokens, draw(50)));
+        requests.push_back(greedy(1 + draw(longest), new_tokens, draw(kinds)));
         one.submit(requests.back());
       }
       if (!requests.empty() && draw(40) == 0) {
@@ -238,6 +239,42 @@ TEST_F(Scheduling, AnyOrderOfRequestsAndCancellationsInAnyCacheGivesTheSame) {
     EXPECT_EQ(one.completion(12).suspensions, 0);
   }
   EXPECT_GT(suspensions, 40);
+}
+
+TEST_F(Scheduling, PromptsThatBeginAlikeComputeTheBeginningOnce) {
+  model.same_beginnings = true;
+  auto one = scheduler();
+  std::vector<Request> requests;
+  for (int i = 0; i < 4; ++i) {
+    auto request = greedy(700, 5);
+    for (int at = 600 + i; at < 700; ++at) request.prompt[static_cast<std::size_t>(at)] = (at + i) % 58;
+    requests.push_back(request);
+    one.submit(request);
+  }
+  finish(one);
+  int computed = 0;
+  for (const auto& pass : model.passes) computed += std::reduce(pass.begin(), pass.end());
+  EXPECT_EQ(computed, 700 + 3 * (700 - 576) + 4 * 4) << "nine pages of 64 once, the rest by each, and the new tokens";
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(one.completion(i).ids, expected(requests[static_cast<std::size_t>(i)]));
+    EXPECT_EQ(one.completion(i).cached_tokens, i == 0 ? 0 : 576);
+  }
+}
+
+TEST_F(Scheduling, ThePagesOfABeginningOutliveTheOneWhoComputedIt) {
+  model.same_beginnings = true;
+  auto one = scheduler();
+  const int first = one.submit(greedy(300, 3));
+  one.step();
+  const int second = one.submit(greedy(300, 60));
+  one.step();
+  EXPECT_EQ(one.completion(second).cached_tokens, 256);
+  one.cancel(first);
+  const int third = one.submit(greedy(290, 60));
+  finish(one);
+  EXPECT_EQ(one.completion(third).cached_tokens, 256);
+  EXPECT_EQ(one.completion(second).ids, expected(greedy(300, 60)));
+  EXPECT_EQ(one.completion(third).ids, expected(greedy(290, 60)));
 }
 
 }  // namespace

@@ -257,4 +257,28 @@ TEST(Batch, RefusesAPositionWhoseWindowWasGivenBack) {
       Refuses<ShapeError>({"position 200 sees keys that were given back"}));
 }
 
+TEST(PagedKv, APageOfTwoSequencesIsFreeWhenBothHaveGivenItBack) {
+  auto kv = cache({.tokens = 1000, .sequences = 3});
+  KvSequence one, other;
+  ASSERT_TRUE(kv.reserve(one, 200));
+  ASSERT_TRUE(kv.share(other, one, 128));
+  EXPECT_EQ(other.length(), 128);
+  EXPECT_TRUE(std::ranges::equal(other.pages(1), one.pages(1).first(2)));
+  kv.release(one);
+  EXPECT_EQ(kv.free_pages(1), kv.pages(1) - 2);
+  ASSERT_TRUE(kv.reserve(other, 300));
+  kv.release(other);
+  for (int pool = 0; pool < kv.pools(); ++pool) EXPECT_EQ(kv.free_pages(pool), kv.pages(pool));
+}
+
+TEST(PagedKv, APageOfTwoSequencesIsNotWrittenByOne) {
+  auto kv = cache({.tokens = 1000, .sequences = 3});
+  KvSequence one, other;
+  ASSERT_TRUE(kv.reserve(one, 200));
+  ASSERT_TRUE(kv.share(other, one, 128));
+  EXPECT_EQ(kv.truncate(other, 100), 64) << "positions 100 ... 127 are one's too";
+  EXPECT_EQ(kv.truncate(one, 190), 190);
+  EXPECT_THROW(kv.share(other, one, 64), ShapeError) << "it has tokens";
+}
+
 }  // namespace
