@@ -124,12 +124,14 @@ private:
 /// One replica's share: takes requests, runs them, sends answers. All its ranks do the same.
 class Replica {
 public:
-  Replica(Runtime& runtime, const LoadedModel& loaded, SharedWork& work, ToRoot& answers, Deadline deadline)
+  Replica(Runtime& runtime, const LoadedModel& loaded, int draft_tokens, SharedWork& work, ToRoot& answers,
+          Deadline deadline)
       : ranks_(loaded.grid->world()), work_(work), answers_(answers), deadline_(deadline) {
     // With as many groups of sequences as stages every stage has one to work on.
     for (int group = 0; group < loaded.model->limits().caches; ++group)
-      groups_.push_back({std::make_unique<Scheduler>(runtime.exec(), *loaded.model,
-                                                     SchedulerOptions{.tokenizer = loaded.tokenizer.get()}),
+      groups_.push_back({std::make_unique<Scheduler>(
+                             runtime.exec(), *loaded.model,
+                             SchedulerOptions{.tokenizer = loaded.tokenizer.get(), .draft_tokens = draft_tokens}),
                          {}});
     most_ = static_cast<std::size_t>(loaded.model->limits().batch_sequences);
   }
@@ -247,7 +249,8 @@ ModelLimits plan_of(Plan& plan, const BatchOptions& options, const Request& othe
   }
   const int groups = options.model.pp;
   ModelLimits limits =
-      limits_for(requests, files.spec.max_positions, std::max(1, (options.max_sequences + groups - 1) / groups));
+      limits_for(requests, files.spec.max_positions, std::max(1, (options.max_sequences + groups - 1) / groups), {},
+                 options.draft_tokens);
   limits.caches = groups;
   return limits;
 }
@@ -276,8 +279,9 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
     std::optional<Desk> desk;
     if (runtime.root()) desk.emplace(*plan.file, answers, plan.requests.size(), replicas);
     std::optional<Replica> replica;
-    runtime.together(
-        [&] { replica.emplace(runtime, loaded, work, answers, Deadline(end_of_job(walltime, begin), 0)); });
+    runtime.together([&] {
+      replica.emplace(runtime, loaded, options.draft_tokens, work, answers, Deadline(end_of_job(walltime, begin), 0));
+    });
     replica->run([&] {
       if (desk) desk->write();
     });

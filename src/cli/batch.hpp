@@ -14,6 +14,7 @@ struct BatchOptions {
   ModelOptionsGroup model;
   std::string prompts, output, max_walltime;
   int max_sequences = 32;   // of a replica at a time
+  int draft_tokens = 0;     // as in SchedulerOptions
   Request otherwise;        // what a line does not say
   SamplingGroup sampling;
 };

@@ -31,13 +31,17 @@ void CachedTokens::add(const Piece& piece) {
   }
 }
 
-void CachedTokens::truncate(PagedKv& cache, int length) {
-  ids.resize(std::min(ids.size(), static_cast<std::size_t>(length)));
+void CachedTokens::forget(PagedKv& cache, int length) {
   while (!pieces.empty() && pieces.back().begin >= length) pieces.pop_back();
   if (!pieces.empty()) pieces.back().end = std::min(pieces.back().end, length);
   // Pages may have been reserved for tokens that were never computed: those go too.
   cached = std::min(cached, length);
   if (kv.length() > cached) cached = cache.truncate(kv, cached);
+}
+
+void CachedTokens::truncate(PagedKv& cache, int length) {
+  ids.resize(std::min(ids.size(), static_cast<std::size_t>(length)));
+  forget(cache, length);
 }
 
 void CachedTokens::release(PagedKv& cache) {

@@ -33,6 +33,9 @@ struct CachedTokens {
   /// The cache holds the piece that next() told.
   void add(const Piece& piece);
 
+  /// Forgets keys and values from `length` on; the tokens stay known.
+  void forget(PagedKv& cache, int length);
+
   /// Forgets tokens from `length` on.
   void truncate(PagedKv& cache, int length);
 

@@ -5,7 +5,7 @@
 
 namespace grist {
 ModelLimits limits_for(std::span<const Request> requests, Index context, int max_sequences,
-                       std::optional<Index> kv_tokens) {
+                       std::optional<Index> kv_tokens, int draft_tokens) {
   std::vector<Index> lengths;
   Index prompt_tokens = 1;
   for (const auto& request : requests) {
@@ -17,9 +17,9 @@ ModelLimits limits_for(std::span<const Request> requests, Index context, int max
   lengths.resize(static_cast<std::size_t>(sequences), 1);
   const Index all = std::accumulate(lengths.begin(), lengths.end(), Index{0});
   // A whole piece of a prompt, while all others decode.
-  return {.batch_tokens = std::min<Index>(prefill_tokens, prompt_tokens) + sequences - 1,
+  return {.batch_tokens = std::min<Index>(prefill_tokens, prompt_tokens) + sequences - 1 + sequences * draft_tokens,
           .batch_sequences = sequences,
-          .logit_rows = sequences,
+          .logit_rows = sequences * (1 + draft_tokens),
           .context = context,
           .kv_tokens = std::clamp(kv_tokens.value_or(all), std::min(lengths.front(), all), all)};
 }

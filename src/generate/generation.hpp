@@ -14,10 +14,10 @@
 namespace grist {
 
 /// The limits of a model that serves these requests, up to `max_sequences` of them at a time, in a context of so many
-/// tokens. Where `kv_tokens` says how many tokens fit in memory, the cache takes no more, so that requests may wait or
+/// tokens. With `draft_tokens` as in SchedulerOptions. Where `kv_tokens` says how many tokens fit in memory, the cache takes no more, so that requests may wait or
 /// be suspended; the longest one must fit.
 ModelLimits limits_for(std::span<const Request> requests, Index context, int max_sequences = 32,
-                       std::optional<Index> kv_tokens = {});
+                       std::optional<Index> kv_tokens = {}, int draft_tokens = 0);
 
 /// A running batch; collective over the model's grid. Use it as a range of events, or call run(). Leaving a range early
 /// is allowed; a further loop goes on where it was left.

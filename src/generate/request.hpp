@@ -45,6 +45,8 @@ struct Completion {
   Finish finish = Finish::running;
   int cached_tokens = 0;       // of the prompt, that its conversation or another prompt had computed
   int suspensions = 0;         // how often others needed its pages, and it was computed again
+  int guessed = 0;             // tokens that were guessed and checked by speculative decoding
+  int guessed_right = 0;       // of them, that came without a pass of their own
   double waiting_seconds = 0;  // until it was first computed
   double prefill_seconds = 0;  // from there to the first new token
   double decode_seconds = 0;   // from there to the last one

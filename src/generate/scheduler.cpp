@@ -1,6 +1,7 @@
 #include <grist/generate/scheduler.hpp>
 
 #include <grist/core/errors.hpp>
+#include <grist/generate/prompt_lookup.hpp>
 
 #include <algorithm>
 #include <format>
@@ -48,7 +49,8 @@ Scheduler::Scheduler(const Exec& exec, Model& model, SchedulerOptions options)
     : exec_(exec),
       model_(model),
       options_(std::move(options)),
-      most_running_(static_cast<int>(std::min<Index>(model.limits().batch_sequences, model.limits().logit_rows))),
+      most_running_(static_cast<int>(
+          std::min<Index>(model.limits().batch_sequences, model.limits().logit_rows / (1 + options_.draft_tokens)))),
       // Beside a whole piece every other sequence has room to decode.
       piece_tokens_(std::min(prefill_tokens, static_cast<int>(model.limits().batch_tokens) - most_running_ + 1)),
       context_(static_cast<int>(model.limits().context)) {
@@ -157,16 +159,23 @@ void Scheduler::begin_step() {
   const auto shares = this->shares();
   std::vector<BatchItem> items;
   std::vector<SampledRow> rows;
+  Index logits = 0;  // rows of them
   for (const auto& [request, piece] : shares) {
-    const auto& [ids, pieces, cached, kv] = sequences_.at(request).tokens;
+    const auto& sequence = sequences_.at(request);
+    const auto& [ids, pieces, cached, kv] = sequence.tokens;
+    const int wanted = 1 + static_cast<int>(sequence.guessed.size());
     items.push_back(
         {std::span(ids).subspan(static_cast<std::size_t>(piece.begin), static_cast<std::size_t>(piece.size())),
-         piece.begin, &kv, piece.few, piece.prompt_length});
-    if (piece.end < std::ssize(ids)) continue;
-    const auto& sequence = sequences_.at(request);
-    rows.push_back({std::ssize(items) - 1, sequence.request.sampling, ids, sequence.stream,
-                    static_cast<std::uint32_t>(piece.end)});
-    choosing_.push_back(request);
+         piece.begin, &kv, piece.few, piece.prompt_length, wanted});
+    if (piece.end == std::ssize(ids)) {
+      for (int i = 0; i < wanted; ++i) {
+        const int seen = piece.end - wanted + 1 + i;
+        rows.push_back({logits + i, sequence.request.sampling, std::span(ids).first(static_cast<std::size_t>(seen)),
+                        sequence.stream, static_cast<std::uint32_t>(seen)});
+      }
+      choosing_.emplace_back(request, wanted);
+    }
+    logits += wanted;
   }
   if (!items.empty()) model_.run(exec_, cache_.get(), {.items = items});
   for (const auto& [request, piece] : shares) sequences_.at(request).tokens.add(piece);
@@ -178,12 +187,15 @@ std::vector<TokenEvent> Scheduler::end_step() {
   if (choosing.empty()) return std::exchange(events_, {});
   finish_choosing();
   std::optional<NumericalError> broken;
-  for (std::size_t i = 0; i < choosing.size(); ++i) {
-    if (!sequences_.contains(choosing[i])) continue;  // cancelled meanwhile
+  std::size_t first = 0;
+  for (const auto& [request, count] : choosing) {
+    const auto choices = std::span(choices_).subspan(first, count);
+    first += count;
+    if (!sequences_.contains(request)) continue;  // cancelled meanwhile
     try {
-      accept(choosing[i], Sampler::token(choices_[i], std::format("request {}", choosing[i])));
+      accept_all(request, choices);
     } catch (const NumericalError& error) {
-      finish(choosing[i], Finish::cancelled);
+      finish(request, Finish::cancelled);
       if (!broken) broken = error;
     }
   }
@@ -244,11 +256,42 @@ std::vector<Scheduler::Share> Scheduler::shares() {
 
   for (const auto& [request, piece] : pieces)
     while (running_.contains(request) && !reserve(sequences_.at(request), piece.end)) suspend(*running_.rbegin());
+  if (options_.draft_tokens > 0) guess(pieces, left);
   std::vector<Share> shares;
   for (const bool few : {true, false})
     for (const auto& [request, piece] : pieces)
       if (running_.contains(request) && piece.few == few) shares.push_back({request, piece});
   return shares;
+}
+
+/// Decoding sequences guess what comes next; the pass checks it in the room that is left in it, of tokens and of pages.
+void Scheduler::guess(std::map<int, Piece>& pieces, Index left) {
+  for (auto& [request, piece] : pieces) {
+    auto& sequence = sequences_.at(request);
+    auto& tokens = sequence.tokens;
+    const auto known = std::ssize(tokens.ids);
+    const auto& asked = sequence.request;
+    const bool decodes = running_.contains(request) && piece.few && piece.size() == 1 && piece.end == known;
+    // A penalty wants the tokens before each guess apart, for which the sampler has no room.
+    if (!decodes || asked.sampling.repetition_penalty != 1) continue;
+    const auto may_come = std::min<Index>(asked.max_new_tokens - std::ssize(completions_.at(request).ids),
+                                          context_ - known);
+    const auto most = std::min<Index>({options_.draft_tokens, left, may_come - 1});
+    auto guessed = look_up(tokens.ids, static_cast<int>(std::max<Index>(most, 0)));
+    const int end = piece.end + static_cast<int>(guessed.size());
+    const bool room = cached_tokens() + end - tokens.kv.length() <= options_.kv_tokens;
+    if (guessed.empty() || !room) continue;
+    // Reserved anew from what is cached: of a window the keys stay that the first of these tokens sees.
+    cache_->truncate(tokens.kv, tokens.cached);
+    if (!cache_->reserve(tokens.kv, end)) {
+      cache_->reserve(tokens.kv, piece.end);
+      continue;
+    }
+    left -= std::ssize(guessed);
+    tokens.ids.insert(tokens.ids.end(), guessed.begin(), guessed.end());
+    piece.end = end;
+    sequence.guessed = std::move(guessed);
+  }
 }
 
 /// Tokens at the begin of two prompts that fill whole pages of equal bits: the last tokens of a prompt, where they are few,
@@ -367,6 +410,27 @@ void Scheduler::finish_choosing() {
   sent_.clear();
 }
 
+/// A sequence's new tokens: what was guessed is one as long as it is what the model chooses.
+void Scheduler::accept_all(int request, std::span<const layers::Choice> choices) {
+  auto& sequence = sequences_.at(request);
+  auto& tokens = sequence.tokens;
+  const auto guessed = std::exchange(sequence.guessed, {});
+  tokens.ids.resize(tokens.ids.size() - guessed.size());
+  std::vector<int> chosen;
+  for (const auto& choice : choices) {
+    chosen.push_back(Sampler::token(choice, std::format("request {}", request)));
+    if (chosen.size() > guessed.size() || chosen.back() != guessed[chosen.size() - 1]) break;
+  }
+  auto& completion = completions_.at(request);
+  completion.guessed += static_cast<int>(guessed.size());
+  completion.guessed_right += static_cast<int>(chosen.size()) - 1;
+  tokens.forget(*cache_, static_cast<int>(tokens.ids.size() + chosen.size()) - 1);
+  for (const int id : chosen) {
+    accept(request, id);
+    if (!sequences_.contains(request)) return;
+  }
+}
+
 /// A sequence's new token: its text, whether it is the last, the event.
 void Scheduler::accept(int request, int id) {
   auto& sequence = sequences_.at(request);
@@ -407,9 +471,11 @@ void Scheduler::finish(int request, Finish how) {
   auto& sequence = sequences_.at(request);
   completions_.at(request).finish = how;
   auto& tokens = sequence.tokens;
+  tokens.ids.resize(tokens.ids.size() - sequence.guessed.size());
   if (sequence.conversation) {
     auto& history = conversations_.at(*sequence.conversation);
-    tokens.truncate(*cache_, tokens.pieces.empty() ? 0 : tokens.pieces.back().end);
+    const int computed = tokens.pieces.empty() ? 0 : tokens.pieces.back().end;
+    tokens.truncate(*cache_, std::min(computed, static_cast<int>(tokens.ids.size())));
     history = {std::move(tokens), {}, request};
   } else {
     tokens.release(*cache_);

@@ -23,6 +23,7 @@ constexpr int prefill_tokens = 512;
 struct SchedulerOptions {
   Index kv_tokens = 0;  // of the KV cache, for all sequences together; 0: what the model was planned for
   const text::Tokenizer* tokenizer = nullptr;  // null: there are no texts, and stop strings are refused
+  int draft_tokens = 0;  // guessed at most for a decoding sequence and checked in one pass (prompt_lookup.hpp)
 };
 
 /// A chat's history: what a request's prompt has in common with what the conversation computed before is not computed
@@ -77,6 +78,7 @@ private:
     std::optional<Conversation> conversation;
     std::optional<text::StreamDecoder> decoder;
     StopFilter filter{{}};
+    std::vector<int> guessed;     // tokens, which the pass under way checks
     Index tokens_lost = 0;        // by its suspension
     std::vector<int> pages_lost;  // of each pool
     std::chrono::steady_clock::time_point submitted, started, first_token;
@@ -103,6 +105,8 @@ private:
   [[nodiscard]] Index cached_tokens() const;
   bool evict(const Sequence& wanting);
   void suspend(int request);
+  void guess(std::map<int, Piece>& pieces, Index left);
+  void accept_all(int request, std::span<const layers::Choice> choices);
   void start_choosing(const std::vector<SampledRow>& rows);
   void finish_choosing();
   void accept(int request, int id);
@@ -127,7 +131,7 @@ private:
   std::map<int, Completion> completions_;
   std::vector<TokenEvent> events_;
   // Of a step that was begun:
-  std::vector<int> choosing_;  // requests whose next token comes of it
+  std::vector<std::pair<int, std::size_t>> choosing_;  // requests whose next tokens come of it, rows of each
   std::vector<layers::Choice> choices_;
   std::vector<Transfer> sent_;
 };

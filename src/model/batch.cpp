@@ -28,7 +28,7 @@ Batch::Batch(const AttentionLimits& limits, Index vocab_size, std::vector<Attent
       lengths_(take<int>(limits.tokens)),
       query_begin_(take<int>(limits.sequences + 1)),
       kv_length_(take<int>(limits.sequences)),
-      last_rows_(take<int>(limits.sequences)) {
+      last_rows_(take<int>(limits.tokens)) {
   for (auto& config : pools) {
     const Index items = max_attention_items(config, limits), pages = limits.kv_tokens / kv_page_rows + limits.sequences;
     pools_.push_back({config, take<AttentionItem>(items), take<AttentionItem>(items), take<Index>(limits.tokens),
@@ -44,12 +44,14 @@ void Batch::check(std::span<const BatchItem> items) const {
     throw ShapeError("batch: {} sequences, 1 to {} fit", items.size(), limits_.sequences);
   Index tokens = 0, keys = 0;
   for (std::size_t s = 0; s < items.size(); ++s) {
-    const auto& [ids, position, kv, few, prompt_length] = items[s];
+    const auto& [ids, position, kv, few, prompt_length, logits] = items[s];
     const Index count = std::ssize(ids), length = position + count;
     tokens += count;
     keys += length;
     if (count < 1 || tokens > limits_.tokens)
       throw ShapeError("batch: sequence {} brings {} tokens, {} fit", s, count, limits_.tokens - tokens + count);
+    if (logits < 1 || logits > count)
+      throw ShapeError("batch: logits after the last {} of {} tokens of sequence {} are wanted", logits, count, s);
     if (keys > limits_.kv_tokens)
       throw ShapeError("batch: the sequences up to {} have {} keys together, {} fit", s, keys, limits_.kv_tokens);
     if ((kv == nullptr) != (items[0].kv == nullptr) || (kv == nullptr && position != 0))
@@ -72,13 +74,13 @@ void Batch::check(std::span<const BatchItem> items) const {
 }
 
 void Batch::assign(const Exec& exec, std::span<const BatchItem> items) {
-  tokens_ = few_ = 0;
+  tokens_ = few_ = last_tokens_ = 0;
   sequences_ = 0;
   check(items);
   exec.fence("grist::batch: the last one has been read");
   cached_ = items[0].kv != nullptr;
   host(query_begin_)[0] = 0;
-  for (const auto& [ids, position, kv, few, prompt_length] : items) {
+  for (const auto& [ids, position, kv, few, prompt_length, logits] : items) {
     std::ranges::copy(ids, host(ids_) + tokens_);
     for (int i = 0; i < static_cast<int>(ids.size()); ++i)
       host(lengths_)[tokens_ + i] = std::max(prompt_length, position + i + 1);
@@ -86,7 +88,7 @@ void Batch::assign(const Exec& exec, std::span<const BatchItem> items) {
     tokens_ += std::ssize(ids);
     if (few) few_ = tokens_;
     host(kv_length_)[sequences_] = position + static_cast<int>(ids.size());
-    host(last_rows_)[sequences_] = static_cast<int>(tokens_) - 1;
+    for (int last = logits; last > 0; --last) host(last_rows_)[last_tokens_++] = static_cast<int>(tokens_) - last;
     host(query_begin_)[++sequences_] = static_cast<int>(tokens_);
   }
   const auto count = static_cast<std::size_t>(sequences_);
@@ -103,7 +105,7 @@ void Batch::assign_pages(Pool& pool, int number, std::span<const BatchItem> item
   pool.used_pages = 0;
   Index token = 0;
   for (std::size_t s = 0; s < items.size(); ++s) {
-    const auto& [ids, position, kv, few, prompt_length] = items[s];
+    const auto& [ids, position, kv, few, prompt_length, logits] = items[s];
     const int first = kv->first_page(number);
     const auto pages = kv->pages(number);
     const int end = position + static_cast<int>(ids.size()), used = (end + kv_page_rows - 1) / kv_page_rows - first;

@@ -16,6 +16,7 @@ struct BatchItem {
   const KvSequence* kv = nullptr;  // has pages for them; null: without a cache (then for all items), and position is 0
   bool few = false;  // computed by the bandwidth-bound kernels: decode (and what repeats it), short prompts
   int prompt_length = 0;           // of its sequence: RoPE tables that depend on the length count it from the start
+  int logits = 1;                  // of the last so many tokens logits are wanted
 };
 
 /// A batch in device memory. Items that are few come first. Reused from step to step: warm calls allocate nothing.
@@ -44,8 +45,8 @@ public:
   [[nodiscard]] View1<const int> positions() const { return view(positions_, tokens_); }
   /// Of each token's sequence: what comes before it and itself, at least the prompt.
   [[nodiscard]] View1<const int> lengths() const { return view(lengths_, tokens_); }
-  /// The row of each sequence's last token.
-  [[nodiscard]] View1<const int> last_rows() const { return view(last_rows_, sequences_); }
+  /// The rows of each sequence's last tokens, after which logits are wanted.
+  [[nodiscard]] View1<const int> last_rows() const { return view(last_rows_, last_tokens_); }
   [[nodiscard]] View1<const int> query_begin() const { return view(query_begin_, sequences_ + 1); }
 
   /// For attention of the layers of a pool.
@@ -89,7 +90,7 @@ private:
 
   AttentionLimits limits_;
   Index vocab_size_;
-  Index tokens_ = 0, few_ = 0;
+  Index tokens_ = 0, few_ = 0, last_tokens_ = 0;
   int sequences_ = 0;
   bool cached_ = false;
   Index bytes_ = 0;

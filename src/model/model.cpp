@@ -94,7 +94,7 @@ public:
 
   View2<float> logits(const Exec& exec) override {
     if (!last_stage()) return {};
-    products_.serve(batch_.sequences());  // one row of each sequence, whatever it brought
+    products_.serve(static_cast<Index>(batch_.last_rows().size()));  // as decoding, whatever a sequence brought
     return local_logits(exec, batch_.last_rows()).logits;
   }
 

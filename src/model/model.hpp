@@ -66,8 +66,8 @@ public:
   /// next call. `kv` null: without a cache, every item is a whole sequence. Throws ShapeError, InputError (ids).
   virtual View2<float> run(const Exec& exec, PagedKv* kv, const Inputs& inputs) = 0;
 
-  /// Of the last pass, on the last stage: logits [items, this rank's columns] after the last token of each item. Empty
-  /// on other stages. Valid until the next call.
+  /// Of the last pass, on the last stage: logits [rows, this rank's columns] after the last tokens of each item
+  /// (BatchItem::logits), at most limits().logit_rows. Empty on other stages. Valid until the next call.
   virtual View2<float> logits(const Exec& exec) = 0;
   /// The same after each of some tokens of the pass, at most limits().logit_rows.
   virtual View2<float> logits(const Exec& exec, View1<const int> rows) = 0;

@@ -64,7 +64,7 @@ public:
         batch_({limits.batch_tokens, limits.batch_sequences, limits.kv_tokens}, fake_vocabulary,
                {AttentionConfig{}, AttentionConfig{.window = window}}),
         qkv_("qkv", 3 * limits.batch_tokens),
-        logits_("logits", Index{limits.batch_sequences} * fake_vocabulary) {}
+        logits_("logits", limits.logit_rows * fake_vocabulary) {}
 
   [[nodiscard]] bool same_bits_for_same_beginning() const override { return same_beginnings; }
   [[nodiscard]] std::unique_ptr<PagedKv> make_kv(Index tokens) const override {
@@ -101,13 +101,15 @@ public:
     hashes_.clear();
     for (std::size_t i = 0; i < inputs.items.size(); ++i) {
       const auto& item = inputs.items[i];
-      const int length = item.position + static_cast<int>(item.ids.size());
-      hashes_.push_back(fake_hash(rows_of(*kv, 0, static_cast<int>(i), 0, length),
-                                  rows_of(*kv, 1, static_cast<int>(i), std::max(0, length - window), length)));
-      if (!last_stage()) continue;
-      std::vector<float> all;
-      for (int token = 0; token < fake_vocabulary; ++token) all.push_back(fake_logit(hashes_.back(), token));
-      computed[hashes_.back()] = all;
+      const int end = item.position + static_cast<int>(item.ids.size());
+      for (int length = end - item.logits + 1; length <= end; ++length) {
+        hashes_.push_back(fake_hash(rows_of(*kv, 0, static_cast<int>(i), 0, length),
+                                    rows_of(*kv, 1, static_cast<int>(i), std::max(0, length - window), length)));
+        if (!last_stage()) continue;
+        std::vector<float> all;
+        for (int token = 0; token < fake_vocabulary; ++token) all.push_back(fake_logit(hashes_.back(), token));
+        computed[hashes_.back()] = all;
+      }
     }
     return {};
   }
