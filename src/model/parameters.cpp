@@ -33,6 +33,13 @@ std::uint64_t memory_of(const TensorRow& row, const Weight& weight) {
   return static_cast<std::uint64_t>(bytes);
 }
 
+/// What WeightStorage says of q8_0 and q4_0.
+Format quantized_format(const TensorRow& row, WeightStorage storage) {
+  const bool four_bits = storage == WeightStorage::q4_0 && row.least_bits <= 4;
+  const Format format = four_bits ? Format::q4_0 : Format::q8_0;
+  return row.least_bits <= 8 && row.columns % block_of(format).elements == 0 ? format : Format::bf16;
+}
+
 /// Older converters of llama.cpp write a matrix of one row as a vector.
 bool same_matrix(const std::vector<Index>& found, const std::vector<Index>& expected) {
   return found == expected || (expected.size() == 2 && expected[0] == 1 && found == std::vector{expected[1]});
@@ -76,10 +83,11 @@ void check_tensors(const io::Weights& weights, const TensorTable& table, const s
   if (!unused.empty()) throw InputError("{}: tensors that this model does not use: {}", file, joined(unused));
 }
 
-Format format_of_part(const io::Weights* weights, const TensorPart& part, const std::string& base,
+Format format_of_part(const io::Weights* weights, const TensorRow& row, const TensorPart& part, const std::string& base,
                       WeightStorage storage, Format assumed) {
   if (storage == WeightStorage::bf16) return Format::bf16;
   if (storage == WeightStorage::f32) return Format::f32;
+  if (storage == WeightStorage::q8_0 || storage == WeightStorage::q4_0) return quantized_format(row, storage);
   if (weights == nullptr) return assumed;
   const Source* source = held_source(*weights, part, base);
   return source == nullptr ? Format::f32 : find_source(*weights, *source, base)->format;
@@ -89,7 +97,7 @@ Weight weight_without_data(const io::Weights* weights, const TensorRow& row, con
                            const LayerShard* layer, const Shard& shard, WeightStorage storage, Format assumed) {
   Weight weight(slice_of(row, row.parts[0], shard, layer).columns, experts_of(row, layer).size());
   for (const auto& part : row.parts)
-    weight.add({row.vector ? Format::f32 : format_of_part(weights, part, base, storage, assumed),
+    weight.add({row.vector ? Format::f32 : format_of_part(weights, row, part, base, storage, assumed),
                 slice_of(row, part, shard, layer).rows, nullptr});
   return weight;
 }
@@ -150,7 +158,7 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weig
   std::vector<Index> begins{0};  // bytes of each part in the weight's memory
   for (const auto& part : row.parts) {
     const PartReader& reader = readers.emplace_back(files_, base_, row, part, shard_, layer);
-    formats.push_back(format_of_part(&files_, part, base_, storage_, Format::f32));
+    formats.push_back(format_of_part(&files_, row, part, base_, storage_, Format::f32));
     begins.push_back(begins.back() +
                      panel_bytes(formats.back(), experts.size() * reader.slice().rows, reader.slice().columns));
   }
@@ -173,9 +181,13 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weig
       const Index piece = reader.in_order() ? std::max<Index>(piece_bytes / std::max<Index>(bytes, 1), 1) : rows;
       for (Index begin = 0; begin < rows; begin += piece) {
         const Index end = std::min(rows, begin + piece);
-        Kokkos::parallel_for("grist::parameters::load", Indices<HostExec>(begin, end),
-                             [&, expert](Index r) { reader.read(expert, r, format, first + r * bytes); });
-        HostExec().fence("grist::parameters: loaded");
+        Index bad = 0;
+        Kokkos::parallel_reduce(
+            "grist::parameters::load", Indices<HostExec>(begin, end),
+            [&, expert](Index r, Index& sum) { sum += !reader.read(expert, r, format, first + r * bytes); }, bad);
+        if (bad > 0 && block_of(format).elements > 1)
+          throw InputError("{}: tensor '{}' holds a number that is not finite or too large for {}", reader.file(),
+                           reader.tensor(expert), name_of(format));
         if (reader.in_order()) reader.release(expert, begin, end - begin);
       }
     }
