@@ -19,21 +19,27 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string from, to, tokenizer;
+  std::string from, to, tokenizer, quantize;
   std::optional<DType> type;
-  std::optional<Format> quantize;
   std::uint64_t most_bytes = 5'000'000'000;
 };
+
+Format format_named(const std::string& name) {
+  for (const Format format : {Format::q8_0, Format::q4_0, Format::q4_k, Format::q6_k})
+    if (name == name_of(format)) return format;
+  throw InternalError("--quantize: '{}' passed the options", name);
+}
 
 /// Writes a GGUF file; one that cannot be read as the model that it was made from does not stay.
 ConversionNotes quantize(const Options& options, const Progress& progress) {
   const auto model = io::gguf_file_of(options.from);
-  if (!fs::is_directory(model)) return quantize_gguf(model, *options.quantize, options.to, progress);
+  const Format type = format_named(options.quantize);
+  if (!fs::is_directory(model)) return quantize_gguf(model, type, options.to, progress);
   ConversionNotes of_tokenizer;
   const auto add_tokenizer = [&](io::GgufWriter& writer, const ModelFiles& files) {
     of_tokenizer = text::set_gguf_tokenizer(writer, model, files.spec.vocab_size, files.tokens.eos);
   };
-  auto notes = quantize_folder(model, *options.quantize, options.to, add_tokenizer, progress);
+  auto notes = quantize_folder(model, type, options.to, add_tokenizer, progress);
   notes.insert(notes.end(), of_tokenizer.begin(), of_tokenizer.end());
   try {
     text::check_gguf_tokenizer(options.to, model);
@@ -51,7 +57,7 @@ void run(Runtime& runtime, const Options& options) {
     ConversionNotes notes;
     ProgressLine line("converting", true);
     const Progress progress = [&](std::uint64_t done, std::uint64_t total) { line.show(done, total); };
-    if (options.quantize) {
+    if (!options.quantize.empty()) {
       notes = quantize(options, progress);
     } else if (fs::is_directory(options.from)) {
       if (!options.tokenizer.empty())
@@ -78,11 +84,7 @@ void add_convert(CLI::App& app, Action& action) {
   to->type_name("TO");
   verb->add_option("--out", options->to, "The same as TO")->type_name("PATH")->excludes(to);
   auto* quantize = verb->add_option("--quantize", options->quantize, "Write a GGUF file with weights of this type");
-  quantize->transform(CLI::CheckedTransformer(std::map<std::string, Format>{{"q8_0", Format::q8_0},
-                                                                            {"q4_0", Format::q4_0},
-                                                                            {"q4_k", Format::q4_k},
-                                                                            {"q6_k", Format::q6_k}}))
-      ->type_name("q8_0|q4_0|q4_k|q6_k");
+  quantize->check(CLI::IsMember({"q8_0", "q4_0", "q4_k", "q6_k"}));
   verb->add_option("--dtype", options->type,
                    "Type of the written numbers; default: as stored in a checkpoint, f32 in a new one")
       ->transform(CLI::Transformer(
