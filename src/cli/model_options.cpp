@@ -39,8 +39,9 @@ void add_number_options(CLI::App& app, ModelOptionsGroup& options) {
   app.add_option("--dtype", options.dtype, "Activations; auto: f32 where the files hold it, else bf16")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}))
       ->capture_default_str();
-  app.add_option("--weights", options.weights, "Weights in memory: as the files store them, or converted")
-      ->check(CLI::IsMember({"stored", "bf16", "f32"}))
+  app.add_option("--weights", options.weights,
+                 "Weights in memory: as the files store them, or converted; q8_0 and q4_0 quantize them on loading")
+      ->check(CLI::IsMember({"stored", "bf16", "f32", "q8_0", "q4_0"}))
       ->capture_default_str();
   app.add_option("--kv-dtype", options.kv_dtype, "KV cache; auto: as --dtype")
       ->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}))
@@ -57,6 +58,8 @@ ModelNumbers chosen_numbers(const ModelOptionsGroup& options, Format stored) {
                                                  : numbers.type;
   numbers.weights = options.weights == "f32"    ? WeightStorage::f32
                     : options.weights == "bf16" ? WeightStorage::bf16
+                    : options.weights == "q8_0" ? WeightStorage::q8_0
+                    : options.weights == "q4_0" ? WeightStorage::q4_0
                                                 : WeightStorage::stored;
   return numbers;
 }

@@ -1,6 +1,7 @@
 #include <grist/io/gguf.hpp>
 
 #include <grist/core/errors.hpp>
+#include <grist/io/gguf_types.hpp>
 #include <grist/io/mapped_file.hpp>
 
 #include <algorithm>
@@ -11,8 +12,6 @@
 
 namespace grist::io {
 namespace {
-
-enum class ValueType : std::uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
 
 /// Walks through the file. Every length is checked against the file's end before it is used.
 class Cursor {
@@ -253,15 +252,17 @@ void add_tensors(Weights& weights, Cursor& cursor, std::shared_ptr<const MappedF
 /// A file's metadata, and its tensors added to `weights`.
 Gguf open_file(const std::filesystem::path& path, Weights& weights) {
   const auto file = std::make_shared<const MappedFile>(path);
-  Gguf gguf{.path = file->path(), .metadata = {}, .weights = {}};
+  Gguf gguf{.path = file->path(), .metadata = {}, .entries = {}, .weights = {}};
   Cursor cursor(*file);
   check_version(cursor);
   const auto tensor_count = cursor.number<std::uint64_t>("the number of tensors");
   const auto key_count = cursor.number<std::uint64_t>("the number of metadata keys");
   for (std::uint64_t i = 0; i < key_count; ++i) {
     const std::string key = cursor.string("a metadata key");
+    const std::byte* const begin = file->data() + cursor.position();
     const bool is_new = gguf.metadata.emplace(key, read_value(cursor, "metadata key '" + key + "'")).second;
     if (!is_new) throw InputError("{}: metadata key '{}' appears twice", gguf.path, key);
+    gguf.entries.push_back({key, {begin, file->data() + cursor.position()}});
   }
   add_tensors(weights, cursor, file, tensor_count, gguf.get_or<std::int64_t>("general.alignment", 32));
   return gguf;
@@ -295,6 +296,10 @@ void add_parts(Gguf& first, const std::filesystem::path& path, std::int64_t part
 }
 
 }  // namespace
+
+std::uint32_t tensor_type_of(Format format) {
+  return std::ranges::find(tensor_types, std::optional(format), &TensorType::format)->number;
+}
 
 int Gguf::token_id(std::string_view key, std::int64_t count) const {
   const auto id = get_or<std::int64_t>(key, -1);

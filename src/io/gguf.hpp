@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -17,9 +18,16 @@ namespace grist::io {
 using GgufValue = std::variant<bool, std::int64_t, double, std::string, std::vector<std::int64_t>, std::vector<double>,
                                std::vector<std::string>>;
 
+/// A metadata key as it lies in the file: its value's bytes, type in front, which the file's mapping holds.
+struct GgufEntry {
+  std::string key;
+  std::span<const std::byte> encoded;
+};
+
 struct Gguf {
   std::string path;
   std::map<std::string, GgufValue, std::less<>> metadata;
+  std::vector<GgufEntry> entries;  // what `metadata` was read from, in the order of the first file
   Weights weights;
 
   /// A value of the given type; throws InputError naming file and key where it is absent or of another type. An int is

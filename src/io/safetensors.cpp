@@ -5,12 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <format>
 #include <map>
@@ -226,7 +221,7 @@ Weights open_safetensors(const std::filesystem::path& folder) {
 }
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& file, const std::vector<TensorHeader>& tensors)
-    : file_(file), partial_(file.string() + ".partial") {
+    : file_(file) {
   std::string header = R"({"__metadata__":{"format":"pt"})";  // transformers asks for it
   std::uint64_t end = 0;
   for (const TensorHeader& tensor : tensors) {
@@ -238,48 +233,21 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& file, const st
   }
   header += '}';
   header.resize((header.size() + 7) / 8 * 8, ' ');  // readers may want the data aligned
-
-  descriptor_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) throw InputError("{}: cannot be made: {}", partial_.string(), std::strerror(errno));
   const std::uint64_t length = header.size();
   left_ = sizeof(length) + length + end;
-  try {
-    write(&length, sizeof(length));
-    write(header.data(), length);
-  } catch (...) {  // no destructor will run
-    ::close(descriptor_);
-    ::unlink(partial_.c_str());
-    throw;
-  }
-}
-
-SafetensorsWriter::~SafetensorsWriter() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-  if (!partial_.empty()) ::unlink(partial_.c_str());
+  write(&length, sizeof(length));
+  write(header.data(), length);
 }
 
 void SafetensorsWriter::write(const void* data, std::size_t bytes) {
-  if (bytes > left_) throw InternalError("{}: {} bytes written where {} are left", file_.string(), bytes, left_);
-  const auto* from = static_cast<const std::byte*>(data);
-  while (bytes > 0) {
-    const ssize_t written = ::write(descriptor_, from, bytes);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw InputError("{}: cannot be written: {}", partial_.string(), std::strerror(errno));
-    from += written;
-    bytes -= static_cast<std::size_t>(written);
-    left_ -= static_cast<std::uint64_t>(written);
-  }
+  if (bytes > left_) throw InternalError("{}: {} bytes written where {} are left", file_.path(), bytes, left_);
+  file_.write(data, bytes);
+  left_ -= bytes;
 }
 
 void SafetensorsWriter::close() {
-  if (left_ > 0) throw InternalError("{}: closed with {} bytes still to come", file_.string(), left_);
-  const auto check = [this](int status) {
-    if (status != 0) throw InputError("{}: cannot be written: {}", file_.string(), std::strerror(errno));
-  };
-  check(::fsync(descriptor_));
-  check(::close(std::exchange(descriptor_, -1)));  // a network file system may report its errors only here
-  check(std::rename(partial_.c_str(), file_.c_str()));
-  partial_.clear();
+  if (left_ > 0) throw InternalError("{}: closed with {} bytes still to come", file_.path(), left_);
+  file_.close();
 }
 
 }  // namespace grist::io

@@ -1,6 +1,7 @@
 // The safetensors format: 8 bytes of header length, a JSON header, raw little-endian tensors.
 #pragma once
 
+#include <grist/io/new_file.hpp>
 #include <grist/io/weights.hpp>
 
 #include <filesystem>
@@ -29,16 +30,11 @@ struct TensorHeader {
 class SafetensorsWriter {
 public:
   SafetensorsWriter(const std::filesystem::path& file, const std::vector<TensorHeader>& tensors);
-  ~SafetensorsWriter();
-  SafetensorsWriter(const SafetensorsWriter&) = delete;
-  SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
   void write(const void* data, std::size_t bytes);
   void close();
 
 private:
-  std::filesystem::path file_;
-  std::filesystem::path partial_;
-  int descriptor_ = -1;
+  NewFile file_;
   std::uint64_t left_ = 0;  // bytes still to come
 };
 

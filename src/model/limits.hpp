@@ -19,8 +19,10 @@ struct ModelLimits {
   int caches = 1;        // of so many tokens, one for each scheduler on the model
 };
 
-/// How matrices lie in memory: as in the files, or converted. Norms and biases are always float.
-enum class WeightStorage { stored, bf16, f32 };
+/// How matrices lie in memory: as in the files, or converted while they are loaded. Norms and biases are always float.
+/// Of q8_0 and q4_0: a matrix whose rows are no whole blocks of 32 is bf16, and so are routers of experts, which are
+/// small and decide; embeddings, positions and the logits' matrix are q8_0 in both.
+enum class WeightStorage { stored, bf16, f32, q8_0, q4_0 };
 
 /// How numbers are kept and computed with.
 struct ModelNumbers {

@@ -22,8 +22,8 @@ bool blocks_stay_whole(const ModelFiles& files, const std::vector<Shard>& shards
     for (std::size_t i = 0; i < table.layers.size(); ++i) {
       each_tensor([&](const TensorRow& row) {
         if (!row.present() || row.column_split == Split::whole) return;
-        const Format format = format_of_part(files.weights.tensors().empty() ? nullptr : &files.weights, row.parts[0],
-                                             files.names.base, storage, files.stored);
+        const Format format = format_of_part(files.weights.tensors().empty() ? nullptr : &files.weights, row,
+                                             row.parts[0], files.names.base, storage, files.stored);
         const auto slice = slice_of(row, row.parts[0], shard, &shard.layers[i]);
         const Index block = block_of(format).elements;
         whole = whole && slice.column % block == 0 && slice.columns % block == 0;

@@ -35,6 +35,13 @@ std::uint64_t memory_of(const TensorRow& row, const Weight& weight) {
   return static_cast<std::uint64_t>(bytes);
 }
 
+/// What WeightStorage says of q8_0 and q4_0.
+Format quantized_format(const TensorRow& row, WeightStorage storage) {
+  const bool four_bits = storage == WeightStorage::q4_0 && row.least_bits <= 4;
+  const Format format = four_bits ? Format::q4_0 : Format::q8_0;
+  return row.least_bits <= 8 && row.columns % block_of(format).elements == 0 ? format : Format::bf16;
+}
+
 /// Older converters of llama.cpp write a matrix of one row as a vector.
 bool same_matrix(const std::vector<Index>& found, const std::vector<Index>& expected) {
   return found == expected || (expected.size() == 2 && expected[0] == 1 && found == std::vector{expected[1]});
@@ -78,10 +85,11 @@ void check_tensors(const io::Weights& weights, const TensorTable& table, const s
   if (!unused.empty()) throw InputError("{}: tensors that this model does not use: {}", file, joined(unused));
 }
 
-Format format_of_part(const io::Weights* weights, const TensorPart& part, const std::string& base,
+Format format_of_part(const io::Weights* weights, const TensorRow& row, const TensorPart& part, const std::string& base,
                       WeightStorage storage, Format assumed) {
   if (storage == WeightStorage::bf16) return Format::bf16;
   if (storage == WeightStorage::f32) return Format::f32;
+  if (storage == WeightStorage::q8_0 || storage == WeightStorage::q4_0) return quantized_format(row, storage);
   if (weights == nullptr) return assumed;
   const Source* source = held_source(*weights, part, base);
   return source == nullptr ? Format::f32 : find_source(*weights, *source, base)->format;
@@ -91,7 +99,7 @@ Weight weight_without_data(const io::Weights* weights, const TensorRow& row, con
                            const LayerShard* layer, const Shard& shard, WeightStorage storage, Format assumed) {
   Weight weight(slice_of(row, row.parts[0], shard, layer).columns, experts_of(row, layer).size());
   for (const auto& part : row.parts)
-    weight.add({row.vector ? Format::f32 : format_of_part(weights, part, base, storage, assumed),
+    weight.add({row.vector ? Format::f32 : format_of_part(weights, row, part, base, storage, assumed),
                 slice_of(row, part, shard, layer).rows, nullptr});
   return weight;
 }
@@ -152,7 +160,7 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weig
   Index bytes = 0;  // of the parts that are copied
   for (const auto& part : row.parts) {
     const PartReader& reader = readers.emplace_back(files_, base_, row, part, shard_, layer);
-    const Format format = format_of_part(&files_, part, base_, storage_, Format::f32);
+    const Format format = format_of_part(&files_, row, part, base_, storage_, Format::f32);
     const Index rows = reader.slice().rows;
     panels.push_back({format, rows, in_place_ ? reader.in_place(format) : nullptr});
     if (panels.back().data == nullptr) bytes += panel_bytes(format, experts.size() * rows, reader.slice().columns);
@@ -213,9 +221,13 @@ void Parameters::copy(const PartReader& reader, Index experts, Format format, st
   const Index all = reader.slice().rows, bytes = row_bytes(format, reader.slice().columns);
   for_pieces(reader, experts, format, [&](Index expert, Index begin, Index rows) {
     std::byte* const first = to + expert * all * bytes;
-    Kokkos::parallel_for("grist::parameters::load", Indices<HostExec>(begin, begin + rows),
-                         [&, expert](Index r) { reader.read(expert, r, format, first + r * bytes); });
-    HostExec().fence("grist::parameters: loaded");
+    Index bad = 0;
+    Kokkos::parallel_reduce(
+        "grist::parameters::load", Indices<HostExec>(begin, begin + rows),
+        [&, expert](Index r, Index& sum) { sum += !reader.read(expert, r, format, first + r * bytes); }, bad);
+    if (bad > 0 && block_of(format).elements > 1)
+      throw InputError("{}: tensor '{}' holds a number that is not finite or too large for {}", reader.file(),
+                       reader.tensor(expert), name_of(format));
     if (reader.in_order()) reader.release(expert, begin, rows);
   });
   if (!reader.in_order()) reader.release();

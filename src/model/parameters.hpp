@@ -20,8 +20,8 @@ namespace grist {
 void check_tensors(const io::Weights& weights, const TensorTable& table, const std::string& base,
                    const std::function<bool(const io::TensorInfo&)>& harmless);
 
-/// The format that a part has in memory. `assumed` where there are no files.
-Format format_of_part(const io::Weights* weights, const TensorPart& part, const std::string& base,
+/// The format that a part of a matrix has in memory. `assumed` where there are no files.
+Format format_of_part(const io::Weights* weights, const TensorRow& row, const TensorPart& part, const std::string& base,
                       WeightStorage storage, Format assumed);
 
 /// A rank's weight as it will lie in memory, for planning: its data are null.

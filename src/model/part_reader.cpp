@@ -1,6 +1,7 @@
 #include <grist/model/part_reader.hpp>
 
 #include <grist/core/errors.hpp>
+#include <grist/core/quantize.hpp>
 
 #include <algorithm>
 #include <array>
@@ -9,17 +10,7 @@
 namespace grist {
 namespace {
 
-void store(float value, Index i, Format wanted, std::byte* to) {
-  if (wanted == Format::f32) {
-    std::memcpy(to + i * 4, &value, 4);
-  } else if (wanted == Format::bf16) {
-    const bf16 rounded(value);
-    std::memcpy(to + i * 2, &rounded, 2);
-  } else {
-    const f16 rounded(value);
-    std::memcpy(to + i * 2, &rounded, 2);
-  }
-}
+constexpr Index chunk = 1024;  // numbers at a time: whole blocks of any format, at home in the first cache
 
 }  // namespace
 
@@ -62,7 +53,7 @@ Index PartReader::file_row(Index expert, Index row) const {
          (source_.expert_rows > 0 ? (first_expert_ + expert) * source_.expert_rows : 0);
 }
 
-void PartReader::read(Index expert, Index row, Format wanted, std::byte* to) const {
+bool PartReader::read(Index expert, Index row, Format wanted, std::byte* to) const {
   const auto e = static_cast<std::size_t>(expert);
   const Index from = file_row(expert, row);
   if (source_.transposed) return read_transposed(data_[e], from, wanted, to);
@@ -70,23 +61,30 @@ void PartReader::read(Index expert, Index row, Format wanted, std::byte* to) con
   if (stored_ == wanted) {
     std::memcpy(to, begin + row_bytes(stored_, slice_.column),
                 static_cast<std::size_t>(row_bytes(stored_, slice_.columns)));
-    return;
+    return true;
   }
-  std::array<float, 1024> values;
-  for (Index done = 0; done < slice_.columns; done += std::ssize(values)) {
-    const Index count = std::min<Index>(std::ssize(values), slice_.columns - done);
+  std::array<float, chunk> values;
+  bool finite = true;
+  for (Index done = 0; done < slice_.columns; done += chunk) {
+    const Index count = std::min(chunk, slice_.columns - done);
     io::decode_row(stored_, begin, slice_.column + done, count, values.data());
-    for (Index i = 0; i < count; ++i) store(values[static_cast<std::size_t>(i)], done + i, wanted, to);
+    finite = encode_row(wanted, values.data(), count, to + row_bytes(wanted, done)) && finite;
   }
+  return finite;
 }
 
-void PartReader::read_transposed(const std::byte* tensor, Index column, Format wanted, std::byte* to) const {
+bool PartReader::read_transposed(const std::byte* tensor, Index column, Format wanted, std::byte* to) const {
   const Index width = tensors_[0]->columns(), bytes = block_of(stored_).bytes;
-  float value = 0;
-  for (Index i = 0; i < slice_.columns; ++i) {
-    io::decode_row(stored_, tensor + ((slice_.column + i) * width + column) * bytes, 0, 1, &value);
-    store(value, i, wanted, to);
+  std::array<float, chunk> values;
+  bool finite = true;
+  for (Index done = 0; done < slice_.columns; done += chunk) {
+    const Index count = std::min(chunk, slice_.columns - done);
+    for (Index i = 0; i < count; ++i)
+      io::decode_row(stored_, tensor + ((slice_.column + done + i) * width + column) * bytes, 0, 1,
+                     &values[static_cast<std::size_t>(i)]);
+    finite = encode_row(wanted, values.data(), count, to + row_bytes(wanted, done)) && finite;
   }
+  return finite;
 }
 
 const std::byte* PartReader::in_place(Format wanted) const {

@@ -28,8 +28,14 @@ public:
   [[nodiscard]] const io::Slice& slice() const { return slice_; }
 
   /// Writes row `row` of the rectangle of a held expert: slice().columns numbers as `wanted`, which is the stored
-  /// format or f32, bf16 or f16.
-  void read(Index expert, Index row, Format wanted, std::byte* to) const;
+  /// format or one that encode_row writes. False where the row is converted and encode_row says so.
+  bool read(Index expert, Index row, Format wanted, std::byte* to) const;
+
+  /// The file and the tensor of a held expert, for messages.
+  [[nodiscard]] std::string file() const { return files_.file_of(*tensors_.front()); }
+  [[nodiscard]] const std::string& tensor(Index expert) const {
+    return tensors_[static_cast<std::size_t>(expert)]->name;
+  }
 
   /// The rows of all held experts where they lie in the mapped file, whole and one after the other, in the format that
   /// is wanted and on a boundary of its numbers; null elsewhere.
@@ -48,7 +54,7 @@ public:
 
 private:
   [[nodiscard]] Index file_row(Index expert, Index row) const;
-  void read_transposed(const std::byte* tensor, Index column, Format wanted, std::byte* to) const;
+  bool read_transposed(const std::byte* tensor, Index column, Format wanted, std::byte* to) const;
 
   const io::Weights& files_;
   const Source& source_;

@@ -181,6 +181,7 @@ LayerTensors<TensorRow> layer_rows(const ModelSpec& spec, const TensorNames& nam
   if (mlp.down_bias) t.down_bias = rows.bias(names.down, hidden);
   if (mlp.experts > 0) {
     t.router = rows.matrix(names.router, mlp.experts, hidden);
+    t.router.least_bits = 16;
     if (!names.other_router.empty())
       t.router.parts[0].sources.push_back(rows.plain(names.other_router, mlp.experts, hidden));
   }
@@ -190,7 +191,10 @@ LayerTensors<TensorRow> layer_rows(const ModelSpec& spec, const TensorNames& nam
       t.shared_gate_up.parts.push_back({shared, Split::shared_intermediate, 1, {rows.plain(name, shared, hidden)}});
     t.shared_down = rows.matrix(names.shared_down, hidden, shared, Split::output);
     t.shared_down.column_split = Split::shared_intermediate;
-    if (mlp.shared_gate) t.shared_gate = rows.matrix(names.shared_expert_gate, 1, hidden);
+    if (mlp.shared_gate) {
+      t.shared_gate = rows.matrix(names.shared_expert_gate, 1, hidden);
+      t.shared_gate.least_bits = 16;
+    }
   }
   return t;
 }
@@ -240,6 +244,7 @@ TensorTable tensor_table(const ModelSpec& spec, const TensorNames& names) {
   const Rows rows(spec, names, -1);
   TensorTable table;
   table.embedding = rows.matrix(names.embedding, spec.vocab_size, spec.hidden_size, Split::vocabulary);
+  table.embedding.least_bits = 8;
   table.head = table.embedding;
   // The head's name has no base in front; tied ones may be stored under either name.
   table.head.parts[0].sources[0].tensor = names.head + ".weight";
@@ -254,8 +259,10 @@ TensorTable tensor_table(const ModelSpec& spec, const TensorNames& names) {
     table.head_bias.parts[0].split = Split::vocabulary;
     table.head_bias.parts[0].sources[0].tensor = names.head + ".bias";
   }
-  if (spec.learned_positions > 0)
+  if (spec.learned_positions > 0) {
     table.positions = rows.matrix(names.positions, spec.learned_positions, spec.hidden_size);
+    table.positions.least_bits = 8;
+  }
   if (spec.embedding_norm)
     add_norm(rows, names.embedding_norm, spec.final_norm, spec.hidden_size, table.embedding_norm,
              table.embedding_norm_bias);

@@ -54,6 +54,7 @@ struct TensorRow {
   Initial initial = Initial::normal;
   bool decay = true;    // weight decay when training
   bool tied = false;    // shares the values of the embedding
+  int least_bits = 4;   // of a number where weights are quantized while they are loaded: 4, 8 or 16
 
   [[nodiscard]] bool present() const { return !parts.empty(); }
   [[nodiscard]] Index rows() const;

@@ -5,6 +5,7 @@
 #include <grist/core/errors.hpp>
 #include <grist/text/bpe.hpp>
 
+#include <algorithm>
 #include <array>
 #include <map>
 
@@ -109,6 +110,17 @@ const GgufPreTokenizer& gguf_pre_tokenizer(std::string_view name, const std::str
     if (!known.empty()) names += (names.empty() ? "" : ", ") + std::string(known);
   }
   throw InputError("{}: tokenizer.ggml.pre is '{}', supported are {}", path, name, names);
+}
+
+std::string_view gguf_pre_name(std::span<const std::string> patterns, bool ignore_merges, bool nfc) {
+  // Where several mean the same, the one of the best known model.
+  constexpr std::array<View, 9> names = {"llama-bpe", "qwen2",  "smollm",    "gpt-2", "tekken",
+                                         "gpt-4o",    "qwen35", "stablelm2", "dbrx"};
+  for (const View name : names) {
+    const GgufPreTokenizer& pre = pre_tokenizers().at(name);
+    if (std::ranges::equal(pre.patterns, patterns) && pre.ignore_merges == ignore_merges && pre.nfc == nfc) return name;
+  }
+  return {};
 }
 
 std::span<const std::string_view> gpt2_patterns() { return gpt2; }

@@ -3,6 +3,7 @@
 
 #include <span>
 #include <string>
+#include <string>
 #include <string_view>
 
 namespace grist::text {
@@ -16,6 +17,9 @@ struct GgufPreTokenizer {
 
 /// Throws InputError with the names that are known.
 const GgufPreTokenizer& gguf_pre_tokenizer(std::string_view name, const std::string& path);
+
+/// A name that means patterns and flags (`adds_bos` apart, which files say themselves); empty where none does.
+std::string_view gguf_pre_name(std::span<const std::string> patterns, bool ignore_merges, bool nfc);
 
 /// How GPT-2 and Qwen2 cut words.
 std::span<const std::string_view> gpt2_patterns();

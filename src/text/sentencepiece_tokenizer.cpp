@@ -82,6 +82,26 @@ private:
 
 }  // namespace
 
+SentencePieceVocabulary read_sentencepiece_vocabulary(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  const std::string model(std::istreambuf_iterator<char>(in), {});
+  SentencePieceProcessor processor;
+  if (const auto status = processor.LoadFromSerializedProto(model); !status.ok())
+    throw InputError("{}: not a SentencePiece model: {}", file.string(), status.ToString());
+  SentencePieceVocabulary vocabulary{.pieces = {}, .scores = {}, .kinds = {},
+                                     .space_prefix = processor.Normalize("x").starts_with(space_mark)};
+  for (int id = 0; id < processor.GetPieceSize(); ++id) {
+    vocabulary.pieces.push_back(processor.IdToPiece(id));
+    vocabulary.scores.push_back(processor.GetScore(id));
+    vocabulary.kinds.push_back(processor.IsUnknown(id)   ? 2
+                               : processor.IsControl(id) ? 3
+                               : processor.IsUnused(id)  ? 5
+                               : processor.IsByte(id)    ? 6
+                                                         : 1);
+  }
+  return vocabulary;
+}
+
 SentencePieceParts read_sentencepiece(const std::filesystem::path& file, bool first_only) {
   std::ifstream in(file, std::ios::binary);
   std::string model(std::istreambuf_iterator<char>(in), {});

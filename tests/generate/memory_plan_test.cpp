@@ -33,6 +33,7 @@ TEST_P(Planned, IsWhatIsTakenAndNoPartMayBeLeftOut) {
   const auto files = open_model(test::data_file(std::string("tiny/") + GetParam()));
   const ProcessGrid grid(test::world(), {});
   for (const ModelNumbers numbers : {ModelNumbers{.weights = WeightStorage::bf16},
+                                     ModelNumbers{.weights = WeightStorage::q4_0},
                                      ModelNumbers{.type = DType::bf16, .kv_type = DType::bf16}}) {
     SCOPED_TRACE(name_of(numbers.type));
     Products products;

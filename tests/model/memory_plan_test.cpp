@@ -82,6 +82,10 @@ TEST(MemoryPlan, ConvertedWeightsTakeWhatTheirNewTypeTakes) {
   };
   EXPECT_EQ(as(WeightStorage::f32) - 4 * vectors, 2 * (as(WeightStorage::stored) - 4 * vectors));
   EXPECT_EQ(as(WeightStorage::bf16), as(WeightStorage::stored));
+  // 34 or 18 bytes for 32 numbers; 49152 rows of 576 are embedding and head.
+  const std::uint64_t matrices = (as(WeightStorage::bf16) - 4 * vectors) / 2, embedding = 49152 * 576;
+  EXPECT_EQ(as(WeightStorage::q8_0), 4 * vectors + matrices / 32 * 34);
+  EXPECT_EQ(as(WeightStorage::q4_0), 4 * vectors + embedding / 32 * 34 + (matrices - embedding) / 32 * 18);
 }
 
 TEST(MemoryPlan, WhatDoesNotFitIsRefusedWithTheSizes) {
