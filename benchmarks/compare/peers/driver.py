@@ -88,7 +88,8 @@ def token_ids(count, vocabulary, first=0):
 
 def measure_by_difference(job, report, vocabulary, generate):
     """For an application whose one call reads prompts and generates: generate(prompts, new_tokens) is called with one
-    new token for a prefill; a decode is what n_gen more of them take longer. Each shape is run once before it counts."""
+    new token for a prefill; a decode is what n_gen more of them take longer. A first call of each shape does not
+    count."""
     for test in job["tests"]:
         n_prompt, n_gen, n_depth, batch = test
         prompts = [token_ids(n_prompt or n_depth, vocabulary, 7 * i) for i in range(batch)]

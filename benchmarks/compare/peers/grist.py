@@ -49,8 +49,8 @@ def generate(job, prompts, new_tokens):
 
 def measure(job, report):
     version, _, _ = run_program([f"{job['programs']}/grist", "--version"], **QUIET_MPI)
-    report.facts(version.removeprefix("grist").strip(), f"--dtype bf16 --threads {job['threads']}, UCX_MEM_EVENTS=n; "
-                                  f"{pathlib.Path(job['model']).name}")
+    report.facts(version.removeprefix("grist").strip(),
+                 f"--dtype bf16 --threads {job['threads']}, UCX_MEM_EVENTS=n; {pathlib.Path(job['model']).name}")
     size = vocabulary(job)
     _, seconds, rss = generate(job, [token_ids(16, size)], 1)
     report.first_token(seconds, rss)
