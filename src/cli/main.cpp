@@ -149,6 +149,7 @@ int main(int argc, char** argv) {
   grist::cli::add_generate(app, action);
   grist::cli::add_chat(app, action);
   grist::cli::add_perplexity(app, action);
+  grist::cli::add_evaluate(app, action);
   grist::cli::add_tokenize(app, action);
   grist::cli::add_init(app, action);
   grist::cli::add_train(app, action);

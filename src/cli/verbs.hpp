@@ -20,6 +20,7 @@ struct Action {
 void add_generate(CLI::App& app, Action& action);
 void add_chat(CLI::App& app, Action& action);
 void add_perplexity(CLI::App& app, Action& action);
+void add_evaluate(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);
 void add_init(CLI::App& app, Action& action);
 /// `training`: takes the options of `grist train`, and tells what that would need.

@@ -1,6 +1,7 @@
 #include <grist/generate/perplexity.hpp>
 
 #include <grist/core/errors.hpp>
+#include <grist/generate/loglikelihood.hpp>
 #include <grist/generate/scheduler.hpp>
 
 #include <algorithm>
@@ -8,43 +9,6 @@
 
 namespace grist {
 namespace {
-
-/// Adds up a window's likelihoods, piece by piece through the cache.
-class Windows {
-public:
-  Windows(const Exec& exec, Model& model, int context) : exec_(exec), model_(model), cache_(model.make_kv(context)) {}
-
-  /// The sum over the tokens after the first `unscored` + 1.
-  double nll(std::span<const int> ids, std::size_t unscored) {
-    double total = 0;
-    const std::size_t most =
-        std::min<std::size_t>(prefill_tokens, static_cast<std::size_t>(model_.limits().batch_tokens));
-    for (std::size_t first = 0; first + 1 < ids.size(); first += most) {
-      const std::size_t count = std::min(most, ids.size() - 1 - first);
-      if (!cache_->reserve(sequence_, static_cast<int>(first + count)))
-        throw InternalError("a window of {} tokens was found to fit the KV cache, and does not", ids.size());
-      const BatchItem item{.ids = ids.subspan(first, count),
-                           .position = static_cast<int>(first),
-                           .kv = &sequence_,
-                           .few = static_cast<int>(count) <= few_tokens,
-                           .prompt_length = static_cast<int>(ids.size())};
-      if (first + count <= unscored) {
-        model_.run(exec_, cache_.get(), {.items = {&item, 1}});
-        continue;
-      }
-      const auto scores = model_.score(exec_, cache_.get(), item, ids.subspan(first + 1, count));
-      for (std::size_t i = unscored > first ? unscored - first : 0; i < count; ++i) total += double{scores[i]};
-    }
-    cache_->release(sequence_);
-    return total;
-  }
-
-private:
-  const Exec& exec_;
-  Model& model_;
-  std::unique_ptr<PagedKv> cache_;
-  KvSequence sequence_;
-};
 
 void check(std::span<const int> ids, const PerplexityOptions& options, const Model& model) {
   const auto context = options.context;
@@ -82,7 +46,7 @@ Perplexity perplexity(const Exec& exec, Model& model, std::span<const int> ids, 
   const std::size_t unscored = options.second_half ? length / 2 : 0;
   Index windows = static_cast<Index>(ids.size() / length);
   if (options.max_windows > 0) windows = std::min(windows, options.max_windows);
-  Windows scorer(exec, model, options.context);
+  LogLikelihood scorer(exec, model, options.context);
   Perplexity result;
   double total = 0;
   for (Index w = 0; w < windows; ++w) {
@@ -90,8 +54,11 @@ Perplexity perplexity(const Exec& exec, Model& model, std::span<const int> ids, 
     std::vector<int> window(part.begin(), part.end());
     if (in_front) window.insert(window.begin(), options.bos);
     else if (options.bos >= 0) window[0] = options.bos;
-    total += scorer.nll(window, unscored);
-    if (!std::isfinite(total)) throw NumericalError("window {}: a token's likelihood is not finite", w);
+    try {
+      total -= scorer.sum(window, unscored + 1);
+    } catch (const NumericalError& error) {
+      throw NumericalError("window {}: {}", w, error.what());
+    }
     result.windows = w + 1;
     result.tokens += static_cast<Index>(window.size() - 1 - unscored);
     result.mean_nll = total / static_cast<double>(result.tokens);

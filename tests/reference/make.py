@@ -37,8 +37,9 @@ script("layers_backward.py")
 script("optimizers.py")
 script("model_gradients.py")
 script("training.py")
+script("evaluate.py", *([options.smollm2] if options.smollm2 else []))
 if options.smollm2:
     script("smollm2.py", options.smollm2)
     script("real_tokenizers.py", options.smollm2, *([options.llama2] if options.llama2 else []))
 else:
-    print("no SmolLM2 GGUF file: tests/data/smollm2 and tests/data/tokenizers/*_vectors.json stay as they are")
+    print("no SmolLM2 GGUF file: in tests/data smollm2, evaluate/smollm2.json and tokenizers/*_vectors.json stay")

@@ -1,0 +1,43 @@
+"""OpenVINO GenAI's LLMPipeline; optimum-intel converts."""
+import pathlib
+import shutil
+import sys
+
+from driver import config_of, measure_by_difference, run_program, token_ids
+from tokenizer_folder import with_tokenizer
+
+NAME = "OpenVINO GenAI"
+PACKAGES = ["openvino-genai", "optimum-intel[openvino]", "torch", "transformers", "safetensors"]
+WEIGHTS = {"bf16": "fp16", "q8_0": "int8", "q4_0": "int4"}
+
+
+def prepare(job):
+    target = pathlib.Path(job["store"]) / f"{pathlib.Path(job['model']).name}-openvino-{WEIGHTS[job['weights']]}"
+    if not target.exists():
+        part = target.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        program = pathlib.Path(sys.executable).with_name("optimum-cli")
+        run_program([program, "export", "openvino", "--model", with_tokenizer(job), "--task",
+                     "text-generation-with-past", "--weight-format", WEIGHTS[job["weights"]], part])
+        part.rename(target)
+    return target
+
+
+def measure(job, report):
+    import numpy
+    import openvino
+    import openvino_genai
+    settings = {"INFERENCE_NUM_THREADS": job["threads"], "INFERENCE_PRECISION_HINT": "bf16",
+                "PERFORMANCE_HINT": "LATENCY"}
+    pipeline = openvino_genai.LLMPipeline(job["model"], "CPU", **settings)
+    size = config_of(job["model"])["vocab_size"]
+
+    def generate(prompts, new_tokens):
+        ids = numpy.array(prompts, dtype=numpy.int64)
+        inputs = openvino_genai.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(numpy.ones_like(ids)))
+        config = openvino_genai.GenerationConfig(max_new_tokens=new_tokens, ignore_eos=True, do_sample=False)
+        pipeline.generate(inputs, config)
+    generate([token_ids(16, size)], 1)
+    report.first_token()
+    report.facts(openvino_genai.__version__, f"weights {WEIGHTS[job['weights']]}, {settings}")
+    measure_by_difference(job, report, size, generate)

@@ -1,0 +1,257 @@
+// grist evaluate: multiple-choice questions, answered by the likelihood of their choices.
+#include "json_lines.hpp"
+#include "model_options.hpp"
+#include "progress.hpp"
+
+#include <grist/generate/loglikelihood.hpp>
+#include <grist/generate/perplexity.hpp>
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <format>
+#include <optional>
+
+namespace grist::cli {
+namespace {
+
+using nlohmann::json;
+
+struct Options {
+  ModelOptionsGroup model;
+  std::string task;
+  std::string output;
+  Index limit = 0;
+  int context = 0;
+  bool as_json = false;
+};
+
+/// A line of the task.
+struct Question {
+  json id;  // a string or a number
+  std::string context;
+  std::vector<std::string> choices;
+  int gold = 0;
+  std::vector<Continuation> continuations{};  // [choices]
+};
+
+std::string text_of(const json& value, std::string_view what) {
+  if (!value.is_string()) throw InputError("{}: found {}, expected a string", what, value.type_name());
+  return value.get<std::string>();
+}
+
+std::vector<std::string> choices_of(const json& list) {
+  if (!list.is_array()) throw InputError("'choices': found {}, expected an array of strings", list.type_name());
+  std::vector<std::string> choices;
+  for (const json& value : list) {
+    choices.push_back(text_of(value, std::format("'choices'[{}]", choices.size())));
+    if (choices.back().empty()) throw InputError("'choices'[{}] is empty", choices.size() - 1);
+  }
+  if (choices.size() < 2) throw InputError("'choices' has {}, expected two or more", choices.size());
+  return choices;
+}
+
+/// One line of the file. `number` counts from 0 and is its id where it has none.
+Question question_of(std::string_view line, Index number) {
+  json object;
+  try {
+    object = json::parse(line);
+  } catch (const json::exception& error) {
+    throw InputError("not valid JSON: {}", std::string_view(error.what()).substr(0, 200));
+  }
+  if (!object.is_object()) throw InputError("is a JSON {}, expected an object", object.type_name());
+  for (const auto& [key, value] : object.items()) {
+    if (key != "id" && key != "query" && key != "context" && key != "choices" && key != "gold")
+      throw InputError("the key '{}' is not understood: query or context, choices, gold and id are", key);
+  }
+  if (object.contains("query") == object.contains("context"))
+    throw InputError("has {}, expected one of them", object.contains("query") ? "query and context"
+                                                                              : "neither query nor context");
+  for (const char* key : {"choices", "gold"})
+    if (!object.contains(key)) throw InputError("'{}' is missing", key);
+  const char* const context = object.contains("query") ? "query" : "context";
+  Question question{.id = number, .context = text_of(object[context], std::format("'{}'", context)),
+                    .choices = choices_of(object["choices"])};
+  const json& gold = object["gold"];
+  const auto count = std::ssize(question.choices);
+  if (!gold.is_number_integer() || gold < 0 || gold >= count)
+    throw InputError("'gold' is {}, expected the number of a choice, 0 to {}", gold.dump(), count - 1);
+  question.gold = gold.get<int>();
+  if (object.contains("id")) question.id = object["id"];
+  if (!question.id.is_string() && !question.id.is_number_integer())
+    throw InputError("'id': found {}, expected a string or an integer", question.id.type_name());
+  return question;
+}
+
+/// The questions with their tokens. Counts the choices that are cut.
+std::vector<Question> read_questions(const Options& options, const text::Tokenizer& tokenizer, int context,
+                                     Index& cut) {
+  const std::string text = read_text(options.task);
+  std::vector<Question> questions;
+  Index number = 0;
+  for (std::size_t begin = 0, end = 0; begin < text.size(); begin = end + 1) {
+    end = std::min(text.find('\n', begin), text.size());
+    ++number;
+    const auto line = std::string_view(text).substr(begin, end - begin);
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    if (options.limit > 0 && std::ssize(questions) == options.limit) break;
+    try {
+      questions.push_back(question_of(line, std::ssize(questions)));
+      auto& question = questions.back();
+      for (const std::string& choice : question.choices) {
+        // The harness' default target_delimiter stands between context and choice.
+        question.continuations.push_back(encode_continuation(tokenizer, question.context, " " + choice));
+        if (cut_left(question.continuations.back(), context)) ++cut;
+      }
+    } catch (const Error& error) {
+      throw InputError("{}, line {}: {}", options.task, number, error.what());
+    }
+  }
+  if (questions.empty()) throw InputError("{}: holds no questions", options.task);
+  return questions;
+}
+
+/// Choices, and of each the tokens given, all tokens, and these: for the ranks that did not read them.
+std::vector<int> packed(const Question& question) {
+  std::vector<int> numbers;
+  for (const auto& [ids, given] : question.continuations) {
+    numbers.push_back(static_cast<int>(given));
+    numbers.push_back(static_cast<int>(ids.size()));
+    numbers.insert(numbers.end(), ids.begin(), ids.end());
+  }
+  return numbers;
+}
+
+std::vector<Continuation> unpacked(const std::vector<int>& numbers) {
+  std::vector<Continuation> continuations;
+  for (auto at = numbers.begin(); at != numbers.end();) {
+    const auto given = static_cast<std::size_t>(*at++);
+    const int count = *at++;
+    continuations.push_back({std::vector<int>(at, at + count), given});
+    at += count;
+  }
+  return continuations;
+}
+
+struct Result {
+  Index questions = 0, right = 0, right_by_length = 0, cut = 0;
+};
+
+nlohmann::ordered_json number_or_null(double value) {
+  return std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
+}
+
+void print(const Options& options, const Result& result) {
+  const auto mean = [&](Index right) { return static_cast<double>(right) / static_cast<double>(result.questions); };
+  const auto error = [&](Index right) { return standard_error(right, result.questions); };
+  const std::string task = std::filesystem::path(options.task).stem().string();
+  if (options.as_json) {
+    JsonLines().write({{"task", task},
+                       {"questions", result.questions},
+                       {"acc", mean(result.right)},
+                       {"acc_stderr", number_or_null(error(result.right))},
+                       {"acc_norm", mean(result.right_by_length)},
+                       {"acc_norm_stderr", number_or_null(error(result.right_by_length))},
+                       {"cut_choices", result.cut}});
+    return;
+  }
+  const std::size_t width = std::max<std::size_t>(task.size(), 4);
+  const auto row = [&](const std::string& name, const std::string& questions, const std::string& metric,
+                       const std::string& value, const std::string& spread) {
+    std::fputs(std::format("{:{}}  {:>9}  {:8}  {:>6}  {:>6}\n", name, width, questions, metric, value, spread).c_str(),
+               stdout);
+  };
+  const auto figure = [](double value) { return std::isfinite(value) ? std::format("{:.4f}", value) : "N/A"; };
+  row("task", "questions", "metric", "value", "stderr");
+  row(task, std::to_string(result.questions), "acc", figure(mean(result.right)), figure(error(result.right)));
+  row("", "", "acc_norm", figure(mean(result.right_by_length)), figure(error(result.right_by_length)));
+}
+
+void run(Runtime& runtime, const Options& options) {
+  std::vector<Question> questions;
+  Result result;
+  std::vector<int> sizes(2);  // questions, and tokens of the longest text that is read
+  const auto loaded =
+      load_model(runtime, options.model, [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
+        if (tokenizer == nullptr) throw InputError("{}: the model has no tokenizer", options.model.model);
+        const int most = files.spec.max_positions;
+        if (options.context > most) throw UsageError("--context {} is more than the model's {}", options.context, most);
+        questions = read_questions(options, *tokenizer, options.context > 0 ? options.context : most, result.cut);
+        std::size_t longest = 1;
+        for (const auto& question : questions)
+          for (const auto& continuation : question.continuations)
+            longest = std::max(longest, continuation.ids.size() - 1);
+        sizes = {static_cast<int>(questions.size()), static_cast<int>(longest)};
+        return limits_for_windows(sizes[1]);
+      });
+  runtime.share(sizes);
+  if (result.cut > 0)
+    note(std::format("{} choices are longer with their context than the model's context: cut from the left",
+                     result.cut));
+  std::optional<JsonLines> lines;
+  runtime.together([&] {
+    if (runtime.root() && !options.output.empty()) lines.emplace(options.output);
+  });
+  LogLikelihood scorer(runtime.exec(), *loaded.model, sizes[1]);
+  {
+    ProgressLine progress("scoring", runtime.root());
+    for (Index i = 0; i < sizes[0]; ++i) {
+      std::vector<int> numbers;
+      if (runtime.root()) numbers = packed(questions[static_cast<std::size_t>(i)]);
+      runtime.share(numbers);
+      const auto sums = scorer.sums(unpacked(numbers));
+      if (!runtime.root()) continue;
+      const Question& question = questions[static_cast<std::size_t>(i)];
+      const auto [choice, by_length] = preferred(sums, question.choices);
+      ++result.questions;
+      if (choice == question.gold) ++result.right;
+      if (by_length == question.gold) ++result.right_by_length;
+      if (lines)
+        lines->write({{"id", question.id},
+                      {"loglikelihoods", sums},
+                      {"pred", choice},
+                      {"pred_norm", by_length},
+                      {"gold", question.gold}});
+      progress.show(static_cast<std::uint64_t>(i + 1), static_cast<std::uint64_t>(sizes[0]));
+    }
+  }
+  if (runtime.root()) print(options, result);
+}
+
+}  // namespace
+
+void add_evaluate(CLI::App& app, Action& action) {
+  auto* verb = app.add_subcommand("evaluate", "Answer multiple-choice questions by the likelihood of the choices");
+  const auto options = std::make_shared<Options>();
+  options->model.add_to(*verb, action);
+  verb->add_option("--task", options->task, "Questions as JSON lines, - for stdin")->required()->type_name("FILE");
+  verb->add_option("--output", options->output, "What the model makes of each question, as JSON lines")
+      ->type_name("FILE");
+  verb->add_option("--limit", options->limit, "The first N questions only; 0: all")
+      ->check(CLI::Range(0, 1 << 30))
+      ->capture_default_str();
+  verb->add_option("--context", options->context,
+                   "Tokens that the model reads of a question at most, from its end; 0: the model's context")
+      ->check(CLI::Range(0, 1 << 30))
+      ->capture_default_str();
+  verb->add_option_function<int>(
+          "--num-fewshot",
+          [](int examples) {
+            if (examples != 0)
+              throw CLI::ValidationError("--num-fewshot", "examples stand in each line's query; expected 0");
+          },
+          "Examples put in front of each question: none but those in its query")
+      ->default_str("0");
+  verb->add_flag("--json", options->as_json, "One line of JSON instead of the table");
+  verb->footer(
+      "A line of the task:\n"
+      "  {\"query\": \"The sky is\", \"choices\": [\"blue\", \"wooden\"], \"gold\": 0, \"id\": \"sky\"}\n"
+      "`context` may stand for `query`; `id` may be left out. Choices follow the query behind\n"
+      "one blank. Tokens, cutting and figures are those of lm-evaluation-harness:\n"
+      "  acc        the right choice has the largest log-likelihood\n"
+      "  acc_norm   the same, of log-likelihoods divided by the choice's characters\n"
+      "  stderr     sample standard deviation over the root of the number of questions");
+  verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });
+}
+
+}  // namespace grist::cli
