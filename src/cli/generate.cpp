@@ -233,8 +233,8 @@ void add_generate(CLI::App& app, Action& action) {
   verb->add_flag("--ignore-eos", options->ignore_eos,
                  "Go on after an end token, for measurements; stop texts still end");
   verb->add_option("--draft-tokens", options->draft_tokens,
-                   "Speculative decoding: guess up to N tokens from what followed the last ones before, and check them in "
-                   "one pass. The answer is the same; repetitive texts come faster")
+                   "Speculative decoding: guess up to N tokens from what followed the last ones before, and check them "
+                   "in one pass. The answer is the same; repetitive texts come faster")
       ->check(CLI::Range(0, 64))
       ->capture_default_str();
   options->sampling.add_to(*verb);

@@ -14,8 +14,8 @@
 namespace grist {
 
 /// The limits of a model that serves these requests, up to `max_sequences` of them at a time, in a context of so many
-/// tokens. With `draft_tokens` as in SchedulerOptions. Where `kv_tokens` says how many tokens fit in memory, the cache takes no more, so that requests may wait or
-/// be suspended; the longest one must fit.
+/// tokens, with `draft_tokens` as in SchedulerOptions. Where `kv_tokens` says how many tokens fit in memory, the cache
+/// takes no more, so that requests may wait or be suspended; the longest one must fit.
 ModelLimits limits_for(std::span<const Request> requests, Index context, int max_sequences = 32,
                        std::optional<Index> kv_tokens = {}, int draft_tokens = 0);
 

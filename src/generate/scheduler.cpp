@@ -294,8 +294,8 @@ void Scheduler::guess(std::map<int, Piece>& pieces, Index left) {
   }
 }
 
-/// Tokens at the begin of two prompts that fill whole pages of equal bits: the last tokens of a prompt, where they are few,
-/// are computed by other kernels.
+/// Tokens at the begin of two prompts that fill whole pages of equal bits: the last tokens of a prompt, where they are
+/// few, are computed by other kernels.
 int Scheduler::shared_pages(const Sequence& one, const Sequence& other) const {
   const auto many = [&](const Sequence& sequence) {
     const int length = static_cast<int>(sequence.request.prompt.size()), last = length % piece_tokens_;

@@ -31,9 +31,9 @@ struct SchedulerOptions {
 enum class Conversation : int {};
 
 /// Decoding sequences are in every pass; prompts share the rest of it and take turns piece by piece, so that a long one
-/// blocks nobody. A prompt that begins like one that is being worked on takes those pages over, and computes the rest. A
-/// sequence takes pages as it grows. Where they run out, the youngest running sequence gives its own
-/// back and is computed again later, to the same bits. Collective over the model's grid: all ranks make the same calls.
+/// blocks nobody. A prompt that begins like one that is being worked on takes those pages over, and computes the rest.
+/// A sequence takes pages as it grows. Where they run out, the youngest running sequence gives its own back and is
+/// computed again later, to the same bits. Collective over the model's grid: all ranks make the same calls.
 /// Several schedulers on one model do not disturb each other. The model must outlive the scheduler.
 class Scheduler {
 public:

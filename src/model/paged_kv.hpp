@@ -74,13 +74,13 @@ public:
   /// are free: then nothing has changed.
   bool reserve(KvSequence& sequence, int length);
 
-  /// Gives an empty sequence the first `length` positions of another, whole pages of them, which both have from then on.
-  /// False where the other's windows have left pages behind that the next query needs.
+  /// Gives an empty sequence the first `length` positions of another, whole pages of them, which both have from then
+  /// on. False where the other's windows have left pages behind that the next query needs.
   bool share(KvSequence& sequence, const KvSequence& other, int length);
 
   /// Forgets positions from `length` on, so that other tokens can take their place. Returns how many are still cached:
-  /// `length`; less where its last page is another sequence's too; 0 where a window's keys that the next query needs were
-  /// given back (then all must be computed again).
+  /// `length`; less where its last page is another sequence's too; 0 where a window's keys that the next query needs
+  /// were given back (then all must be computed again).
   int truncate(KvSequence& sequence, int length);
 
   /// Takes back all pages.

@@ -115,7 +115,11 @@ std::uint64_t parameter_bytes(const io::Weights* weights, const TensorTable& tab
 
 Parameters::Parameters(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
                        const Shard& shard, WeightStorage storage, const Progress& progress)
-    : files_(weights), base_(base), shard_(shard), storage_(storage), in_place_(host_reaches_memory && one_memory_node()) {
+    : files_(weights),
+      base_(base),
+      shard_(shard),
+      storage_(storage),
+      in_place_(host_reaches_memory && one_memory_node()) {
   tensors_.layers.resize(table.layers.size());
   const std::uint64_t total = parameter_bytes(&weights, table, base, layers, shard, storage, Format::f32);
   std::uint64_t done = 0;

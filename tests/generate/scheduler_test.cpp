@@ -279,8 +279,8 @@ TEST_F(Scheduling, ThePagesOfABeginningOutliveTheOneWhoComputedIt) {
   EXPECT_EQ(one.completion(third).ids, expected(greedy(290, 60)));
 }
 
-/// A prompt whose last tokens stood before, with other tokens behind: some guesses are wrong, and those of the answer's own
-/// repetitions may be right.
+/// Prompts whose last tokens stood before, with other tokens behind: some guesses are wrong, and those of the answer's
+/// own repetitions may be right.
 TEST_F(Scheduling, GuessedTokensLeaveTheAnswerAsItIs) {
   auto sizes = limits(4);
   sizes.logit_rows = 4 * 6;
