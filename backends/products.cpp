@@ -1,5 +1,6 @@
 #include <grist/backends/products.hpp>
 
+#include <grist/backends/convert_rows.hpp>
 #include <grist/backends/matvec.hpp>
 #include <grist/core/errors.hpp>
 
@@ -14,33 +15,6 @@ constexpr Index piece_rows =
 template <class T>
 View2<T> rows_of(View2<T> v, Index first, Index count) {
   return View2<T>(v.data() + first * v.extent(1), count, v.extent(1));
-}
-
-template <class T, class X>
-KOKKOS_INLINE_FUNCTION void convert_block(const PlainBlock<T>& block, X* to) {
-  to[0] = X(block.value(0));
-}
-template <class Block, class X>
-KOKKOS_INLINE_FUNCTION void convert_block(const Block& block, X* to) {
-  float x[Block::elements];
-  block.decode(x);
-  for (int k = 0; k < Block::elements; ++k) to[k] = X(x[k]);
-}
-
-/// to [rows, columns] = whole rows of blocks.
-template <class Block, class X>
-void convert(const Exec& exec, const Block* from, View2<X> to) {
-  if constexpr (!host_reaches_memory) {  // neighbouring threads write neighbouring numbers
-    Kokkos::parallel_for(
-        "grist::products::convert", Indices<Exec>(exec, 0, static_cast<Index>(to.size())), KOKKOS_LAMBDA(Index i) {
-          to.data()[i] = X(from[i / Block::elements].value(static_cast<int>(i % Block::elements)));
-        });
-  } else {
-    const Index blocks = static_cast<Index>(to.size()) / Block::elements;
-    Kokkos::parallel_for(
-        "grist::products::convert", Indices<Exec>(exec, 0, blocks),
-        KOKKOS_LAMBDA(Index i) { convert_block(from[i], to.data() + i * Block::elements); });
-  }
 }
 
 /// Each row of `to` = the first of `from`.
@@ -106,9 +80,7 @@ bool Products::multiply_by_provider(const Exec& exec, View2<const X> x, const We
         const Index count = std::min(piece_rows, panel.rows - row);
         const Index most = piece_of(panel, w.columns);
         const View2<X> piece(panel_.room<X>(most, most), count, w.columns);
-        with_format(panel.format, [&]<class Block>(Block) {
-          convert(exec, reinterpret_cast<const Block*>(static_cast<const std::byte*>(panel.data) + row * bytes), piece);
-        });
+        convert_rows(exec, panel.format, static_cast<const std::byte*>(panel.data) + row * bytes, piece);
         if (!multiply(piece.data(), first + row, count)) return false;
       }
     }

@@ -271,6 +271,30 @@ private:
   }
 };
 
+/// A vector's numbers, each rounded once: scale times the integer, less least.
+template <class Block>
+HWY_INLINE Bf16s scaled(Bf16s integers, const Scales<Block>& scales, int i, int v) {
+  // As pairs of neighbours, whose scale is one lane's: evens in the lower halves of floats, odds in the upper.
+  constexpr hn::Repartition<std::uint32_t, decltype(floats)> words;
+  const auto both = hn::BitCast(words, integers);
+  const Floats scale = scales.scale_at(i, v);
+  Floats even = hn::Mul(hn::BitCast(floats, hn::ShiftLeft<16>(both)), scale);
+  Floats odd = hn::Mul(hn::BitCast(floats, hn::And(both, hn::Set(words, 0xffff0000U))), scale);
+  if constexpr (has_least<Block>) {
+    const Floats least = scales.least_at(i, v);
+    even = hn::Sub(even, least);
+    odd = hn::Sub(odd, least);
+  }
+  // To nearest, ties to even; blocks hold nothing that is not finite.
+  const auto rounded = [&](Floats number) HWY_ATTR {
+    const auto bits = hn::BitCast(words, number);
+    const auto last = hn::And(hn::ShiftRight<16>(bits), hn::Set(words, 1U));
+    return hn::Add(bits, hn::Add(last, hn::Set(words, 0x7fffU)));
+  };
+  const auto low = hn::ShiftRight<16>(rounded(even)), high = hn::And(rounded(odd), hn::Set(words, 0xffff0000U));
+  return hn::BitCast(bf16s, hn::Or(low, high));
+}
+
 }  // namespace
 }  // namespace grist::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -264,6 +264,22 @@ void multiply_rows_as(Format format, const void* panel, Index columns, Index beg
       multiply(static_cast<const Block*>(panel) + begin * (columns / Block::elements), columns, rows, to);
   });
 }
+
+// ------------------------------------------------------------------------------------------------- rows of blocks alone
+
+template <class Block>
+void decode(const Block* blocks, Index columns, bf16* to) {
+  constexpr Index chunk_blocks = chunk / Block::elements;
+  Scales<Block> scales;
+  for (Index k = 0; k < columns; k += chunk, blocks += chunk_blocks) {
+    const int runs = static_cast<int>(std::min<Index>(chunk, columns - k)) / run;
+    scales.decode(blocks, runs);
+    for (int i = 0; i < runs; ++i) {
+      const Run numbers = run_at(blocks, i);
+      for (int v = 0; v < vectors; ++v) store(scaled(numbers.integers[v], scales, i, v), to + k + i * run + v * lanes);
+    }
+  }
+}
 }  // namespace
 
 // What is exported has no template arguments.
@@ -276,6 +292,13 @@ void multiply_rows_to_bf16(Format format, const void* panel, Index columns, Inde
   multiply_rows_as(format, panel, columns, begin, rows, to);
 }
 
+void decode_row_here(Format format, const void* panel, Index columns, Index row, bf16* to) {
+  with_format(format, [&]<class Block>(Block) {
+    if constexpr (Block::elements > 1)
+      decode(static_cast<const Block*>(panel) + row * (columns / Block::elements), columns, to);
+  });
+}
+
 }  // namespace grist::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -284,6 +307,7 @@ namespace grist::cpu {
 
 HWY_EXPORT(multiply_rows_to_float);
 HWY_EXPORT(multiply_rows_to_bf16);
+HWY_EXPORT(decode_row_here);
 
 template <>
 void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows,
@@ -294,6 +318,10 @@ template <>
 void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows,
                    const TokenRows<bf16>& to) {
   HWY_DYNAMIC_DISPATCH(multiply_rows_to_bf16)(format, panel, columns, begin, rows, to);
+}
+
+void decode_row(Format format, const void* panel, Index columns, Index row, bf16* to) {
+  HWY_DYNAMIC_DISPATCH(decode_row_here)(format, panel, columns, row, to);
 }
 
 }  // namespace grist::cpu

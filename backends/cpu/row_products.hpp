@@ -23,4 +23,7 @@ constexpr bool has_row_products(Format format) { return format != Format::f32 &&
 template <class Y>
 void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows, const TokenRows<Y>& to);
 
+/// to [columns] = row `row` of a panel in blocks, each number rounded once.
+void decode_row(Format format, const void* panel, Index columns, Index row, bf16* to);
+
 }  // namespace grist::cpu
