@@ -158,6 +158,7 @@ int main(int argc, char** argv) {
   grist::cli::add_plot(app, action);
   grist::cli::add_vocabulary(app, action);
   grist::cli::add_bench(app, action, words);
+  grist::cli::add_report(app, action);
   grist::cli::add_info(app, action, std::ranges::find(words, "--train") != words.end());
   try {
     app.parse(grist::cli::literal_words(words));
