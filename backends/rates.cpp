@@ -76,6 +76,25 @@ double ReadBandwidth::measure() {
   return static_cast<double>(words) * sizeof(Index) / time;
 }
 
+Triad::Triad(const Exec& exec)
+    : exec_(exec), a_("rates a", words / 3), b_("rates b", words / 3), c_("rates c", words / 3) {
+  Kokkos::deep_copy(exec_, a_.view(), 0.0);
+  Kokkos::deep_copy(exec_, b_.view(), 1.0);
+  Kokkos::deep_copy(exec_, c_.view(), 2.0);
+}
+
+double Triad::measure() {
+  const auto a = a_.view(), b = b_.view(), c = c_.view();
+  const double time = seconds(exec_, [&] {
+    Kokkos::parallel_for("grist::rates::triad", Indices<Exec>(exec_, 0, a.extent(0)),
+                         KOKKOS_LAMBDA(Index i) { a(i) = b(i) + 3.0 * c(i); });
+  });
+  double first = 0;
+  Kokkos::deep_copy(first, Kokkos::subview(a, 0));
+  if (first != 7) throw InternalError("rates: 1 + 3 x 2 is {}", first);
+  return 3.0 * static_cast<double>(a_.size()) * sizeof(double) / time;
+}
+
 double gemm_rate(const Exec& exec, Gemm& gemm, DType type) {
   switch (type) {
     case DType::f32: return gemm_rate_of<float>(exec, gemm);

@@ -18,6 +18,18 @@ private:
   Buffer<Index> sums_;
 };
 
+/// a = b + s c over three arrays of a third of a GiB each, which no cache holds (the triad of STREAM, McCalpin 1995).
+class Triad {
+public:
+  explicit Triad(const Exec& exec);
+  /// Bytes per second of one pass, two numbers read and one written for each element. Waits for it.
+  double measure();
+
+private:
+  const Exec& exec_;
+  Buffer<double> a_, b_, c_;
+};
+
 /// Values of many bit patterns in [-0.5, 0.5]: with constants a device draws less power and multiplies faster.
 template <class T>
 void fill_varied(const Exec& exec, View1<T> values) {

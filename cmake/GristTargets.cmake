@@ -32,6 +32,20 @@ function(grist_library name)
   set_property(GLOBAL PROPERTY GRIST_COMPONENT_${name} ${ARG_LINKS})
 endfunction()
 
+# grist_program_library(NAME SOURCES ... LINKS ...)
+# A folder of the program alone: as grist_library, but neither installed nor a component.
+function(grist_program_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINKS" ${ARGN})
+  set(target grist_${name})
+  add_library(${target} STATIC ${ARG_SOURCES})
+  add_library(grist::${name} ALIAS ${target})
+  set(stage "${PROJECT_BINARY_DIR}/include/${name}")
+  file(MAKE_DIRECTORY "${stage}/grist")
+  file(CREATE_LINK "${CMAKE_CURRENT_SOURCE_DIR}" "${stage}/grist/${name}" SYMBOLIC)
+  target_include_directories(${target} PUBLIC "${stage}")
+  target_link_libraries(${target} PUBLIC ${ARG_LINKS} PRIVATE grist_flags)
+endfunction()
+
 # grist_stage(NAME FOLDER): the headers of a folder of NAME, which CMake chose among equals, as <grist/NAME/...> too.
 function(grist_stage name folder)
   set(stage "${PROJECT_BINARY_DIR}/include/${name}_${folder}")

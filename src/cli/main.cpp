@@ -145,6 +145,7 @@ int main(int argc, char** argv) {
       "to stderr, one line each.\n\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input file, 4 out of memory,\n"
       "5 numerical failure, 75 stopped by a signal, the same command continues.");
+  const std::vector<std::string> words(argv + 1, argv + argc);
   grist::cli::Action action;
   grist::cli::add_generate(app, action);
   grist::cli::add_chat(app, action);
@@ -157,7 +158,8 @@ int main(int argc, char** argv) {
   grist::cli::add_inspect(app, action);
   grist::cli::add_plot(app, action);
   grist::cli::add_vocabulary(app, action);
-  const std::vector<std::string> words(argv + 1, argv + argc);
+  grist::cli::add_bench(app, action, words);
+  grist::cli::add_report(app, action);
   grist::cli::add_info(app, action, std::ranges::find(words, "--train") != words.end());
   try {
     app.parse(grist::cli::literal_words(words));

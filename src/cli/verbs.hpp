@@ -5,6 +5,8 @@
 
 #include <functional>
 #include <set>
+#include <string>
+#include <vector>
 
 namespace grist::cli {
 
@@ -25,6 +27,9 @@ void add_tokenize(CLI::App& app, Action& action);
 void add_init(CLI::App& app, Action& action);
 /// `training`: takes the options of `grist train`, and tells what that would need.
 void add_info(CLI::App& app, Action& action, bool training);
+/// `words` of the command line are kept with each result.
+void add_bench(CLI::App& app, Action& action, const std::vector<std::string>& words);
+void add_report(CLI::App& app, Action& action);
 void add_train(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);

@@ -25,7 +25,7 @@ TEST(Help, TeachesEveryVerb) {
   EXPECT_THAT(quiet({"--help"}), AllOf(HasSubstr("generate"), HasSubstr("Exit codes")));
   EXPECT_THAT(quiet({"--version"}), StartsWith("grist 0."));
   for (const std::string verb : {"generate", "chat", "perplexity", "evaluate", "tokenize", "init", "info", "train",
-                                 "convert", "inspect", "plot", "vocabulary"})
+                                 "convert", "inspect", "plot", "vocabulary", "bench", "report"})
     EXPECT_THAT(quiet({verb, "--help"}), HasSubstr("--help")) << verb;
   EXPECT_THAT(quiet({"generate", "--help"}, most_ranks()), HasSubstr("--temperature"));
 }

@@ -1,0 +1,167 @@
+#include <grist/bench/kernels.hpp>
+
+#include <grist/backends/matvec.hpp>
+#include <grist/backends/products.hpp>
+#include <grist/backends/rates.hpp>
+#include <grist/bench/roofline.hpp>
+#include <grist/bench/timing.hpp>
+#include <grist/layers/attention.hpp>
+#include <grist/layers/norm.hpp>
+
+#include <cmath>
+
+namespace grist::bench {
+namespace {
+
+constexpr double long_enough = 0.02;  // seconds of a repetition, beside which a barrier is nothing
+
+template <class T>
+class Kernels {
+public:
+  Kernels(const Exec& exec, const Communicator& ranks, const Machine& machine, const KernelSizes& sizes,
+          int repetitions, const std::function<void(const Test&)>& take)
+      : exec_(exec), ranks_(ranks), machine_(machine), sizes_(sizes), repetitions_(repetitions), take_(take) {}
+
+  void matvec(Index tokens) {
+    constexpr Index weight_bytes = 256 << 20;  // which no cache holds, as in a model of many layers
+    const Index columns = sizes_.hidden;
+    const Index rows = weight_bytes / static_cast<Index>(sizeof(T)) / columns / 64 * 64;
+    const auto w = varied<T>(rows * columns), x = varied<T>(tokens * columns);
+    const Buffer<T> y("y", tokens * rows);
+    const Weight weight(as_const(w.view(rows, columns)));
+    measure(std::format("matvec {} tokens", tokens), product_of(tokens, rows, columns), [&] {
+      grist::matvec(exec_, as_const(x.view(tokens, columns)), {}, weight, y.view(tokens, rows));
+    });
+  }
+
+  void product(Index tokens, std::string_view gemm) {
+    Products products(gemm);
+    const Index rows = sizes_.intermediate, columns = sizes_.hidden;
+    const auto w = varied<T>(rows * columns), x = varied<T>(tokens * columns);
+    const Buffer<T> y("y", tokens * rows);
+    const Weight weight(as_const(w.view(rows, columns)));
+    measure(std::format("product {} tokens", tokens), product_of(tokens, rows, columns), [&] {
+      products.multiply(exec_, as_const(x.view(tokens, columns)), weight, y.view(tokens, rows));
+    });
+  }
+
+  /// Of one sequence, over pages.
+  void attention(const char* name, int queries, int past) {
+    const AttentionConfig config{.heads = sizes_.heads,
+                                 .kv_heads = sizes_.kv_heads,
+                                 .head_dim = sizes_.head_dim,
+                                 .scale = 1 / std::sqrt(static_cast<float>(sizes_.head_dim))};
+    const int length = queries + past, pages = (length + kv_page_rows - 1) / kv_page_rows;
+    std::vector<int> table;
+    for (int page = 0; page < pages; ++page) table.push_back(page);
+    const std::vector<int> begin{0, queries}, lengths{length}, first{0};
+    const AttentionLimits limits{queries, 1, length, true};
+    std::vector<AttentionItem> items(static_cast<std::size_t>(max_attention_items(config, limits))), merges = items;
+    const AttentionPlan plan = plan_attention(config, limits, begin, lengths, items.data(), merges.data());
+    items.resize(static_cast<std::size_t>(plan.items)), merges.resize(static_cast<std::size_t>(plan.merges));
+    const auto d_begin = on_device(begin), d_lengths = on_device(lengths), d_first = on_device(first),
+               d_table = on_device(table);
+    const auto d_items = on_device(items), d_merges = on_device(merges);
+    const Index width = Index{config.heads} * config.head_dim;
+    const Index page = Index{kv_page_rows} * config.kv_heads * config.head_dim;
+    const auto keys = varied<T>(pages * page), values = varied<T>(pages * page), q = varied<T>(queries * width);
+    const Buffer<T> out("out", queries * width);
+    const Buffer<float> scratch("scratch", attention_scratch(config, limits));
+    const KvPages kv{dtype_of<T>, keys.data(), values.data(), config.head_dim, Index{kv_page_rows} * config.head_dim,
+                     page, as_const(d_table.view()), as_const(d_first.view())};
+    const PackedSequences packed{as_const(d_begin.view()), as_const(d_lengths.view()), as_const(d_items.view()),
+                                 as_const(d_merges.view()), plan.partials};
+    const double seen = queries * static_cast<double>(past) + queries * (queries + 1.0) / 2;
+    const Work work{4 * seen * static_cast<double>(width),
+                    2.0 * sizeof(T) * length * config.kv_heads * config.head_dim};
+    measure(std::format("attention {}", name), work, [&] {
+      layers::attention(exec_, config, as_const(q.view(queries, width)), kv, packed, scratch.view(),
+                        out.view(queries, width));
+    });
+  }
+
+  /// Reads floats and writes activations, as the triad does.
+  void rms_norm(Index tokens) {
+    const Index width = sizes_.hidden;
+    const auto x = varied<float>(tokens * width), w = varied<float>(width);
+    const Buffer<T> y("y", tokens * width);
+    const Work work{0, static_cast<double>(sizeof(float) + sizeof(T)) * static_cast<double>(tokens * width)};
+    measure(std::format("rms_norm {} tokens", tokens), work, [&] {
+      layers::rms_norm(exec_, as_const(x.view(tokens, width)), as_const(w.view()), 1e-5F, y.view(tokens, width));
+    }, true);
+  }
+
+private:
+  template <class X>
+  Buffer<X> varied(Index size) {
+    const Buffer<X> buffer("varied", size);
+    fill_varied(exec_, buffer.view());
+    return buffer;
+  }
+  template <class X>
+  Buffer<X> on_device(const std::vector<X>& values) {
+    const Buffer<X> buffer("values", std::ssize(values));
+    using OnHost = Kokkos::View<const X*, Kokkos::HostSpace, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
+    Kokkos::deep_copy(buffer.view(), OnHost(values.data(), values.size()));
+    return buffer;
+  }
+  static Work product_of(Index tokens, Index rows, Index columns) {
+    return {2.0 * static_cast<double>(tokens * rows * columns), static_cast<double>(sizeof(T)) *
+                                                                     static_cast<double>(rows * columns)};
+  }
+
+  /// Every rank does the same work at the same time. What is counted is what bounds it: FLOP or bytes.
+  void measure(const std::string& name, const Work& one, const std::function<void()>& f, bool writes = false) {
+    f();
+    const double first = timed(exec_, ranks_, f);
+    const int calls = 1 + static_cast<int>(std::min(1e4, long_enough / std::max(first, 1e-7)));
+    const double all = static_cast<double>(calls) * ranks_.size();
+    const Work work = all * one;
+    const Limit limit = roofline(work, {machine_.gemm(dtype_of<T>), writes ? machine_.triad : machine_.read});
+    const bool multiplies = limit.name == "gemm";
+    Test test{.name = name,
+              .unit = multiplies ? "FLOP" : "bytes",
+              .amount = multiplies ? work.flops : work.bytes,
+              .work = work,
+              .limit_seconds = limit.seconds,
+              .limit_name = writes ? "triad" : limit.name,
+              .time = utc_time()};
+    for (int i = 0; i < repetitions_; ++i)
+      test.seconds.push_back(timed(exec_, ranks_, [&] {
+        for (int call = 0; call < calls; ++call) f();
+      }));
+    take_(test);
+  }
+
+  const Exec& exec_;
+  const Communicator& ranks_;
+  const Machine& machine_;
+  const KernelSizes& sizes_;
+  int repetitions_;
+  const std::function<void(const Test&)>& take_;
+};
+
+}  // namespace
+
+KernelSizes sizes_of(const ModelSpec& spec) {
+  const auto& [attention, mlp] = std::tie(spec.layers[0].attention, spec.layers[0].mlp);
+  return {spec.hidden_size, mlp.intermediate_size, attention.heads, attention.kv_heads, attention.head_dim};
+}
+
+template <class T>
+void measure_kernels(const Exec& exec, const Communicator& ranks, const Machine& machine, const KernelSizes& sizes,
+                     std::string_view gemm, int repetitions, const std::function<void(const Test&)>& take) {
+  Kernels<T> kernels(exec, ranks, machine, sizes, repetitions, take);
+  for (const Index tokens : {1, 8}) kernels.matvec(tokens);
+  kernels.product(512, gemm);
+  kernels.attention("decode @ d4096", 1, 4096);
+  kernels.attention("prefill 512", 512, 0);
+  kernels.rms_norm(512);
+}
+
+template void measure_kernels<float>(const Exec&, const Communicator&, const Machine&, const KernelSizes&,
+                                     std::string_view, int, const std::function<void(const Test&)>&);
+template void measure_kernels<bf16>(const Exec&, const Communicator&, const Machine&, const KernelSizes&,
+                                    std::string_view, int, const std::function<void(const Test&)>&);
+
+}  // namespace grist::bench

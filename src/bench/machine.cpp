@@ -1,0 +1,159 @@
+#include <grist/bench/machine.hpp>
+
+#include <grist/backends/gemm.hpp>
+#include <grist/backends/rates.hpp>
+#include <grist/bench/timing.hpp>
+#include <grist/core/errors.hpp>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <format>
+#include <vector>
+
+namespace grist::bench {
+namespace {
+
+constexpr int rounds = 4;  // of which the best counts; the first one warms a device up
+
+/// Of all ranks together: each measures its share while the others do.
+template <class F>
+double best_sum(const Communicator& ranks, F&& measure) {
+  double best = 0;
+  for (int round = 0; round < rounds; ++round) {
+    ranks.barrier();
+    best = std::max(best, ranks.all_reduce(static_cast<double>(measure())));
+  }
+  return best;
+}
+
+/// Seconds of a message from the first rank to the second and back, halved; the best of many.
+double message_time(const Exec& exec, const Communicator& ranks, Index bytes, int repetitions) {
+  const Buffer<float> message("message", bytes / static_cast<Index>(sizeof(float)));
+  Kokkos::deep_copy(exec, message.view(), 0.0F);
+  double best = 1e300;
+  for (int i = 0; i < repetitions; ++i) {
+    const double seconds = timed(exec, ranks, [&] {
+      if (ranks.rank() == 0) {
+        ranks.send(exec, as_const(message.view()), 1);
+        ranks.recv(exec, message.view(), 1);
+      } else if (ranks.rank() == 1) {
+        ranks.recv(exec, message.view(), 0);
+        ranks.send(exec, as_const(message.view()), 0);
+      }
+    });
+    best = std::min(best, seconds / 2);
+  }
+  return best;
+}
+
+/// An open file, for transfers of which each is checked.
+class File {
+public:
+  File(const std::filesystem::path& path, int flags) : path_(path), descriptor_(open(path.c_str(), flags, 0600)) {
+    if (descriptor_ < 0) fail("opened");
+  }
+  ~File() { close(descriptor_); }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  [[nodiscard]] int descriptor() const { return descriptor_; }
+  [[noreturn]] void fail(const char* what) const {
+    throw InputError("{}: cannot be {}: {}", path_.string(), what, std::strerror(errno));
+  }
+
+private:
+  std::filesystem::path path_;
+  int descriptor_;
+};
+
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+double write_file(const std::filesystem::path& path, const std::vector<char>& block, std::uint64_t bytes) {
+  const auto begin = std::chrono::steady_clock::now();
+  const File file(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
+  for (std::uint64_t done = 0; done < bytes;) {
+    const auto written = ::write(file.descriptor(), block.data(), std::min<std::uint64_t>(block.size(), bytes - done));
+    if (written <= 0) file.fail("written");
+    done += static_cast<std::uint64_t>(written);
+  }
+  if (fsync(file.descriptor()) != 0) file.fail("written");
+  return static_cast<double>(bytes) / seconds_since(begin);
+}
+
+double read_file(const std::filesystem::path& path, std::vector<char>& block, std::uint64_t bytes) {
+  forget(path);
+  const auto begin = std::chrono::steady_clock::now();
+  const File file(path, O_RDONLY | O_CLOEXEC);
+  for (std::uint64_t done = 0; done < bytes;) {
+    const auto got = ::read(file.descriptor(), block.data(), block.size());
+    if (got <= 0) file.fail("read");
+    done += static_cast<std::uint64_t>(got);
+  }
+  return static_cast<double>(bytes) / seconds_since(begin);
+}
+
+}  // namespace
+
+std::string utc_time() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+Machine measure_machine(const Exec& exec, const Communicator& ranks, std::string_view gemm) {
+  Machine machine;
+  {
+    ReadBandwidth bandwidth(exec);
+    machine.read = best_sum(ranks, [&] { return bandwidth.measure(); });
+  }
+  {
+    Triad triad(exec);
+    machine.triad = best_sum(ranks, [&] { return triad.measure(); });
+  }
+  const auto provider = make_gemm(gemm);
+  for (const DType type : {DType::f32, DType::bf16}) {
+    ranks.barrier();
+    double mine = gemm_rate(exec, *provider, type);
+    if (mine == 0) mine = gemm_rate(exec, *make_gemm("portable"), type);  // which serves what others decline
+    (type == DType::f32 ? machine.gemm_f32 : machine.gemm_bf16) = ranks.all_reduce(mine);
+  }
+  if (ranks.size() > 1) {
+    constexpr Index small = sizeof(float), large = 4 << 20;
+    machine.mpi_latency = message_time(exec, ranks, small, 50);
+    machine.mpi_bandwidth = static_cast<double>(large) / message_time(exec, ranks, large, 10);
+  }
+  return machine;
+}
+
+DiskRates measure_disk(const std::filesystem::path& folder, std::uint64_t bytes) {
+  const auto path = folder / std::format(".grist_bench_{}", getpid());
+  std::vector<char> block(4 << 20);
+  for (std::size_t i = 0; i < block.size(); ++i) block[i] = static_cast<char>(i * 2654435761U >> 13);
+  DiskRates rates;
+  try {
+    rates.write = write_file(path, block, bytes);
+    rates.read = read_file(path, block, bytes);
+  } catch (...) {
+    unlink(path.c_str());
+    throw;
+  }
+  unlink(path.c_str());
+  return rates;
+}
+
+void forget(const std::filesystem::path& path) {
+  const File file(path, O_RDONLY | O_CLOEXEC);
+  posix_fadvise(file.descriptor(), 0, 0, POSIX_FADV_DONTNEED);
+}
+
+}  // namespace grist::bench

@@ -1,0 +1,78 @@
+// The page and its pictures hold the numbers, and no text of a file becomes markup.
+#include <grist/report/page.hpp>
+#include <grist/report/plots.hpp>
+#include <grist/report/svg.hpp>
+
+#include "report/results.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace {
+
+using namespace grist::report;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+std::vector<Result> results() {
+  std::vector<Result> all = {result("grist", "tg128", "cpu <fast & \"new\">", 41.5, 50),
+                             result("grist", "tg128", "gpu", 800, 1000),
+                             result("peer's", "tg128", "cpu <fast & \"new\">", 20, 50),
+                             result("grist", "tg128", "gpu", 1440, 2000, 2)};
+  all[0].flops = 2e9, all[0].bytes = 2e9, all[0].seconds = 0.05, all[0].limit_name = "read";
+  all[0].row = {{"read_bandwidth", 50e9}, {"gemm_f32", 2e11}, {"gemm_bf16", 9e11}, {"compiler", "GNU 16"}};
+  return all;
+}
+
+TEST(Page, HoldsTheNumbersAndEveryPart) {
+  const std::string html = page(results());
+  EXPECT_THAT(html, AllOf(HasSubstr("41.50 t/s"), HasSubstr("83.0 %"), HasSubstr("<h2>Machines</h2>"),
+                          HasSubstr("<h2>Rooflines</h2>"), HasSubstr("<h2>Scaling</h2>"),
+                          HasSubstr("<h2>Performance portability</h2>"), HasSubstr("900 GFLOP/s"),
+                          HasSubstr("90.0 %"), HasSubstr("GNU 16")));
+  // grist: 0.83 and 0.8 of the limits.
+  EXPECT_THAT(html, HasSubstr(std::format("<td class=\"n\">{:.3f}</td>", 2 / (1 / 0.83 + 1 / 0.8))));
+}
+
+TEST(Page, IsOneFileThatPhonesAndPrintersTake) {
+  const std::string html = page(results());
+  EXPECT_THAT(html, AllOf(HasSubstr("name=\"viewport\""), HasSubstr("@media print")));
+  EXPECT_THAT(html, AllOf(Not(HasSubstr("<script")), Not(HasSubstr("src=")), Not(HasSubstr("href=")),
+                          Not(HasSubstr("url("))));
+}
+
+TEST(Page, EscapesAllTexts) {
+  auto hostile = results();
+  for (Result& result : hostile) {
+    const std::string text = "</td><script>alert('&')</script>\x01";
+    result.application += text, result.problem += text, result.platform += text, result.limit_name = text;
+    result.unit = text, result.date = text;
+    result.row["compiler"] = text, result.row["build_commit"] = text;
+  }
+  EXPECT_THAT(page(hostile), AllOf(Not(HasSubstr("<script")), Not(HasSubstr("\x01"))));
+  EXPECT_THAT(bars(hostile), Not(HasSubstr("<script")));
+}
+
+TEST(Page, LeavesOutWhatOneResultCannotShow) {
+  const std::string html = page({result("grist", "p", "cpu", 3)});
+  EXPECT_THAT(html, AllOf(HasSubstr("3.00 t/s"), Not(HasSubstr("Scaling")), Not(HasSubstr("Rooflines")),
+                          Not(HasSubstr("portability"))));
+}
+
+TEST(Bars, AreAsLongAsTheirPartOfTheLimit) {
+  const std::string svg = bars({result("grist", "p", "cpu", 25, 50), result("grist", "p", "cpu", 50, 50)});
+  EXPECT_THAT(svg, testing::StartsWith("<svg xmlns=\"http://www.w3.org/2000/svg\""));
+  EXPECT_THAT(svg, AllOf(HasSubstr("width=\"222.0\" height=\"10.0\" fill=\"#0072B2\""),
+                         HasSubstr("width=\"444.0\" height=\"10.0\" fill=\"#0072B2\""), HasSubstr("50 % of limit")));
+}
+
+TEST(Csv, HasP3sColumns) {
+  EXPECT_EQ(csv({result("a \"b\"", "p", "cpu", 25, 50)}),
+            "date,fom,application,problem,platform,test,unit,ranks,threads,limit,limit_name,fraction,file\n"
+            "\"\",25,\"a \"\"b\"\"\",\"p\",\"cpu\",\"\",\"tokens\",1,2,50,\"\",0.5,\"\"\n");
+}
+
+TEST(Escaped, LeavesNoMarkup) { EXPECT_EQ(escaped("<a b=\"c\">'&"), "&lt;a b=&quot;c&quot;&gt;&#39;&amp;"); }
+
+}  // namespace
