@@ -265,7 +265,7 @@ void multiply_rows_as(Format format, const void* panel, Index columns, Index beg
   });
 }
 
-// ------------------------------------------------------------------------------------------------- rows of blocks alone
+// ------------------------------------------------------------------------------------------------- rows alone
 
 template <class Block>
 void decode(const Block* blocks, Index columns, bf16* to) {

@@ -37,10 +37,9 @@ private:
   void describe();
   void measure_machine();
   void measure_passes();
-  void measure_pass(Passes& passes, Index batch, Index depth, Index tokens, bool generates);
+  void measure_pass(bench::Passes& passes, Index batch, Index depth, Index tokens, bool generates);
   void take(const bench::Test& test, const bench::Setting& setting);
 
-  using Passes = bench::Passes;
   Runtime& runtime_;
   const BenchOptions& options_;
   bench::Printer printer_;
@@ -87,7 +86,6 @@ void Bench::open() {
   runtime_.together([&] {
     make_gemm(options_.model.products);
     if (options_.comm && runtime_.world().size() == 1) throw UsageError("--comm wants two or more ranks (mpirun -n 2)");
-    options_.model.layout();
     if (!options_.has_model()) {
       numbers_ = chosen_numbers(options_.model, Format::bf16);
       return;
@@ -153,7 +151,7 @@ void Bench::measure_passes() {
   if (!options_.config.empty()) named.model = random.emplace(runtime_, options_.config).folder().string();
   const auto loaded = load_model(runtime_, named, [&](const ModelFiles&, const text::Tokenizer*) { return limits_; });
   random.reset();  // its weights are in memory, or their files are mapped
-  std::optional<Passes> passes;
+  std::optional<bench::Passes> passes;
   runtime_.together([&] { passes.emplace(runtime_.exec(), *loaded.model); });
   for (const Index batch : options_.batches) {
     for (const Index depth : options_.depths) {
@@ -163,7 +161,7 @@ void Bench::measure_passes() {
   }
 }
 
-void Bench::measure_pass(Passes& passes, Index batch, Index depth, Index tokens, bool generates) {
+void Bench::measure_pass(bench::Passes& passes, Index batch, Index depth, Index tokens, bool generates) {
   bench::Test test{.name = std::format("{}{}{}", generates ? "tg" : "pp", tokens,
                                        depth > 0 ? std::format(" @ d{}", depth) : ""),
                    .batch = batch,
