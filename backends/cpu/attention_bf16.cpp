@@ -230,16 +230,18 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace grist {
 namespace cpu {
+namespace {
+
 HWY_EXPORT(run_attention_bf16);
+
+bool run_by_best(const Exec& exec, const AttentionCall& call) {
+  return HWY_DYNAMIC_DISPATCH(run_attention_bf16)(exec, call);
 }
 
-AttentionProvider cpu_bf16_attention() {
-  return {"cpu_bf16", true,
-          [](const Exec& exec, const AttentionCall& call) {
-            return cpu::HWY_DYNAMIC_DISPATCH(run_attention_bf16)(exec, call);
-          },
-          cpu::items_scratch};
-}
+}  // namespace
+}  // namespace cpu
+
+AttentionProvider cpu_bf16_attention() { return {"cpu_bf16", true, cpu::run_by_best, cpu::items_scratch}; }
 
 }  // namespace grist
 #endif
