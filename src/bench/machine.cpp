@@ -128,9 +128,13 @@ Machine measure_machine(const Exec& exec, const Communicator& ranks, std::string
     (type == DType::f32 ? machine.gemm_f32 : machine.gemm_bf16) = ranks.all_reduce(mine);
   }
   if (ranks.size() > 1) {
-    constexpr Index small = sizeof(float), large = 4 << 20;
-    machine.mpi_latency = message_time(exec, ranks, small, 50);
-    machine.mpi_bandwidth = static_cast<double>(large) / message_time(exec, ranks, large, 10);
+    machine.mpi_latency = message_time(exec, ranks, sizeof(float), 50);
+    machine.mpi_bandwidth = 0;
+    for (const Index megabytes : {1, 4, 16}) {  // caches and protocols make one size the fastest
+      const Index bytes = megabytes << 20;
+      machine.mpi_bandwidth = std::max(*machine.mpi_bandwidth,
+                                       static_cast<double>(bytes) / message_time(exec, ranks, bytes, 10));
+    }
   }
   return machine;
 }

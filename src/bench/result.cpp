@@ -32,8 +32,8 @@ struct Column {
   bool left;
 };
 constexpr Column columns[] = {{"model", 30, true}, {"size", 10, false},   {"params", 10, false}, {"backend", 10, true},
-                              {"ranks", 5, false}, {"threads", 7, false}, {"batch", 5, false},   {"test", 20, false},
-                              {"t/s", 20, false},  {"limit", 18, false},  {"%", 5, false}};
+                              {"ranks", 5, false}, {"threads", 7, false}, {"batch", 5, false},   {"test", 24, false},
+                              {"t/s", 20, false},  {"limit", 20, false},  {"%", 5, false}};
 
 std::string padded(const std::string& text, const Column& column) {
   const std::size_t width = width_of(text);
@@ -50,6 +50,12 @@ std::string table_head() {
   return titles + "\n" + rule + "\n";
 }
 
+/// "1.10 B", "134.52 M", as llama-bench has it.
+std::string in_steps(double value, double step, const char* small, const char* large) {
+  return value < step * step * step ? std::format("{:.2f} {}", value / step / step, small)
+                                    : std::format("{:.2f} {}", value / step / step / step, large);
+}
+
 std::string per_second(double value, const std::string& unit) {
   if (unit == "tokens") return std::format("{:.2f}", value);
   return with_prefix(value, unit == "bytes" ? "B/s" : "FLOP/s");
@@ -61,8 +67,8 @@ std::string table_line(const Row& row) {
   const bool model = number("model_size") > 0, tokens = text("unit") == "tokens";
   const std::string cells[] = {
       model ? text("model_type") : "",
-      model ? std::format("{:.2f} GiB", number("model_size") / (1 << 30)) : "",
-      model ? std::format("{:.2f} B", number("model_n_params") * 1e-9) : "",
+      model ? in_steps(number("model_size"), 1024, "MiB", "GiB") : "",
+      model ? in_steps(number("model_n_params"), 1000, "M", "B") : "",
       text("backends"),
       std::format("{}", number("ranks")),
       std::format("{}", number("n_threads")),

@@ -95,6 +95,7 @@ void Bench::open() {
     numbers_ = chosen_numbers(options_.model, spec_->stored);
     work_.emplace(*spec_, numbers_);
     if (options_.passes) limits_ = options_.limits(spec_->spec);
+    if (options_.train) check_training(options_, numbers_.type, runtime_.world().size());
   });
 }
 

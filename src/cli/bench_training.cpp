@@ -24,12 +24,13 @@ struct Training {
   Training(Runtime& runtime, const BenchOptions& bench, DType type, Index batch, Index sequence);
 
   TrainOptions options;
-  TrainSetup setup;
-  std::optional<ProcessGrid> grid;
-  std::optional<train::Trainer> trainer;
+  TrainSetup setup{};
+  std::optional<ProcessGrid> grid{};
+  std::optional<train::Trainer> trainer{};
 };
 
-Training::Training(Runtime& runtime, const BenchOptions& bench, DType type, Index batch, Index sequence) {
+TrainOptions train_options(const BenchOptions& bench, DType type, Index batch, Index sequence) {
+  TrainOptions options;
   options.config = bench.named();
   options.dtype = name_of(type);
   options.tp = bench.model.tp;
@@ -37,6 +38,11 @@ Training::Training(Runtime& runtime, const BenchOptions& bench, DType type, Inde
   options.gemm = bench.model.products;
   options.batch = batch;
   options.sequence = sequence;
+  return options;
+}
+
+Training::Training(Runtime& runtime, const BenchOptions& bench, DType type, Index batch, Index sequence)
+    : options(train_options(bench, type, batch, sequence)) {
   train::TrainerMemory memory;
   runtime.together([&] {
     setup = setup_of(options, runtime.world().size(), false);
@@ -87,6 +93,12 @@ private:
 };
 
 }  // namespace
+
+void check_training(const BenchOptions& options, DType type, int ranks) {
+  for (const Index batch : options.batches)
+    for (const Index sequence : options.sequences)
+      setup_of(train_options(options, type, batch, sequence), ranks, false);
+}
 
 void bench_training(Runtime& runtime, const BenchOptions& options, DType type, const bench::Machine& machine,
                     const TakeTest& take) {

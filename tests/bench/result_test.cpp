@@ -95,11 +95,11 @@ TEST(Printer, WritesCsvOfEquallyManyColumns) {
 TEST(Printer, WritesTheTableOfLlamaBenchWithLimits) {
   EXPECT_EQ(printed(Output::markdown, 1),
             "| model                          |       size |     params | backend    | ranks | threads | batch | "
-            "                test |                  t/s |              limit |     % |\n"
+            "                    test |                  t/s |                limit |     % |\n"
             "| ------------------------------ | ---------: | ---------: | ---------- | ----: | ------: | ----: | "
-            "-------------------: | -------------------: | -----------------: | ----: |\n"
+            "-----------------------: | -------------------: | -------------------: | ----: |\n"
             "| llama 1.1B bf16                |   2.00 GiB |     1.10 B | OpenMP     |     1 |       2 |     1 | "
-            "        tg128 @ d512 |        24.00 ± 11.31 |         40.00 read |  60.0 |\n"
+            "            tg128 @ d512 |        24.00 ± 11.31 |           40.00 read |  60.0 |\n"
             "\nbuild: abc123 (0.1.0)\nmachine: A \"fast\" processor, of 2 cores, read 50 GB/s, triad 40 GB/s, gemm f32 "
             "200 GFLOP/s, gemm bf16 900 GFLOP/s\n");
 }

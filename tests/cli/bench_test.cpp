@@ -116,6 +116,7 @@ TEST(Bench, RefusesInOneLineWhatItCannotMeasure) {
            {bench({"--sequence", "8"}), "--sequence goes with --train"},
            {bench({"--comm"}), "--comm wants two or more ranks"},
            {bench({"-d", "200", "-p", "100"}), "more than the model's 256 positions"},
+           {bench({"-p", "4", "--train", "--sequence", "300"}), "--sequence 300 is more than the model's 256 posit"},
            {bench({"-o", "xml"}), "xml"},
            {bench({"--tp", "2"}), "needs 2 ranks, 1 were started"},
            {bench({"--model", "there"}), "excludes"},
