@@ -9,7 +9,8 @@
 
 // Vector code for AVX-512 with products of bf16; on others this provider declines.
 #define HWY_WANT_AVX3_ZEN4 1
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX2 | HWY_AVX3 | HWY_AVX3_DL | HWY_AVX10_2)
+#define HWY_DISABLED_TARGETS \
+  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX2 | HWY_AVX3 | HWY_AVX3_DL | HWY_AVX10_2 | HWY_ALL_SVE | HWY_RVV)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE <grist/backends/cpu/attention_bf16.cpp>  // this file, once for each of them
 #include <hwy/foreach_target.h>

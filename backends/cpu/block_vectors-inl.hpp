@@ -177,9 +177,9 @@ template <class Block>
 HWY_INLINE SignedBytes integers_of(const Block& block, int i) {
   const auto codes = hn::BitCast(signed_bytes, codes_of(block, i));
   if constexpr (has_iq4_values<Block>) {
-    alignas(16) static constexpr std::int8_t values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                                           1,    13,   25,  38,  53,  69,  89,  113};
-    return hn::TableLookupBytes(hn::Load(signed_bytes, values), codes);
+    alignas(16) std::int8_t table[16];
+    for (int code = 0; code < 16; ++code) table[code] = static_cast<std::int8_t>(iq4_value(code));
+    return hn::TableLookupBytes(hn::Load(signed_bytes, table), codes);
   } else {
     return hn::Add(codes, hn::Set(signed_bytes, static_cast<std::int8_t>(value<Block>(0))));
   }
@@ -227,7 +227,7 @@ struct Scales {
       to_floats(&blocks->d, sizeof(Block), runs, scale);
       if constexpr (has_least<Block>) {
         to_floats(&blocks->m, sizeof(Block), runs, least);
-        for (float& number : least) number = -number;
+        for (int i = 0; i < runs; ++i) least[i] = -least[i];
       }
     } else if constexpr (requires { blocks->scales.bytes; }) {
       float d_and_least[8];

@@ -15,7 +15,7 @@ void convert_rows(const Exec& exec, Format format, const void* rows, View2<bf16>
   if (block_of(format).elements == 1) return convert_rows_plain(exec, format, rows, to);
   Kokkos::parallel_for(
       "grist::convert_rows", Indices<Exec>(exec, 0, count), KOKKOS_LAMBDA(Index row) {
-        cpu::decode_row(format, rows, columns, row, to.data() + row * columns);
+        cpu::round_row(format, rows, columns, row, to.data() + row * columns);
       });
 }
 

@@ -15,18 +15,11 @@ using cpu::lane_count;
 using cpu::Lanes;
 using cpu::load;
 using cpu::load_some;
+using cpu::TokenRows;
 
 constexpr Index rows_per_item = 4;
 constexpr Index most_tokens = 32;  // that share a decoded chunk: their sums fit the first cache beside it
 constexpr int chunk = 256;         // numbers decoded at a time, whole blocks of any format
-
-/// What a run of tokens brings and wants.
-template <class X, class Y>
-struct Tokens {
-  const X* x;
-  Y* y;
-  Index count, x_stride, y_stride;
-};
 
 /// y of Tokens x Rows, at most 8 pairs: 16 vectors of sums fit the registers, once the loops over pairs are unrolled.
 template <int T, int Rows, class X, class W, class Y>
@@ -89,9 +82,9 @@ void for_tiles(Index count, F&& f) {
 
 /// Rows of plain numbers, which stay in the cache from the first tokens on.
 template <int Rows, class X, class W, class Y>
-void dot_rows(const Tokens<X, Y>& tokens, const PlainBlock<W>* blocks, Index in, Index column) {
+void dot_rows(const TokenRows<X, Y>& tokens, const PlainBlock<W>* blocks, Index in, Index column) {
   const W* const w = &blocks->number;
-  for_tiles<Rows>(tokens.count, [&]<int T, int R>(Index t, int r) {
+  for_tiles<Rows>(tokens.tokens, [&]<int T, int R>(Index t, int r) {
     dot_tile<T, R>(tokens.x + t * tokens.x_stride, tokens.x_stride, w + r * in, in,
                    tokens.y + t * tokens.y_stride + column + r, tokens.y_stride);
   });
@@ -131,13 +124,13 @@ void add_chunk(const X* x, Index x_stride, const float (*w)[chunk], int count, S
 
 /// Rows of blocks: a chunk of each is decoded into the first cache once for all tokens of a pass.
 template <int Rows, class X, class Block, class Y>
-void dot_rows(const Tokens<X, Y>& tokens, const Block* blocks, Index in, Index column) {
+void dot_rows(const TokenRows<X, Y>& tokens, const Block* blocks, Index in, Index column) {
   static_assert(chunk % Block::elements == 0 && Block::elements % (2 * lane_count) == 0);
   const Index row_blocks = in / Block::elements;
   alignas(64) float w[Rows][chunk];
   Sums sums[most_tokens * Rows];
-  for (Index first = 0; first < tokens.count; first += most_tokens) {
-    const Index count = std::min(most_tokens, tokens.count - first);
+  for (Index first = 0; first < tokens.tokens; first += most_tokens) {
+    const Index count = std::min(most_tokens, tokens.tokens - first);
     std::fill_n(sums, count * Rows, Sums{{}, {}});
     for (Index k = 0; k < in; k += chunk) {
       const int width = static_cast<int>(std::min<Index>(chunk, in - k));
@@ -159,7 +152,7 @@ void dot_rows(const Tokens<X, Y>& tokens, const Block* blocks, Index in, Index c
 
 /// Rows [begin, end) of an expert's panel.
 template <class Block, class X, class Y>
-void dot_range(const Tokens<X, Y>& tokens, const Block* panel, Index in, Index begin, Index end, Index column) {
+void dot_range(const TokenRows<X, Y>& tokens, const Block* panel, Index in, Index begin, Index end, Index column) {
   const Index row_blocks = in / Block::elements;
   Index row = begin;
   for (; row + rows_per_item <= end; row += rows_per_item)
@@ -186,7 +179,7 @@ void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const 
         const Index first = one ? 0 : offsets(expert),
                     end = one ? static_cast<Index>(x.extent(0)) : offsets(expert + 1);
         if (first == end) return;
-        const Tokens<X, Y> tokens{x.data() + first * in, y.data() + first * out, end - first, in, out};
+        const TokenRows<X, Y> tokens{x.data() + first * in, y.data() + first * out, end - first, in, out};
         Index column = 0;
         for (int p = 0; p < w.panels; ++p) {
           const Panel& panel = w.panel[p];
@@ -198,7 +191,7 @@ void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const 
             if constexpr (std::is_same_v<X, bf16>) {
               if (cpu::has_row_products(panel.format)) {
                 cpu::multiply_rows(panel.format, panel.data, in, before + begin, stop - begin,
-                                   cpu::TokenRows<Y>{tokens.x, tokens.y + column + begin, tokens.count, in, out});
+                                   TokenRows<X, Y>{tokens.x, tokens.y + column + begin, tokens.tokens, in, out});
                 column += panel.rows;
                 continue;
               }

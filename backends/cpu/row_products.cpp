@@ -4,8 +4,9 @@
 #include <type_traits>
 
 // Vector code for AVX-512 with products of bf16, AVX2, NEON; anything else runs what its compiler assumes at least.
+// Vectors whose size is not known when compiling (SVE, RVV) cannot be members.
 #define HWY_WANT_AVX3_ZEN4 1
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3 | HWY_AVX3_DL | HWY_AVX10_2)
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3 | HWY_AVX3_DL | HWY_AVX10_2 | HWY_ALL_SVE | HWY_RVV)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE <grist/backends/cpu/row_products.cpp>  // this file, once for each of them
 #include <hwy/foreach_target.h>
@@ -22,7 +23,7 @@ namespace {
 constexpr Index most_tokens = 32;  // that share a decoded chunk: their sums fit the first cache beside it
 
 template <class Y>
-TokenRows<Y> from(const TokenRows<Y>& to, Index token, Index row) {
+TokenRows<bf16, Y> from(const TokenRows<bf16, Y>& to, Index token, Index row) {
   return {to.x + token * to.x_stride, to.y + token * to.y_stride + row, to.tokens - token, to.x_stride, to.y_stride};
 }
 
@@ -42,7 +43,7 @@ HWY_INLINE void for_tiles(Index tokens, F&& f) {
 
 /// y of T tokens and R rows. Meanwhile `ahead` is fetched, `lines` lines of the cache for each vector.
 template <int T, int R, class Y>
-HWY_INLINE void plain_tile(const TokenRows<Y>& to, const bf16* w, Index columns, const char* ahead, int lines) {
+HWY_INLINE void plain_tile(const TokenRows<bf16, Y>& to, const bf16* w, Index columns, const char* ahead, int lines) {
   Floats sums[T][R];
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t)
@@ -73,7 +74,7 @@ HWY_INLINE void plain_tile(const TokenRows<Y>& to, const bf16* w, Index columns,
 
 /// R rows by all tokens; meanwhile the next rows come into the cache.
 template <int R, class Y>
-HWY_INLINE void plain_rows(const TokenRows<Y>& to, const bf16* w, Index columns) {
+HWY_INLINE void plain_rows(const TokenRows<bf16, Y>& to, const bf16* w, Index columns) {
   const char* ahead = reinterpret_cast<const char*>(w + R * columns);
   const auto tiles = static_cast<int>((to.tokens + 3) / 4);
   const int lines = to.tokens > 2 ? (R + tiles - 1) / tiles : 0;
@@ -85,7 +86,7 @@ HWY_INLINE void plain_rows(const TokenRows<Y>& to, const bf16* w, Index columns)
 
 /// One or two tokens take a row after the other, in the order of memory; more of them tiles of registers.
 template <class Y>
-void multiply(const PlainBlock<bf16>* panel, Index columns, Index rows, const TokenRows<Y>& to) {
+void multiply(const PlainBlock<bf16>* panel, Index columns, Index rows, const TokenRows<bf16, Y>& to) {
   constexpr int group = 6;
   const bf16* const w = &panel->number;
   Index row = 0;
@@ -154,7 +155,7 @@ struct InCache {
 
 /// R rows by one token.
 template <int R, class Block, class Y>
-HWY_INLINE void block_rows_by_one(const TokenRows<Y>& to, const Block* w, Index columns) {
+HWY_INLINE void block_rows_by_one(const TokenRows<bf16, Y>& to, const Block* w, Index columns) {
   constexpr Index chunk_blocks = chunk / Block::elements;
   const Index row_blocks = columns / Block::elements;
   Floats sums[1][R];
@@ -190,7 +191,7 @@ HWY_INLINE void block_rows_by_one(const TokenRows<Y>& to, const Block* w, Index 
 
 /// R rows by at most most_tokens tokens: each chunk is decoded once for all of them.
 template <int R, class Block, class Y>
-HWY_INLINE void block_rows(const TokenRows<Y>& to, const Block* w, Index columns) {
+HWY_INLINE void block_rows(const TokenRows<bf16, Y>& to, const Block* w, Index columns) {
   constexpr Index chunk_blocks = chunk / Block::elements;
   constexpr int width = lanes / 2;
   const Index row_blocks = columns / Block::elements;
@@ -228,16 +229,16 @@ HWY_INLINE void block_rows(const TokenRows<Y>& to, const Block* w, Index columns
 }
 
 template <int R, class Block, class Y>
-HWY_INLINE void block_rows_by_all(const TokenRows<Y>& to, const Block* w, Index columns) {
+HWY_INLINE void block_rows_by_all(const TokenRows<bf16, Y>& to, const Block* w, Index columns) {
   for (Index first = 0; first < to.tokens; first += most_tokens) {
-    TokenRows<Y> pass = from(to, first, 0);
+    TokenRows<bf16, Y> pass = from(to, first, 0);
     pass.tokens = std::min(most_tokens, pass.tokens);
     block_rows<R>(pass, w, columns);
   }
 }
 
 template <class Block, class Y>
-void multiply(const Block* w, Index columns, Index rows, const TokenRows<Y>& to) {
+void multiply(const Block* w, Index columns, Index rows, const TokenRows<bf16, Y>& to) {
   // One token's rows of many bytes take as long as memory does: in its order. Others hide their chains of sums in four.
   constexpr int group = 4, one_token = Index{sizeof(Block)} > Block::elements ? 1 : group;
   const Index row_blocks = columns / Block::elements;
@@ -258,7 +259,7 @@ void multiply(const Block* w, Index columns, Index rows, const TokenRows<Y>& to)
 
 template <class Y>
 void multiply_rows_as(Format format, const void* panel, Index columns, Index begin, Index rows,
-                      const TokenRows<Y>& to) {
+                      const TokenRows<bf16, Y>& to) {
   with_format(format, [&]<class Block>(Block) {
     if constexpr (Block::elements > 1 || std::is_same_v<Block, PlainBlock<bf16>>)
       multiply(static_cast<const Block*>(panel) + begin * (columns / Block::elements), columns, rows, to);
@@ -284,15 +285,15 @@ void decode(const Block* blocks, Index columns, bf16* to) {
 
 // What is exported has no template arguments.
 void multiply_rows_to_float(Format format, const void* panel, Index columns, Index begin, Index rows,
-                            const TokenRows<float>& to) {
+                            const TokenRows<bf16, float>& to) {
   multiply_rows_as(format, panel, columns, begin, rows, to);
 }
 void multiply_rows_to_bf16(Format format, const void* panel, Index columns, Index begin, Index rows,
-                           const TokenRows<bf16>& to) {
+                           const TokenRows<bf16, bf16>& to) {
   multiply_rows_as(format, panel, columns, begin, rows, to);
 }
 
-void decode_row_here(Format format, const void* panel, Index columns, Index row, bf16* to) {
+void round_row_here(Format format, const void* panel, Index columns, Index row, bf16* to) {
   with_format(format, [&]<class Block>(Block) {
     if constexpr (Block::elements > 1)
       decode(static_cast<const Block*>(panel) + row * (columns / Block::elements), columns, to);
@@ -307,21 +308,21 @@ namespace grist::cpu {
 
 HWY_EXPORT(multiply_rows_to_float);
 HWY_EXPORT(multiply_rows_to_bf16);
-HWY_EXPORT(decode_row_here);
+HWY_EXPORT(round_row_here);
 
 template <>
 void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows,
-                   const TokenRows<float>& to) {
+                   const TokenRows<bf16, float>& to) {
   HWY_DYNAMIC_DISPATCH(multiply_rows_to_float)(format, panel, columns, begin, rows, to);
 }
 template <>
 void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows,
-                   const TokenRows<bf16>& to) {
+                   const TokenRows<bf16, bf16>& to) {
   HWY_DYNAMIC_DISPATCH(multiply_rows_to_bf16)(format, panel, columns, begin, rows, to);
 }
 
-void decode_row(Format format, const void* panel, Index columns, Index row, bf16* to) {
-  HWY_DYNAMIC_DISPATCH(decode_row_here)(format, panel, columns, row, to);
+void round_row(Format format, const void* panel, Index columns, Index row, bf16* to) {
+  HWY_DYNAMIC_DISPATCH(round_row_here)(format, panel, columns, row, to);
 }
 
 }  // namespace grist::cpu

@@ -6,10 +6,10 @@
 
 namespace grist::cpu {
 
-/// Tokens in bf16 and where their products go; strides in elements.
-template <class Y>
+/// Tokens and where their products go; strides in elements.
+template <class X, class Y>
 struct TokenRows {
-  const bf16* x;
+  const X* x;
   Y* y;
   Index tokens, x_stride, y_stride;
 };
@@ -21,9 +21,10 @@ constexpr bool has_row_products(Format format) { return format != Format::f32 &&
 /// blocks. A block's integers are exact in bf16 and its scale multiplies their sums: nothing is rounded but sums in
 /// float. Their order depends on columns, format and processor alone.
 template <class Y>
-void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows, const TokenRows<Y>& to);
+void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows,
+                   const TokenRows<bf16, Y>& to);
 
 /// to [columns] = row `row` of a panel in blocks, each number rounded once.
-void decode_row(Format format, const void* panel, Index columns, Index row, bf16* to);
+void round_row(Format format, const void* panel, Index columns, Index row, bf16* to);
 
 }  // namespace grist::cpu

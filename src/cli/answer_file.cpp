@@ -9,84 +9,95 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <format>
 #include <fstream>
 #include <map>
+#include <string_view>
 
 namespace grist::cli {
 namespace {
 
-/// Bytes up to the last newline.
-off_t whole_lines(int descriptor, off_t size) {
-  char block[4096];
-  while (size > 0) {
-    const off_t begin = std::max<off_t>(0, size - static_cast<off_t>(sizeof block));
-    const auto count = pread(descriptor, block, static_cast<std::size_t>(size - begin), begin);
-    if (count <= 0) return 0;
-    for (auto i = count; i > 0; --i)
-      if (block[i - 1] == '\n') return begin + i;
-    size = begin;
+/// The id and the prompt of an answer.
+struct Answer {
+  nlohmann::json id;
+  std::vector<int> prompt;
+};
+
+Answer answer_on(const std::string& line, const std::string& place) {
+  try {
+    const auto json = nlohmann::json::parse(line);
+    if (json.at("new_ids").is_array() && json.at("finish").is_string() && json.at("text").is_string())
+      return {json.at("id"), json.at("prompt_ids").get<std::vector<int>>()};
+  } catch (const nlohmann::json::exception&) {
   }
-  return 0;
+  throw InputError("{}: no answer of `grist generate --prompts`; give --output another file, or remove it", place);
+}
+
+/// Whether an answer may begin so: nothing else is cut off.
+bool begins_an_answer(const std::string& rest) {
+  constexpr std::string_view begin = R"({"id":)", next = R"("prompt_ids":)";
+  if (rest.size() <= begin.size()) return begin.starts_with(rest);
+  if (!rest.starts_with(begin)) return false;
+  const auto comma = rest.find(',');  // an id may hold one, and then decides nothing
+  return rest[begin.size()] == '"' || comma == std::string::npos ||
+         std::string_view(rest).substr(comma + 1, next.size()) == next.substr(0, rest.size() - comma - 1);
 }
 
 }  // namespace
 
-AnswerFile::AnswerFile(std::string file)
+AnswerFile::AnswerFile(std::string file, const std::string& prompts)
     : file_(std::move(file)), descriptor_(open(file_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
-  if (descriptor_ < 0) throw InputError("{}: cannot be written: {}", file_, std::strerror(errno));
-  struct stat status {};
-  const bool known = fstat(descriptor_, &status) == 0;
-  if (known && !S_ISREG(status.st_mode)) {
-    close(descriptor_);
-    throw InputError("{}: is no file that can be continued", file_);
-  }
+  const auto refuse = [&](const std::string& why) {
+    if (descriptor_ >= 0) close(descriptor_);
+    throw InputError("{}: {}", file_, why);
+  };
+  if (descriptor_ < 0) refuse(std::format("cannot be written: {}", std::strerror(errno)));
+  struct stat status {}, other {};
+  if (fstat(descriptor_, &status) != 0) refuse(std::format("cannot be looked at: {}", std::strerror(errno)));
+  if (!S_ISREG(status.st_mode)) refuse("is no file that can be continued");
+  if (stat(prompts.c_str(), &other) == 0 && other.st_dev == status.st_dev && other.st_ino == status.st_ino)
+    refuse("is the file of the prompts; give --output another file");
   // Some file systems have no locks: there nothing is known of others.
-  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-    close(descriptor_);
-    throw InputError("{}: another start of grist is writing it", file_);
-  }
-  const off_t whole = whole_lines(descriptor_, status.st_size);
-  if (whole == status.st_size) return;
-  if (ftruncate(descriptor_, whole) != 0) {
-    const int error = errno;
-    close(descriptor_);
-    throw InputError("{}: its last line is not whole and cannot be cut off: {}", file_, std::strerror(error));
-  }
-  note(std::format("{}: its last line was not whole and is computed again", file_));
+  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    refuse("another start of grist is writing it");
 }
 
-AnswerFile::~AnswerFile() { close(descriptor_); }
+AnswerFile::~AnswerFile() {
+  fdatasync(descriptor_);
+  close(descriptor_);
+}
 
-std::vector<PromptLine> AnswerFile::without_answered(std::vector<PromptLine> prompts) const {
+std::vector<PromptLine> AnswerFile::without_answered(std::vector<PromptLine> prompts) {
   std::map<nlohmann::json, const PromptLine*> by_id;
   for (const auto& prompt : prompts) by_id[prompt.id] = &prompt;
   std::map<nlohmann::json, Index> answered;
-  std::ifstream lines(file_);
+  std::ifstream lines(file_, std::ios::binary);
   std::string text;
+  off_t whole = 0;  // bytes of whole lines
   for (Index number = 1; std::getline(lines, text); ++number) {
     const std::string place = std::format("{} line {}", file_, number);
-    nlohmann::json answer;
-    std::vector<int> ids;
-    try {
-      answer = nlohmann::json::parse(text);
-      ids = answer.at("prompt_ids").get<std::vector<int>>();
-      answer = answer.at("id");
-    } catch (const nlohmann::json::exception&) {
-      throw InputError("{}: no answer of `grist generate --prompts`; give --output another file, or remove it", place);
+    if (lines.eof()) {  // it has no newline
+      if (!begins_an_answer(text)) answer_on("", place);
+      break;
     }
-    const auto prompt = by_id.find(answer);
+    whole += std::ssize(text) + 1;
+    const auto [id, ids] = answer_on(text, place);
+    const auto prompt = by_id.find(id);
     if (prompt == by_id.end())
       throw InputError("{}: answers id {}, which is not among the prompts; give --output another file", place,
-                       answer.dump());
+                       id.dump());
     if (prompt->second->request.prompt != ids)
-      throw InputError("{}: the prompt of id {} had other tokens; give --output another file", place, answer.dump());
-    if (const auto [before, first] = answered.emplace(answer, number); !first)
-      throw InputError("{}: answers id {} as line {} does", place, answer.dump(), before->second);
+      throw InputError("{}: the prompt of id {} had other tokens; give --output another file", place, id.dump());
+    if (const auto [before, first] = answered.emplace(id, number); !first)
+      throw InputError("{}: answers id {} as line {} does", place, id.dump(), before->second);
   }
+  if (!lines.is_open() || lines.bad()) throw InputError("{}: cannot be read", file_);
+  struct stat status {};
+  if (fstat(descriptor_, &status) != 0 || (status.st_size != whole && ftruncate(descriptor_, whole) != 0))
+    throw InputError("{}: its last line is not whole and cannot be cut off: {}", file_, std::strerror(errno));
+  if (status.st_size != whole) note(std::format("{}: its last line was not whole and is computed again", file_));
   std::erase_if(prompts, [&](const PromptLine& prompt) { return answered.contains(prompt.id); });
   return prompts;
 }
@@ -99,6 +110,10 @@ void AnswerFile::append(const std::string& line) {
     if (written < 0) throw InternalError("{}: cannot be written: {}", file_, std::strerror(errno));
     done += static_cast<std::size_t>(written);
   }
+  const auto now = std::chrono::steady_clock::now();
+  if (now - synced_ < std::chrono::seconds(10)) return;
+  synced_ = now;
+  fdatasync(descriptor_);  // where it fails, the next write tells
 }
 
 }  // namespace grist::cli

@@ -3,7 +3,9 @@
 
 #include "prompt_file.hpp"
 
-#include <memory>
+#include <chrono>
+#include <string>
+#include <vector>
 
 namespace grist::cli {
 
@@ -11,22 +13,26 @@ namespace grist::cli {
 /// off by the next one. Only one start writes it at a time.
 class AnswerFile {
 public:
-  /// Opens or makes it. Throws InputError where it cannot be written or another start is writing it.
-  explicit AnswerFile(std::string file);
+  /// Opens or makes it; what is in it stays as it is. Throws InputError where it cannot be written, is the file of the
+  /// prompts, or is being written by another start.
+  AnswerFile(std::string file, const std::string& prompts);
   ~AnswerFile();
   AnswerFile(const AnswerFile&) = delete;
   AnswerFile& operator=(const AnswerFile&) = delete;
 
-  /// Takes the prompts out that have an answer. Throws InputError naming the line where an answer is none to these
-  /// prompts: of an unknown id, of other tokens, or there twice.
-  std::vector<PromptLine> without_answered(std::vector<PromptLine> prompts) const;
+  /// Takes the prompts out that have an answer, and cuts a line off that is not whole. Throws InputError naming the
+  /// line where the file holds something else, or answers that are none to these prompts: of an unknown id, of other
+  /// tokens, or there twice. Then nothing is cut off.
+  std::vector<PromptLine> without_answered(std::vector<PromptLine> prompts);
 
-  /// One answer, on one line. Throws InternalError where it cannot be written.
+  /// One answer, on one line, which a kill of the program cannot take back; a crash of the machine those of the last
+  /// seconds. Throws InternalError where it cannot be written.
   void append(const std::string& line);
 
 private:
   std::string file_;
   int descriptor_;
+  std::chrono::steady_clock::time_point synced_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace grist::cli

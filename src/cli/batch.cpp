@@ -15,6 +15,7 @@
 #include <format>
 #include <map>
 #include <memory>
+#include <thread>
 
 namespace grist::cli {
 namespace {
@@ -126,25 +127,29 @@ class Replica {
 public:
   Replica(Runtime& runtime, const LoadedModel& loaded, int draft_tokens, SharedWork& work, ToRoot& answers,
           Deadline deadline)
-      : ranks_(loaded.grid->world()), work_(work), answers_(answers), deadline_(deadline) {
+      : ranks_(loaded.grid->world()),
+        work_(work),
+        answers_(answers),
+        deadline_(deadline),
+        slots_(static_cast<std::size_t>(loaded.model->limits().batch_sequences)) {
     // With as many groups of sequences as stages every stage has one to work on.
     for (int group = 0; group < loaded.model->limits().caches; ++group)
       groups_.push_back({std::make_unique<Scheduler>(
                              runtime.exec(), *loaded.model,
                              SchedulerOptions{.tokenizer = loaded.tokenizer.get(), .draft_tokens = draft_tokens}),
                          {}});
-    most_ = static_cast<std::size_t>(loaded.model->limits().batch_sequences);
   }
 
-  /// Until nothing is left, or it has to stop: then it returns false. Calls `between` after each step.
-  bool run(const std::function<void()>& between) {
-    while (true) {
-      bool idle = true;
+  /// Until nothing is left, or all have to stop. Calls `between` after each step. No rank waits for another but for
+  /// the results of stages before it.
+  void run(const std::function<void()>& between) {
+    for (bool idle = false, stop = false; !idle && !stop;) {
+      idle = true;
       for (auto& group : groups_) {
         const auto begin = Clock::now();
         end_step(group);
-        if (must_stop()) return give_up();
-        take(group);
+        stop = stop || !take(group);
+        if (stop) continue;  // what other groups have begun ends first
         if (!group.scheduler->idle()) {
           group.scheduler->begin_step();
           idle = false;
@@ -152,10 +157,15 @@ public:
         deadline_.stepped(seconds_since(begin));
         between();
       }
-      if (idle) break;
     }
-    leave();
-    return true;
+    if (ranks_.rank() == 0) answers_.send("");
+  }
+
+  /// Tells all ranks to stop where a signal came to this one or its time is over.
+  void pass_on_stop() {
+    if (told_ || !(Interrupt::came() || deadline_.reached(Clock::now()))) return;
+    work_.stop();
+    told_ = true;
   }
 
 private:
@@ -165,46 +175,56 @@ private:
   };
 
   void end_step(Group& group) {
-    for (const auto& event : group.scheduler->end_step()) {
-      if (event.finish == Finish::running) continue;
-      const auto completion = group.scheduler->take(event.request);
-      const auto asked = group.asked.extract(event.request);
-      if (ranks_.rank() == 0) answers_.send(answer_of(asked.mapped(), completion));
+    try {
+      for (const auto& event : group.scheduler->end_step()) {
+        if (event.finish == Finish::running) continue;
+        const auto completion = group.scheduler->take(event.request);
+        const auto asked = group.asked.extract(event.request);
+        if (ranks_.rank() == 0) answers_.send(answer_of(asked.mapped(), completion));
+      }
+    } catch (const NumericalError& error) {
+      for (const auto& [number, line] : group.asked)
+        if (group.scheduler->completion(number).finish == Finish::cancelled)
+          throw NumericalError("prompt {}: {}", line.id.dump(), error.what());
+      throw;
     }
   }
 
-  void take(Group& group) {
-    while (!nothing_left_ && group.asked.size() < most_) {
-      std::string text;
-      if (ranks_.rank() == 0) text = work_.take().value_or("");
-      if (ranks_.size() > 1) text = broadcast_text(ranks_, text, 0);
-      nothing_left_ = text.empty();
-      if (nothing_left_) return;
-      PromptLine line = unpacked(text);
+  /// Gives a group what its free slots take, some at a time, so that other groups and replicas find work too. The first
+  /// rank decides, and tells the others. False where all have to stop.
+  bool take(Group& group) {
+    constexpr int most = 4;
+    pass_on_stop();
+    json orders = json::array();
+    if (ranks_.rank() == 0) {
+      if (seconds_since(looked_) > 0.05) {
+        looked_ = Clock::now();
+        stopped_ = work_.stopped();
+      }
+      while (!stopped_ && !nothing_left_ && std::ssize(orders) < most && group.asked.size() + orders.size() < slots_) {
+        auto text = work_.take();
+        nothing_left_ = !text;
+        if (text) orders.push_back(json::binary({text->begin(), text->end()}));
+      }
+    }
+    if (ranks_.size() > 1) {
+      const auto bytes = stopped_ || !orders.empty() ? json::to_msgpack({{"stop", stopped_}, {"take", orders}})
+                                                     : std::vector<std::uint8_t>();
+      const std::string told = broadcast_text(ranks_, {bytes.begin(), bytes.end()}, 0);
+      if (!told.empty()) {
+        const json all = json::from_msgpack(told);
+        stopped_ = all.at("stop");
+        orders = all.at("take");
+      }
+    }
+    if (stopped_) return false;
+    for (const auto& order : orders) {
+      const auto& bytes = order.get_binary();
+      PromptLine line = unpacked({bytes.begin(), bytes.end()});
       const int number = group.scheduler->submit(line.request);
       group.asked.emplace(number, std::move(line));
     }
-  }
-
-  /// Whether a signal came to any rank of any replica, or the time is over.
-  bool must_stop() {
-    int stop = Interrupt::came() || deadline_.reached(Clock::now()) ? 1 : 0;
-    if (ranks_.rank() == 0 && seconds_since(looked_) > 0.1) {
-      looked_ = Clock::now();
-      if (work_.stopped()) stop = 1;
-    }
-    return (ranks_.size() > 1 ? ranks_.all_reduce(stop, Reduction::max) : stop) != 0;
-  }
-
-  bool give_up() {
-    if (ranks_.rank() == 0) work_.stop();
-    for (auto& group : groups_) end_step(group);  // other groups are under way
-    leave();
-    return false;
-  }
-
-  void leave() {
-    if (ranks_.rank() == 0) answers_.send("");
+    return true;
   }
 
   const Communicator& ranks_;
@@ -212,8 +232,8 @@ private:
   ToRoot& answers_;
   Deadline deadline_;
   std::vector<Group> groups_;
-  std::size_t most_ = 0;  // requests of a group
-  bool nothing_left_ = false;
+  std::size_t slots_;  // requests of a group
+  bool nothing_left_ = false, stopped_ = false, told_ = false;
   Clock::time_point looked_ = Clock::now();
 };
 
@@ -223,8 +243,8 @@ struct Plan {
   std::vector<std::string> requests;  // packed, the longest first
 };
 
-ModelLimits plan_of(Plan& plan, const BatchOptions& options, const Request& otherwise, const ModelFiles& files,
-                    const text::Tokenizer* tokenizer) {
+ModelLimits plan_of(Plan& plan, const BatchOptions& options, int ranks, const Request& otherwise,
+                    const ModelFiles& files, const text::Tokenizer* tokenizer) {
   const PromptReader reader{
       [&](const std::string& text) { return encode_prompt(files.tokens, tokenizer, text, true); },
       [&](const std::vector<text::Message>& messages) {
@@ -233,7 +253,7 @@ ModelLimits plan_of(Plan& plan, const BatchOptions& options, const Request& othe
       [&](const Request& request) { check(request, "the prompt", files.spec.vocab_size, files.spec.max_positions); }};
   auto lines = read_prompts(options.prompts, otherwise, reader);
   const auto all = lines.size();
-  plan.file.emplace(options.output);
+  plan.file.emplace(options.output, options.prompts);
   lines = plan.file->without_answered(std::move(lines));
   if (lines.size() < all)
     note(std::format("{}: {} of {} prompts are answered already", options.output, all - lines.size(), all));
@@ -247,10 +267,12 @@ ModelLimits plan_of(Plan& plan, const BatchOptions& options, const Request& othe
     plan.requests.push_back(packed(line));
     requests.push_back(line.request);
   }
-  const int groups = options.model.pp;
-  ModelLimits limits =
-      limits_for(requests, files.spec.max_positions, std::max(1, (options.max_sequences + groups - 1) / groups), {},
-                 options.draft_tokens);
+  // A group has no more slots than its share of the prompts, so that none takes what others could work on.
+  const int groups = options.model.pp, replicas = std::max(1, ranks / static_cast<int>(options.model.layout().ranks()));
+  const auto per = [](int whole, int parts) { return std::max(1, (whole + parts - 1) / parts); };
+  const int slots = std::min(per(options.max_sequences, groups),
+                             per(static_cast<int>(std::min<std::size_t>(lines.size(), 1 << 30)), replicas * groups));
+  ModelLimits limits = limits_for(requests, files.spec.max_positions, slots, {}, options.draft_tokens);
   limits.caches = groups;
   return limits;
 }
@@ -269,7 +291,7 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
   Plan plan;
   const auto loaded =
       load_model(runtime, options.model, [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
-        return plan_of(plan, options, otherwise, files, tokenizer);
+        return plan_of(plan, options, runtime.world().size(), otherwise, files, tokenizer);
       });
   bool finished = true;
   {
@@ -285,7 +307,13 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
     replica->run([&] {
       if (desk) desk->write();
     });
-    while (desk && !desk->all_left()) desk->write();
+    // Until the last replica has left, a signal to any rank is one to all.
+    while (desk ? !desk->all_left() : !work.closed()) {
+      replica->pass_on_stop();
+      if (desk) desk->write();
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    if (desk) work.close();
     answers.flush();
     int all = desk ? desk->answered() == plan.requests.size() : 0;
     runtime.world().broadcast(&all, 1, 0);

@@ -256,6 +256,7 @@ void add_generate(CLI::App& app, Action& action) {
                                   "new_ids, text, finish. The same command goes on where it was stopped, with any "
                                   "number of ranks")
                      ->type_name("FILE.jsonl")
+                     ->check([](const std::string& name) { return name == "-" ? "is a file, not stdout" : ""; })
                      ->needs(file);
   file->needs(output);
   verb->add_option("--max-sequences", options->max_sequences, "Prompts that a replica works on at a time")
@@ -265,7 +266,7 @@ void add_generate(CLI::App& app, Action& action) {
   verb->add_option("--max-walltime", options->max_walltime,
                    "HH:MM:SS after which it stops with code 75; under Slurm the job's end is known")
       ->needs(file);
-  options->model.add_replicas_to(*verb);
+  options->model.add_replicas_to(*verb)->needs(file);
   for (const char* other : {"--prompt", "--prompt-file", "--chat", "--prompt-ids", "--system", "--json", "--json-file"})
     file->excludes(verb->get_option(other));
   verb->footer("Examples:\n"

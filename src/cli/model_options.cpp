@@ -30,8 +30,8 @@ void ModelOptionsGroup::add_to(CLI::App& app, Action& action) {
       ->envname("OMP_NUM_THREADS");
 }
 
-void ModelOptionsGroup::add_replicas_to(CLI::App& app) {
-  app.add_option("--dp", dp, "Replicas of the model that share the work; without it as many as the ranks give")
+CLI::Option* ModelOptionsGroup::add_replicas_to(CLI::App& app) {
+  return app.add_option("--dp", dp, "Replicas of the model that share the work; without it as many as the ranks give")
       ->check(CLI::Range(1, 1 << 20));
 }
 

@@ -27,7 +27,7 @@ struct ModelOptionsGroup {
 
   void add_to(CLI::App& app, Action& action);
   /// --dp, for verbs whose work replicas share.
-  void add_replicas_to(CLI::App& app);
+  CLI::Option* add_replicas_to(CLI::App& app);
   /// Of one replica.
   [[nodiscard]] Layout layout() const { return {.pp = pp, .tp = tp}; }
 };

@@ -135,7 +135,7 @@ std::vector<PromptLine> read_prompts(const std::string& file, const Request& oth
   std::istringstream lines(read_text(file));
   std::vector<PromptLine> prompts;
   std::map<json, Index> ids;
-  std::map<std::vector<int>, int> copies;
+  std::map<std::pair<std::vector<int>, std::uint64_t>, int> copies;  // of a prompt with a seed
   std::string text;
   for (Index number = 1; std::getline(lines, text); ++number) {
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
@@ -148,7 +148,7 @@ std::vector<PromptLine> read_prompts(const std::string& file, const Request& oth
     } catch (const Error& error) {
       throw InputError("{}: {}", line.place(), error.what());
     }
-    prompt.request.copy = copies[prompt.request.prompt]++;
+    prompt.request.copy = copies[{prompt.request.prompt, prompt.request.sampling.seed}]++;
     prompts.push_back(std::move(prompt));
   }
   return prompts;

@@ -27,8 +27,12 @@ public:
 
   /// From now on no rank is given any.
   void stop();
-  /// Whether some rank has called stop().
+  /// Whether some rank has called stop(), or close().
   [[nodiscard]] bool stopped() const;
+
+  /// Tells all ranks that nothing is being worked on any more.
+  void close();
+  [[nodiscard]] bool closed() const;
 
 private:
   struct State;

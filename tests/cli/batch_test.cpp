@@ -177,8 +177,48 @@ TEST_F(Usage, OfAnAnswerFileThatIsNotToThesePromptsIsTold) {
     EXPECT_EQ(contents_of(answers), line + "\n") << "left as it was";
   };
   refused("a poem", "no answer of");
-  refused(R"({"id": "other", "prompt_ids": [5]})", "not among the prompts");
-  refused(R"({"id": "prompt 1", "prompt_ids": [5]})", "had other tokens");
+  refused(R"({"id": "prompt 1", "prompt_ids": [5]})", "no answer of");
+  const std::string rest = R"("prompt_ids": [5], "new_ids": [1], "text": "", "finish": "stop"})";
+  refused(R"({"id": "other", )" + rest, "not among the prompts");
+  refused(R"({"id": "prompt 1", )" + rest, "had other tokens");
+}
+
+TEST_F(Usage, OfAFileOfSomethingElseLeavesItAsItIs) {
+  const auto file = folder.write("same.jsonl", R"({"id":1,"prompt_ids":[5]})");
+  for (const std::string precious : {R"({"precious": 1})", R"({"id":1,"prompt":"a"})", "x"}) {
+    const auto answers = folder.write("precious.json", precious);
+    const auto outcome = run(batch(file, answers));
+    EXPECT_EQ(outcome.code, 3) << precious;
+    EXPECT_EQ(contents_of(answers), precious);
+  }
+  const auto same = run(batch(file, file));
+  EXPECT_EQ(same.code, 3);
+  EXPECT_THAT(same.err, HasSubstr("is the file of the prompts"));
+  EXPECT_EQ(contents_of(file), R"({"id":1,"prompt_ids":[5]})");
+}
+
+TEST_F(Batch, EqualPromptsWithSeedsOfTheirOwnAnswerAsAlone) {
+  const std::string line = R"("prompt_ids": [1, 2, 3], "temperature": 1, "max_new_tokens": 12)";
+  const auto file = folder.write("three.jsonl", R"({"id": 0, )" + line + R"(, "seed": 5})" + "\n" + R"({"id": 1, )" +
+                                                    line + R"(, "seed": 6})" + "\n" + R"({"id": 2, )" + line +
+                                                    R"(, "seed": 6})" + "\n");
+  const auto only = folder.write("one.jsonl", R"({"id": 1, )" + line + R"(, "seed": 6})");
+  EXPECT_EQ(quiet(batch(file, folder / "three.out")), "");
+  EXPECT_EQ(quiet(batch(only, folder / "one.out")), "");
+  const auto three = read(folder / "three.out"), one = read(folder / "one.out");
+  EXPECT_EQ(three.at("1"), one.at("1"));
+  EXPECT_NE(three.at("2").at("new_ids"), one.at("1").at("new_ids")) << "a second copy draws by itself";
+}
+
+/// Each replica and each group gets its share where prompts are few.
+TEST_F(TwoRanks, ShareFewPrompts) {
+  const auto file = prompts(6);
+  for (const Words& layout : {Words{"--dp", "2"}, Words{"--pp", "2"}}) {
+    const auto answers = folder / layout[0];
+    EXPECT_EQ(quiet(batch(file, answers, layout), 2), "");
+    EXPECT_EQ(read(answers), alone(file));
+    std::filesystem::remove(folder / "alone.jsonl");
+  }
 }
 
 TEST_F(Usage, OfBothWaysToGivePromptsIsRefused) {

@@ -58,6 +58,12 @@ TEST(SharedWork, IsGivenToNobodyOnceARankStopsIt) {
   EXPECT_FALSE(work.take());
   work.stop();
   EXPECT_FALSE(work.take());
+  EXPECT_FALSE(work.closed());
+  ranks.barrier();
+  if (ranks.rank() == 0) work.close();
+  ranks.barrier();
+  EXPECT_TRUE(work.closed());
+  EXPECT_TRUE(work.stopped());
 }
 
 TEST(SharedWork, MayBeNone) {

@@ -29,8 +29,8 @@ def vocabulary(job):
 def rate_of(job, test):
     """Tokens per second of one test, of all sequences together."""
     n_prompt, n_gen, n_depth, batch = test
-    words = [f"{job['programs']}/grist", "bench", "--model", job["model"], "--dtype", "bf16", "--threads", job["threads"],
-             "-p", n_prompt, "-n", n_gen, "-d", n_depth, "-b", batch, "-r", 1, "-o", "json"]
+    words = [f"{job['programs']}/grist", "bench", "--model", job["model"], "--dtype", "bf16", "--threads",
+             job["threads"], "-p", n_prompt, "-n", n_gen, "-d", n_depth, "-b", batch, "-r", 1, "-o", "json"]
     out, _, _ = run_program(words, **QUIET_MPI)
     return json.loads(out)[-1]["avg_ts"]
 

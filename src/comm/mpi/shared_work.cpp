@@ -34,7 +34,7 @@ struct SharedWork::State {
 };
 
 namespace {
-constexpr Index none_left = Index{1} << 62;
+constexpr Index none_left = Index{1} << 62, all_done = none_left + (none_left >> 1);  // beyond any count of take()
 constexpr Index word = sizeof(Index);
 }  // namespace
 
@@ -80,6 +80,8 @@ std::optional<std::string> SharedWork::take() {
 
 void SharedWork::stop() { state_->update(none_left, MPI_MAX); }
 bool SharedWork::stopped() const { return state_->update(0, MPI_NO_OP) >= none_left; }
+void SharedWork::close() { state_->update(all_done, MPI_MAX); }
+bool SharedWork::closed() const { return state_->update(0, MPI_NO_OP) >= all_done; }
 
 struct ToRoot::State {
   struct Message {

@@ -8,7 +8,7 @@ namespace grist {
 struct SharedWork::State {
   std::vector<std::string> texts;
   std::size_t next = 0;
-  bool stopped = false;
+  bool stopped = false, closed = false;
 };
 
 SharedWork::SharedWork(const Communicator&, std::span<const std::string> texts)
@@ -16,11 +16,13 @@ SharedWork::SharedWork(const Communicator&, std::span<const std::string> texts)
 SharedWork::~SharedWork() = default;
 
 std::optional<std::string> SharedWork::take() {
-  if (state_->stopped || state_->next == state_->texts.size()) return std::nullopt;
+  if (stopped() || state_->next == state_->texts.size()) return std::nullopt;
   return std::move(state_->texts[state_->next++]);
 }
 void SharedWork::stop() { state_->stopped = true; }
-bool SharedWork::stopped() const { return state_->stopped; }
+bool SharedWork::stopped() const { return state_->stopped || state_->closed; }
+void SharedWork::close() { state_->closed = true; }
+bool SharedWork::closed() const { return state_->closed; }
 
 struct ToRoot::State {
   std::vector<std::string> texts;
