@@ -1,17 +1,12 @@
 // Every kernel alone (Google Benchmark): the time of a call, with the bytes that it must move and the FLOPs of its
 // formula as rates, beside the machine's own from `grist info --measure`.
 //   grist_kernels --benchmark_filter=matvec
-#include <grist/backends/device.hpp>
 #include <grist/backends/matvec.hpp>
+#include <grist/backends/products.hpp>
 #include <grist/backends/rates.hpp>
-#include <grist/backends/threads.hpp>
 #include <grist/layers/activation.hpp>
 #include <grist/layers/attention.hpp>
-#include <grist/layers/embedding.hpp>
-#include <grist/layers/linear.hpp>
 #include <grist/layers/norm.hpp>
-#include <grist/layers/rope.hpp>
-#include <grist/layers/sample.hpp>
 
 #include <benchmark/benchmark.h>
 
@@ -22,7 +17,7 @@ namespace {
 using namespace grist;
 
 /// Sizes of the 1.1 B model that docs/performance.md speaks of.
-constexpr Index hidden = 2048, intermediate = 5632, vocabulary = 32000;
+constexpr Index hidden = 2048, intermediate = 5632;
 constexpr AttentionConfig attention_config{.heads = 32, .kv_heads = 4, .head_dim = 64, .scale = 0.125F};
 
 template <class T>
