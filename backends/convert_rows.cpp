@@ -21,13 +21,13 @@ template <class Block, class X>
 void convert(const Exec& exec, const Block* from, View2<X> to) {
   if constexpr (!host_reaches_memory) {  // neighbouring threads write neighbouring numbers
     Kokkos::parallel_for(
-        "grist::convert_rows", Indices<Exec>(exec, 0, static_cast<Index>(to.size())), KOKKOS_LAMBDA(Index i) {
+        "grist::products::convert_rows", Indices<Exec>(exec, 0, static_cast<Index>(to.size())), KOKKOS_LAMBDA(Index i) {
           to.data()[i] = X(from[i / Block::elements].value(static_cast<int>(i % Block::elements)));
         });
   } else {
     const Index blocks = static_cast<Index>(to.size()) / Block::elements;
     Kokkos::parallel_for(
-        "grist::convert_rows", Indices<Exec>(exec, 0, blocks),
+        "grist::products::convert_rows", Indices<Exec>(exec, 0, blocks),
         KOKKOS_LAMBDA(Index i) { convert_block(from[i], to.data() + i * Block::elements); });
   }
 }

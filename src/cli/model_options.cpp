@@ -107,7 +107,11 @@ LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
   if (runtime.root() && loaded.tokenizer) note_all(loaded.tokenizer->notes);
   const Communicator node = runtime.world().split_by_node();
   const Communicator sharers = node.split(memory_hash(device_facts()), node.rank());
-  const Index needed = sharers.all_reduce(static_cast<Index>(memory.total()));
+  // Pages of mapped files are there once, however many ranks read them.
+  Index stored = 0;
+  for (const auto& [name, tensor] : files.weights.tensors()) stored += static_cast<Index>(tensor.bytes());
+  const Index needed = sharers.all_reduce(static_cast<Index>(memory.total() - memory.mapped)) +
+                       std::min(stored, sharers.all_reduce(static_cast<Index>(memory.mapped)));
   runtime.together([&] { check_memory(memory, static_cast<std::uint64_t>(needed), sharers.size()); });
   loaded.grid = std::make_unique<ProcessGrid>(replica.handle(), layout);
   ProgressLine line("loading", runtime.root());

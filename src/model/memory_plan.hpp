@@ -15,6 +15,7 @@ class Products;
 /// Bytes of one rank.
 struct MemoryPlan {
   std::uint64_t parameters = 0;
+  std::uint64_t mapped = 0;  // of the parameters, what stays where files are mapped: processes of a node share it
   std::uint64_t kv_cache = 0;
   std::uint64_t workspace = 0;  // activations, logits, attention's partial results
   std::uint64_t batch = 0;      // ids, page tables, attention's items, tables of positions

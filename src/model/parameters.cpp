@@ -35,6 +35,9 @@ std::uint64_t memory_of(const TensorRow& row, const Weight& weight) {
   return static_cast<std::uint64_t>(bytes);
 }
 
+/// Whether weights that files store as they are wanted stay where these are mapped.
+bool stays_mapped() { return host_reaches_memory && one_memory_node(); }
+
 /// What WeightStorage says of q8_0 and q4_0.
 Format quantized_format(const TensorRow& row, WeightStorage storage) {
   const bool four_bits = storage == WeightStorage::q4_0 && row.least_bits <= 4;
@@ -113,13 +116,30 @@ std::uint64_t parameter_bytes(const io::Weights* weights, const TensorTable& tab
   return bytes;
 }
 
+std::uint64_t mapped_bytes(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
+                           const Shard& shard, WeightStorage storage) {
+  std::uint64_t bytes = 0;
+  if (!stays_mapped()) return bytes;
+  each_row(table, layers, shard, [&](const TensorRow& row, const LayerShard* layer) {
+    for (const auto& part : row.parts) {
+      if (row.vector) continue;
+      const PartReader reader(weights, base, row, part, shard, layer);
+      const Format format = format_of_part(&weights, row, part, base, storage, Format::f32);
+      if (reader.in_place(format) != nullptr)
+        bytes += static_cast<std::uint64_t>(
+            panel_bytes(format, experts_of(row, layer).size() * reader.slice().rows, reader.slice().columns));
+    }
+  });
+  return bytes;
+}
+
 Parameters::Parameters(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
                        const Shard& shard, WeightStorage storage, const Progress& progress)
     : files_(weights),
       base_(base),
       shard_(shard),
       storage_(storage),
-      in_place_(host_reaches_memory && one_memory_node()) {
+      in_place_(stays_mapped()) {
   tensors_.layers.resize(table.layers.size());
   const std::uint64_t total = parameter_bytes(&weights, table, base, layers, shard, storage, Format::f32);
   std::uint64_t done = 0;
@@ -169,7 +189,8 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weig
     panels.push_back({format, rows, in_place_ ? reader.in_place(format) : nullptr});
     if (panels.back().data == nullptr) bytes += panel_bytes(format, experts.size() * rows, reader.slice().columns);
   }
-  auto& memory = memory_.emplace_back("parameter", bytes);
+  auto& memory = memory_.emplace_back();
+  if (bytes > 0) memory = Buffer<std::byte>("parameter", bytes);
   const Buffer<std::byte, Kokkos::HostSpace> staged("staged parameter", host_reaches_memory ? 0 : bytes);
   std::byte* const target = host_reaches_memory ? memory.data() : staged.data();
   weight = Weight(readers[0].slice().columns, experts.size());
@@ -186,7 +207,7 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weig
     }
     weight.add(panel);
   }
-  if (!host_reaches_memory)
+  if (!host_reaches_memory && bytes > 0)
     Kokkos::deep_copy(memory.view(), Kokkos::View<const std::byte*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(
                                          staged.data(), static_cast<std::size_t>(bytes)));
 }

@@ -32,6 +32,10 @@ Weight weight_without_data(const io::Weights* weights, const TensorRow& row, con
 std::uint64_t parameter_bytes(const io::Weights* weights, const TensorTable& table, const std::string& base,
                               Range layers, const Shard& shard, WeightStorage storage, Format assumed);
 
+/// Of them, what Parameters leaves where the files are mapped.
+std::uint64_t mapped_bytes(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
+                           const Shard& shard, WeightStorage storage);
+
 class PartReader;
 
 class Parameters {
@@ -58,7 +62,7 @@ private:
   const std::string& base_;
   const Shard& shard_;
   WeightStorage storage_;
-  bool in_place_;  // whether weights that files store as they are wanted stay where these are mapped
+  bool in_place_;  // whether weights may stay where the files are mapped
   std::vector<Buffer<std::byte>> memory_;
   std::vector<std::shared_ptr<const io::MappedFile>> mappings_;
   ModelTensors<Weight> tensors_;
