@@ -197,8 +197,10 @@ void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const 
               }
             }
             with_format(panel.format, [&]<class Block>(Block) {
-              const Block* const rows = static_cast<const Block*>(panel.data) + before * (in / Block::elements);
-              dot_range(tokens, rows, in, begin, stop, column);
+              if constexpr (std::is_same_v<X, float> || Block::elements == 1) {  // the others were served above
+                const Block* const rows = static_cast<const Block*>(panel.data) + before * (in / Block::elements);
+                dot_range(tokens, rows, in, begin, stop, column);
+              }
             });
           }
           column += panel.rows;

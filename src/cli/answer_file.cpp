@@ -3,6 +3,7 @@
 #include "runtime.hpp"
 
 #include <grist/core/errors.hpp>
+#include <grist/io/write_all.hpp>
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -104,12 +105,8 @@ std::vector<PromptLine> AnswerFile::without_answered(std::vector<PromptLine> pro
 
 void AnswerFile::append(const std::string& line) {
   const std::string whole = line + '\n';
-  for (std::size_t done = 0; done < whole.size();) {
-    const auto written = ::write(descriptor_, whole.data() + done, whole.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw InternalError("{}: cannot be written: {}", file_, std::strerror(errno));
-    done += static_cast<std::size_t>(written);
-  }
+  if (!io::write_all(descriptor_, whole.data(), whole.size()))
+    throw InternalError("{}: cannot be written: {}", file_, std::strerror(errno));
   const auto now = std::chrono::steady_clock::now();
   if (now - synced_ < std::chrono::seconds(10)) return;
   synced_ = now;

@@ -9,6 +9,7 @@
 #include <grist/comm/broadcast_text.hpp>
 #include <grist/comm/shared_work.hpp>
 #include <grist/generate/generation.hpp>
+#include <grist/train/metrics.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -22,8 +23,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using nlohmann::json;
-
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+using train::seconds_since;
 
 // A request on its way from the root to the replica that answers it.
 
@@ -63,13 +63,14 @@ PromptLine unpacked(const std::string& bytes) {
   return line;
 }
 
+/// Its new tokens and the line, on the way to the root.
 std::string answer_of(const PromptLine& line, const Completion& completion) {
   const nlohmann::ordered_json answer{{"id", line.id},
                                       {"prompt_ids", line.request.prompt},
                                       {"new_ids", completion.ids},
                                       {"text", completion.text},
                                       {"finish", name_of(completion.finish)}};
-  return answer.dump(-1, ' ', false, json::error_handler_t::replace);
+  return std::format("{} {}", completion.ids.size(), answer.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
 /// Of all replicas, on the root: writes answers, and tells how far the work is.
@@ -85,9 +86,10 @@ public:
         --replicas_;
         continue;
       }
-      file_.append(text);
+      const auto space = text.find(' ');
+      file_.append(text.substr(space + 1));
       ++answered_;
-      tokens_ += json::parse(text).at("new_ids").size();
+      tokens_ += std::stoul(text.substr(0, space));
     }
     tell();
   }

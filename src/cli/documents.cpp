@@ -1,5 +1,6 @@
 #include "documents.hpp"
 
+#include "json_lines.hpp"
 #include "runtime.hpp"
 #include "texts.hpp"
 
@@ -121,13 +122,7 @@ bool Documents::each(std::uint64_t first, const std::function<bool(const Documen
 }
 
 Document Documents::of_line(const std::string& file, std::string_view line) {
-  json object;
-  try {
-    object = json::parse(line);
-  } catch (const json::exception& error) {
-    throw InputError("not valid JSON: {}", std::string_view(error.what()).substr(0, 200));
-  }
-  if (!object.is_object()) throw InputError("is a JSON {}, expected an object", object.type_name());
+  const json object = json_object(line);
   const bool text = object.contains("text"), messages = object.contains("messages");
   if (text == messages)
     throw InputError("has {}, expected one of them", text ? "text and messages" : "neither text nor messages");

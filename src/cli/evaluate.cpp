@@ -53,13 +53,7 @@ std::vector<std::string> choices_of(const json& list) {
 
 /// One line of the file. `number` counts from 0 and is its id where it has none.
 Question question_of(std::string_view line, Index number) {
-  json object;
-  try {
-    object = json::parse(line);
-  } catch (const json::exception& error) {
-    throw InputError("not valid JSON: {}", std::string_view(error.what()).substr(0, 200));
-  }
-  if (!object.is_object()) throw InputError("is a JSON {}, expected an object", object.type_name());
+  const json object = json_object(line);
   for (const auto& [key, value] : object.items()) {
     if (key != "id" && key != "query" && key != "context" && key != "choices" && key != "gold")
       throw InputError("the key '{}' is not understood: query or context, choices, gold and id are", key);

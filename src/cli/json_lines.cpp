@@ -1,6 +1,7 @@
 #include "json_lines.hpp"
 
 #include <grist/core/errors.hpp>
+#include <grist/io/write_all.hpp>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -22,13 +23,20 @@ JsonLines::~JsonLines() {
 
 void JsonLines::write(const nlohmann::ordered_json& value) {
   const std::string line = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
-  for (std::size_t done = 0; done < line.size();) {
-    const auto written = ::write(descriptor_, line.data() + done, line.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0 && file_.empty()) throw InternalError("stdout: not all could be written: {}", std::strerror(errno));
-    if (written < 0) throw InternalError("{}: cannot be written: {}", file_, std::strerror(errno));
-    done += static_cast<std::size_t>(written);
+  if (io::write_all(descriptor_, line.data(), line.size())) return;
+  if (file_.empty()) throw InternalError("stdout: not all could be written: {}", std::strerror(errno));
+  throw InternalError("{}: cannot be written: {}", file_, std::strerror(errno));
+}
+
+nlohmann::json json_object(std::string_view line) {
+  nlohmann::json object;
+  try {
+    object = nlohmann::json::parse(line);
+  } catch (const nlohmann::json::exception& error) {
+    throw InputError("not valid JSON: {}", std::string_view(error.what()).substr(0, 200));
   }
+  if (!object.is_object()) throw InputError("is a JSON {}, expected an object", object.type_name());
+  return object;
 }
 
 }  // namespace grist::cli

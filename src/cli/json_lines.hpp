@@ -1,9 +1,10 @@
-// Results as JSON, one line each.
+// JSON, one line each: results, and what files of documents hold.
 #pragma once
 
 #include <nlohmann/json.hpp>
 
 #include <string>
+#include <string_view>
 
 namespace grist::cli {
 
@@ -22,5 +23,8 @@ private:
   std::string file_;
   int descriptor_;
 };
+
+/// The object on a line. Throws InputError for what is none.
+nlohmann::json json_object(std::string_view line);
 
 }  // namespace grist::cli

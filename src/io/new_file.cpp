@@ -1,6 +1,7 @@
 #include <grist/io/new_file.hpp>
 
 #include <grist/core/errors.hpp>
+#include <grist/io/write_all.hpp>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -25,15 +26,9 @@ NewFile::~NewFile() {
 }
 
 void NewFile::write(const void* data, std::size_t bytes) {
-  const auto* from = static_cast<const std::byte*>(data);
-  while (bytes > 0) {
-    const ssize_t written = ::write(descriptor_, from, bytes);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw InputError("{}: cannot be written: {}", partial_.string(), std::strerror(errno));
-    from += written;
-    bytes -= static_cast<std::size_t>(written);
-    size_ += static_cast<std::uint64_t>(written);
-  }
+  if (!write_all(descriptor_, data, bytes))
+    throw InputError("{}: cannot be written: {}", partial_.string(), std::strerror(errno));
+  size_ += static_cast<std::uint64_t>(bytes);
 }
 
 void NewFile::close() {

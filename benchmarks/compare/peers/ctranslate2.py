@@ -1,10 +1,9 @@
 """CTranslate2's generator."""
 import json
 import pathlib
-import shutil
 import sys
 
-from driver import Failed, measure_by_difference, run_program, token_ids
+from driver import Failed, converted, measure_by_difference, run_program, token_ids
 from tokenizer_folder import with_tokenizer
 
 NAME = "CTranslate2"
@@ -15,15 +14,10 @@ COMPUTE = {"bf16": ["bfloat16", "float32"], "q8_0": ["int8_bfloat16", "int8_floa
 
 
 def prepare(job):
-    target = pathlib.Path(job["store"]) / f"{pathlib.Path(job['model']).name}-ctranslate2-{WEIGHTS[job['weights']]}"
-    if not target.exists():
-        part = target.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        converter = pathlib.Path(sys.executable).with_name("ct2-transformers-converter")
-        run_program([converter, "--model", with_tokenizer(job), "--output_dir", part, "--quantization",
-                     WEIGHTS[job["weights"]]])
-        part.rename(target)
-    return target
+    weights = WEIGHTS[job["weights"]]
+    converter = pathlib.Path(sys.executable).with_name("ct2-transformers-converter")
+    return converted(job, f"ctranslate2-{weights}", lambda part: run_program(
+        [converter, "--model", with_tokenizer(job), "--output_dir", part, "--quantization", weights]))
 
 
 def measure(job, report):

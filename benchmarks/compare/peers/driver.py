@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -69,6 +70,17 @@ def run_program(words, report_errors=4, **environment):
         lines = b"".join(errors).decode(errors="replace").strip().splitlines()[-report_errors:]
         raise Failed(f"{pathlib.Path(words[0]).name} ended with {process.returncode}: {' | '.join(lines)}")
     return out.decode(errors="replace"), seconds, usage.ru_maxrss * 1024
+
+
+def converted(job, form, convert):
+    """The model in a peer's own form, made once by convert(folder)."""
+    target = pathlib.Path(job["store"]) / f"{pathlib.Path(job['model']).name}-{form}"
+    if not target.exists():
+        part = target.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        convert(part)
+        part.rename(target)
+    return target
 
 
 def seconds_of(f):

@@ -1,9 +1,8 @@
 """OpenVINO GenAI's LLMPipeline; optimum-intel converts."""
 import pathlib
-import shutil
 import sys
 
-from driver import config_of, measure_by_difference, run_program, token_ids
+from driver import config_of, converted, measure_by_difference, run_program, token_ids
 from tokenizer_folder import with_tokenizer
 
 NAME = "OpenVINO GenAI"
@@ -12,15 +11,11 @@ WEIGHTS = {"bf16": "fp16", "q8_0": "int8", "q4_0": "int4"}
 
 
 def prepare(job):
-    target = pathlib.Path(job["store"]) / f"{pathlib.Path(job['model']).name}-openvino-{WEIGHTS[job['weights']]}"
-    if not target.exists():
-        part = target.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        program = pathlib.Path(sys.executable).with_name("optimum-cli")
-        run_program([program, "export", "openvino", "--model", with_tokenizer(job), "--task",
-                     "text-generation-with-past", "--weight-format", WEIGHTS[job["weights"]], part])
-        part.rename(target)
-    return target
+    weights = WEIGHTS[job["weights"]]
+    program = pathlib.Path(sys.executable).with_name("optimum-cli")
+    return converted(job, f"openvino-{weights}", lambda part: run_program(
+        [program, "export", "openvino", "--model", with_tokenizer(job), "--task", "text-generation-with-past",
+         "--weight-format", weights, part]))
 
 
 def measure(job, report):
