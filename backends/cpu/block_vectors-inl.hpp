@@ -1,4 +1,4 @@
-// Blocks of weights (core/blocks.hpp) as vectors: their integers in bf16, in which they are exact, and their scales.
+// Blocks of weights (core/blocks.hpp) as vectors of bf16: scale times the integer, less least, each rounded once.
 // Included once for each kind of processor, after hwy/foreach_target.h.
 #include <grist/core/blocks.hpp>
 
@@ -46,17 +46,14 @@ HWY_INLINE Bf16s load_some(const bf16* from, std::int64_t count) {
 HWY_INLINE void store(Bf16s numbers, bf16* to) {
   hn::StoreU(numbers, bf16s, reinterpret_cast<hwy::bfloat16_t*>(to));
 }
-HWY_INLINE Bf16s ones() { return hn::Set(bf16s, hwy::BF16FromF32(1)); }
 
-/// a b, neighbouring products summed in a lane.
-HWY_INLINE Floats products(Bf16s a, Bf16s b) { return hn::WidenMulPairwiseAdd(floats, a, b); }
-/// sums + a b in the same lanes.
+/// sums + a b, two neighbours in a lane.
 HWY_INLINE Floats add_products(Bf16s a, Bf16s b, Floats sums) {
 #if HWY_NATIVE_DOT_BF16
   Floats unused = hn::Zero(floats);
   return hn::ReorderWidenMulAccumulate(floats, a, b, sums, unused);
 #else
-  return hn::Add(sums, products(a, b));
+  return hn::Add(sums, hn::WidenMulPairwiseAdd(floats, a, b));
 #endif
 }
 
@@ -120,59 +117,157 @@ constexpr int value(int code) {
   return code;
 }
 
-/// A run's integers, which are exact in bf16: the upper half of their float.
+// Scales of a chunk, and what is subtracted: least, where a format has it.
+
+template <class Block>
+inline constexpr bool has_least = requires(const Block& block) { block.least(0); };
+
+constexpr hn::CappedTag<float, 8> some_floats;
+constexpr int some = HWY_MAX_LANES_D(decltype(some_floats));  // 8, or 4 where vectors are short
+
+/// to [8] = the `count` <= 8 halves at `from`, `stride` bytes apart. They are put together in words of the processor:
+/// what was stored one by one is slow to load as a vector.
+HWY_INLINE void to_floats(const f16* from, std::int64_t stride, int count, float* to) {
+  std::uint64_t four[2] = {};
+  for (int i = 0; i < count; ++i) {
+    std::uint16_t half;
+    std::memcpy(&half, reinterpret_cast<const char*>(from) + i * stride, sizeof half);
+    four[i / 4] |= std::uint64_t{half} << i % 4 * 16;
+  }
+  constexpr hn::Rebind<hwy::float16_t, decltype(some_floats)> halves;
+  constexpr hn::Repartition<std::uint64_t, decltype(halves)> words;
+  for (int i = 0; i < 8; i += some)
+    hn::StoreU(hn::PromoteTo(some_floats, hn::BitCast(halves, hn::LoadU(words, four + i / 4))), some_floats, to + i);
+}
+
+/// to [8] = `factor` times (the bytes of `eight`, less `less`).
+HWY_INLINE void times(std::uint64_t eight, float factor, int less, float* to) {
+  constexpr hn::RebindToSigned<decltype(some_floats)> ints;
+  constexpr hn::Rebind<std::uint8_t, decltype(some_floats)> narrow;
+  std::uint8_t each[8];
+  std::memcpy(each, &eight, sizeof each);
+  for (int i = 0; i < 8; i += some) {
+    const auto integers = hn::Sub(hn::PromoteTo(ints, hn::LoadU(narrow, each + i)), hn::Set(ints, less));
+    hn::StoreU(hn::Mul(hn::ConvertTo(some_floats, integers), hn::Set(some_floats, factor)), some_floats, to + i);
+  }
+}
+
+/// `count` of 64 bits from memory.
+template <int count>
+struct WordsOf64 {
+  std::uint64_t of[count];
+  explicit WordsOf64(const void* from) { std::memcpy(of, from, sizeof of); }
+};
+constexpr std::uint64_t low_nibbles = 0x0f0f0f0f0f0f0f0fU;
+
+template <class Block>
+struct Scales {
+  static constexpr int group = Block::elements == run || std::is_same_v<Block, IQ4_XS> ? run : Block::group;
+  float scale[chunk / group];
+  float least[has_least<Block> ? chunk / group : 1];
+
+  HWY_INLINE void decode(const Block* blocks, int runs) {
+    if constexpr (Block::elements == run) {
+      if (runs == chunk / run)
+        decode_ends(blocks, chunk / run);
+      else
+        decode_ends(blocks, runs);
+    } else {
+      decode_grouped(*blocks);
+    }
+    // They stay in memory, of which an instruction broadcasts; out of a register it takes two shuffles.
+    __asm__ volatile("" : : "r"(this) : "memory");
+  }
+
+  /// The numbers that belong to `integers`, in group g.
+  [[nodiscard]] HWY_INLINE Floats weights(Floats integers, int g) const {
+    const Floats products = hn::Mul(integers, hn::Set(floats, scale[g]));
+    if constexpr (has_least<Block>)
+      return hn::Sub(products, hn::Set(floats, least[g]));
+    else
+      return products;
+  }
+
+private:
+  /// Of blocks that have one scale.
+  HWY_INLINE void decode_ends(const Block* blocks, int count) {
+    to_floats(&blocks->d, sizeof(Block), count, scale);
+    if constexpr (has_least<Block>) {
+      to_floats(&blocks->m, sizeof(Block), count, least);
+      for (int i = 0; i < chunk / run; ++i) least[i] = -least[i];
+    }
+  }
+
+  template <class K>  // Q4_K, Q5_K: four scales in half of a word at a time
+    requires requires(const K& block) { block.scales.bytes; }
+  HWY_INLINE void decode_grouped(const K& block) {
+    std::uint32_t word[3];
+    std::memcpy(word, block.scales.bytes, sizeof word);
+    const auto both = [](std::uint32_t first, std::uint32_t second) { return first | std::uint64_t{second} << 32; };
+    const std::uint32_t high_scales = (word[2] & 0x0f0f0f0fU) | (word[0] >> 2 & 0x30303030U);
+    const std::uint32_t high_leasts = (word[2] >> 4 & 0x0f0f0f0fU) | (word[1] >> 2 & 0x30303030U);
+    times(both(word[0] & 0x3f3f3f3fU, high_scales), static_cast<float>(block.d), 0, scale);
+    times(both(word[1] & 0x3f3f3f3fU, high_leasts), static_cast<float>(block.dmin), 0, least);
+  }
+  HWY_INLINE void decode_grouped(const Q2_K& block) {
+    const WordsOf64<2> both(block.scales);
+    for (int half = 0; half < 2; ++half) {
+      times(both.of[half] & low_nibbles, static_cast<float>(block.d), 0, scale + 8 * half);
+      times(both.of[half] >> 4 & low_nibbles, static_cast<float>(block.dmin), 0, least + 8 * half);
+    }
+  }
+  HWY_INLINE void decode_grouped(const Q3_K& block) {
+    const WordsOf64<1> low(block.scales);
+    std::uint32_t high;
+    std::memcpy(&high, block.scales + 8, sizeof high);
+    const std::uint64_t pairs = high | std::uint64_t{high} << 30;  // of groups 4 to 7 lie two bits higher
+    constexpr std::uint64_t upper = 0x3030303030303030U;
+    times((low.of[0] & low_nibbles) | (pairs << 4 & upper), static_cast<float>(block.d), 32, scale);
+    times((low.of[0] >> 4 & low_nibbles) | (pairs & upper), static_cast<float>(block.d), 32, scale + 8);
+  }
+  HWY_INLINE void decode_grouped(const Q6_K& block) {
+    const WordsOf64<2> both(block.scales);
+    constexpr std::uint64_t signs = 0x8080808080808080U;  // of bytes: without it they are 128 more
+    for (int half = 0; half < 2; ++half)
+      times(both.of[half] ^ signs, static_cast<float>(block.d), 128, scale + 8 * half);
+  }
+  HWY_INLINE void decode_grouped(const IQ4_XS& block) {
+    std::uint32_t packed;  // nibbles, then pairs of bits: spread to a byte each
+    std::memcpy(&packed, block.scales_low, sizeof packed);
+    std::uint64_t low = packed, high = block.scales_high;
+    low = (low | low << 16) & 0x0000ffff0000ffffU;
+    low = (low | low << 8) & 0x00ff00ff00ff00ffU;
+    low = (low | low << 4) & low_nibbles;
+    high = (high | high << 24) & 0x000000ff000000ffU;
+    high = (high | high << 12) & 0x000f000f000f000fU;
+    high = (high | high << 6) & 0x0303030303030303U;
+    times(low | high << 4, static_cast<float>(block.d), 32, scale);
+  }
+};
+
+/// A run of weights. Where `evens_first`, the numbers 0, 2, 4, ... 30 come before 1, 3, 5, ... 31.
 struct Run {
-  Bf16s integers[vectors];
+  Bf16s numbers[vectors];
 };
-HWY_INLINE Run exact(SignedBytes low, SignedBytes high) {
+template <class Block>
+inline constexpr bool evens_first = HWY_TARGET <= HWY_AVX3 && Block::elements != 1 &&
+                                    !std::is_same_v<Block, Q8_0> && !std::is_same_v<Block, Q6_K>;
+
+/// Run i of `scales`, whose integers these are.
+template <class Block>
+HWY_INLINE Run run_of_integers(const std::int8_t* integers, const Scales<Block>& scales, int i) {
   constexpr hn::RebindToSigned<decltype(floats)> ints;
-  constexpr hn::Repartition<std::uint16_t, decltype(floats)> halves;
-  const auto upper = [&](auto numbers) HWY_ATTR {
-    return hn::BitCast(halves, hn::ConvertTo(floats, hn::PromoteTo(ints, numbers)));
-  };
-#if HWY_TARGET <= HWY_AVX3
-  return {hn::BitCast(bf16s, hn::ConcatOdd(halves, upper(high), upper(low)))};
-#else
   constexpr hn::Rebind<std::int8_t, decltype(floats)> narrow;
+  const auto weights = [&](int first) HWY_ATTR {
+    const Floats numbers = hn::ConvertTo(floats, hn::PromoteTo(ints, hn::LoadU(narrow, integers + first)));
+    return scales.weights(numbers, (i * run + first) / Scales<Block>::group);
+  };
   Run result;
-  alignas(16) std::int8_t numbers[run];
-  hn::Store(low, signed_bytes, numbers);
-  hn::Store(high, signed_bytes, numbers + half_run);
-  for (int v = 0; v < vectors; ++v) {
-    const std::int8_t* const from = numbers + v * lanes;
-    const auto first = hn::LoadU(narrow, from), second = hn::LoadU(narrow, from + lanes / 2);
-    result.integers[v] = hn::BitCast(bf16s, hn::ConcatOdd(halves, upper(second), upper(first)));
-  }
+  for (int v = 0; v < vectors; ++v)
+    result.numbers[v] = hn::OrderedDemote2To(bf16s, weights(v * lanes), weights(v * lanes + lanes / 2));
   return result;
-#endif
 }
 
-#if HWY_TARGET <= HWY_AVX3
-/// The integers of all codes, in two registers.
-template <class Block>
-struct Values {
-  alignas(64) std::uint16_t of[64];
-  constexpr Values() {
-    for (int code = 0; code < 64; ++code)
-      of[code] = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(static_cast<float>(value<Block>(code))) >> 16);
-  }
-};
-template <class Block>
-inline constexpr Values<Block> values;
-
-template <class Block>
-HWY_INLINE Run run_of(const Block& block, int half) {
-  constexpr hn::Repartition<std::uint16_t, decltype(bf16s)> words;
-  const hn::Half<hn::Repartition<std::uint8_t, decltype(bf16s)>> codes;
-  const auto both = hn::Combine(codes, codes_of(block, half + 1), codes_of(block, half));
-  const auto at = hn::IndicesFromVec(words, hn::PromoteTo(words, both));
-  const auto first = hn::Load(words, values<Block>.of);
-  if constexpr (std::is_same_v<Block, Q6_K>)
-    return {hn::BitCast(bf16s, hn::TwoTablesLookupLanes(words, first, hn::Load(words, values<Block>.of + 32), at))};
-  else
-    return {hn::BitCast(bf16s, hn::TableLookupLanes(first, at))};
-}
-#else
 template <class Block>
 HWY_INLINE SignedBytes integers_of(const Block& block, int i) {
   const auto codes = hn::BitCast(signed_bytes, codes_of(block, i));
@@ -184,115 +279,175 @@ HWY_INLINE SignedBytes integers_of(const Block& block, int i) {
     return hn::Add(codes, hn::Set(signed_bytes, static_cast<std::int8_t>(value<Block>(0))));
   }
 }
+
+#if HWY_TARGET <= HWY_AVX3
+// A code picks its weight from the 16 or 32 that its group can have: one multiplication for 16 codes, one lookup for a
+// run. In a word of two bytes lie the codes of two neighbours: shifted by a byte in the upper half of the vector, they
+// come evens first.
+
+constexpr hn::Repartition<std::uint16_t, decltype(bf16s)> words;
+using Words = hn::Vec<decltype(words)>;
+
+/// The numbers of a vector of words in memory.
+template <int... shifts>
+HWY_INLINE Words constant() {
+  constexpr int count = sizeof...(shifts);
+  struct Table {
+    alignas(64) std::uint16_t of[lanes];
+    constexpr Table() {
+      constexpr int shift[] = {shifts...};
+      for (int i = 0; i < lanes; ++i) of[i] = static_cast<std::uint16_t>(shift[i * count / lanes]);
+    }
+  };
+  static constexpr Table table;
+  return hn::Load(words, table.of);
+}
+
+/// The nibbles of 16 bytes; above each lie its neighbours.
+HWY_INLINE Words nibbles_of_16(const std::uint8_t* from) {
+  return hn::Shr(hn::BitCast(words, hn::LoadDup128(hn::Repartition<std::uint8_t, decltype(bf16s)>(), from)),
+                 constant<0, 4, 8, 12>());
+}
+/// 32 bytes; above the evens lie the odds.
+HWY_INLINE Words words_of_32(const std::uint8_t* from) {
+  const auto both = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  return hn::Shr(Words{both}, constant<0, 8>());
+}
+HWY_INLINE Words masked(Words from, int mask) {
+  return hn::And(from, hn::Set(words, static_cast<std::uint16_t>(mask)));
+}
+/// Bit `bit` of each word as bit `to`, alone.
+HWY_INLINE Words bit_moved(Words from, int bit, int to) {
+  const Words moved = bit < to ? hn::ShiftLeftSame(from, to - bit) : hn::ShiftRightSame(from, bit - to);
+  return masked(moved, 1 << to);
+}
+
+/// table[codes % 32]
+HWY_INLINE Bf16s lookup(Bf16s table, Words codes) {
+  return Bf16s{hn::BitCast(bf16s, Words{_mm512_permutexvar_epi16(codes.raw, hn::BitCast(words, table).raw)})};
+}
+/// 0, 2, 4, ... 1, 3, 5, ... of the numbers of a vector.
+HWY_INLINE Words evens_before_odds(Words numbers) {
+  struct Table {
+    alignas(64) std::uint16_t of[lanes];
+    constexpr Table() {
+      for (int i = 0; i < lanes; ++i) of[i] = static_cast<std::uint16_t>(i < lanes / 2 ? 2 * i : 2 * i + 1 - lanes);
+    }
+  };
+  static constexpr Table table;
+  return Words{_mm512_permutexvar_epi16(hn::Load(words, table.of).raw, numbers.raw)};
+}
+/// What evens_before_odds undoes.
+HWY_INLINE Bf16s interleaved(Bf16s numbers) {
+  struct Table {
+    alignas(64) std::uint16_t of[lanes];
+    constexpr Table() {
+      for (int i = 0; i < lanes; ++i) of[i] = static_cast<std::uint16_t>(i % 2 * lanes / 2 + i / 2);
+    }
+  };
+  static constexpr Table table;
+  return lookup(numbers, hn::Load(words, table.of));
+}
+/// 16 where the bit of a number is set.
+HWY_INLINE Words fifth_bits(const std::uint8_t* high) {
+  return evens_before_odds(hn::IfThenElseZero(hn::LoadMaskBits(words, high), hn::Set(words, std::uint16_t{16})));
+}
+
+// Codes of run i of a block; the second of two groups in a run looks 16 further, and where 16 weights stand twice in
+// the table a fifth bit means nothing.
+HWY_INLINE Words words_of(const Q4_0& b, int) { return nibbles_of_16(b.nibbles); }
+HWY_INLINE Words words_of(const Q4_1& b, int) { return nibbles_of_16(b.nibbles); }
+HWY_INLINE Words words_of(const IQ4_NL& b, int) { return nibbles_of_16(b.nibbles); }
+HWY_INLINE Words words_of(const IQ4_XS& b, int i) { return nibbles_of_16(b.nibbles + i * 16); }
+HWY_INLINE Words words_of(const Q5_0& b, int) {
+  return hn::Or(masked(nibbles_of_16(b.nibbles), 15), fifth_bits(b.high));
+}
+HWY_INLINE Words words_of(const Q5_1& b, int) {
+  return hn::Or(masked(nibbles_of_16(b.nibbles), 15), fifth_bits(b.high));
+}
+HWY_INLINE Words words_of(const Q4_K& b, int i) {
+  return hn::ShiftRightSame(words_of_32(b.nibbles + i / 2 * 32), i % 2 * 4);
+}
+HWY_INLINE Words words_of(const Q5_K& b, int i) {
+  const Words low = hn::ShiftRightSame(words_of_32(b.nibbles + i / 2 * 32), i % 2 * 4);
+  return hn::Or(masked(low, 15), bit_moved(words_of_32(b.high), i, 4));
+}
+HWY_INLINE Words words_of(const Q2_K& b, int i) {
+  const Words codes = hn::ShiftRightSame(words_of_32(b.pairs + i / 4 * 32), i % 4 * 2);
+  return hn::Or(masked(codes, 3), constant<0, 16, 0, 16>());
+}
+HWY_INLINE Words words_of(const Q3_K& b, int i) {
+  const Words low = hn::ShiftRightSame(words_of_32(b.pairs + i / 4 * 32), i % 4 * 2);
+  const Words codes = hn::Or(masked(low, 3), bit_moved(words_of_32(b.high), i, 2));
+  return hn::Or(codes, constant<0, 16, 0, 16>());
+}
+
+/// value<Block>(code) for 16 codes.
+template <class Block, int First>
+HWY_INLINE Floats values_from() {
+  struct Table {
+    alignas(64) float of[16];
+    constexpr Table() {
+      for (int code = 0; code < 16; ++code) of[code] = static_cast<float>(value<Block>(First + code));
+    }
+  };
+  static constexpr Table table;
+  return hn::Load(floats, table.of);
+}
+
 template <class Block>
-HWY_INLINE Run run_of(const Block& block, int half) {
-  return exact(integers_of(block, half), integers_of(block, half + 1));
+HWY_INLINE Run run_of(const Block& block, const Scales<Block>& scales, int in_block, int i) {
+  if constexpr (evens_first<Block>) {
+    constexpr int groups = run / Scales<Block>::group;  // of a run
+    constexpr bool has_five_bits =
+        std::is_same_v<Block, Q5_0> || std::is_same_v<Block, Q5_1> || std::is_same_v<Block, Q5_K>;
+    const Floats first = scales.weights(values_from<Block, 0>(), i * groups);
+    Floats second = first;
+    if constexpr (groups == 2) second = scales.weights(values_from<Block, 0>(), i * groups + 1);
+    if constexpr (has_five_bits) second = scales.weights(values_from<Block, 16>(), i);
+    return {lookup(hn::OrderedDemote2To(bf16s, first, second), words_of(block, in_block))};
+  } else {
+    alignas(16) std::int8_t integers[run];
+    hn::Store(integers_of(block, 2 * in_block), signed_bytes, integers);
+    hn::Store(integers_of(block, 2 * in_block + 1), signed_bytes, integers + half_run);
+    return run_of_integers(integers, scales, i);
+  }
+}
+#else
+template <class Block>
+HWY_INLINE Run run_of(const Block& block, const Scales<Block>& scales, int in_block, int i) {
+  alignas(16) std::int8_t integers[run];
+  hn::Store(integers_of(block, 2 * in_block), signed_bytes, integers);
+  hn::Store(integers_of(block, 2 * in_block + 1), signed_bytes, integers + half_run);
+  return run_of_integers(integers, scales, i);
 }
 #endif
-HWY_INLINE Run run_of(const Q8_0& block, int) {
-  return exact(hn::LoadU(signed_bytes, block.quants), hn::LoadU(signed_bytes, block.quants + half_run));
+HWY_INLINE Run run_of(const Q8_0& block, const Scales<Q8_0>& scales, int, int i) {
+  return run_of_integers(block.quants, scales, i);
 }
 
-/// Run i of a chunk.
+/// Run i of a chunk that begins at `blocks`.
 template <class Block>
-HWY_INLINE Run run_at(const Block* blocks, int i) {
+HWY_INLINE Run run_at(const Block* blocks, const Scales<Block>& scales, int i) {
   constexpr int runs = Block::elements / run;
-  return run_of(blocks[i / runs], 2 * (i % runs));
+  return run_of(blocks[i / runs], scales, i % runs, i);
 }
 
-// Scales of a chunk, and what is subtracted: least, where a format has it.
-
+/// Numbers in the order of Block's runs; vector v of a run.
 template <class Block>
-inline constexpr bool has_least = requires(const Block& block) { block.least(0); };
-
-HWY_INLINE void to_floats(const f16* from, std::int64_t stride, int count, float* to) {
-  constexpr hn::FixedTag<float, 4> four;
-  constexpr hn::Rebind<hwy::float16_t, decltype(four)> halves;
-  alignas(16) std::uint16_t gathered[8] = {};
-  for (int i = 0; i < count; ++i)
-    std::memcpy(gathered + i, reinterpret_cast<const char*>(from) + i * stride, sizeof(std::uint16_t));
-  for (int i = 0; i < (count + 3) / 4 * 4; i += 4)
-    hn::StoreU(hn::PromoteTo(four, hn::LoadU(halves, reinterpret_cast<const hwy::float16_t*>(gathered + i))), four,
-               to + i);
+HWY_INLINE Bf16s load_as_in(const bf16* from) {
+#if HWY_TARGET <= HWY_AVX3
+  if constexpr (evens_first<Block>) return hn::BitCast(bf16s, evens_before_odds(hn::BitCast(words, load(from))));
+#endif
+  return load(from);
 }
-
+/// Stores a run in the order of its numbers.
 template <class Block>
-struct Scales {
-  static constexpr int group = Block::elements == run ? run : Block::group;
-  float scale[chunk / group];
-  float least[has_least<Block> ? chunk / group : 1];
-
-  HWY_INLINE void decode(const Block* blocks, int runs) {
-    if constexpr (Block::elements == run) {
-      to_floats(&blocks->d, sizeof(Block), runs, scale);
-      if constexpr (has_least<Block>) {
-        to_floats(&blocks->m, sizeof(Block), runs, least);
-        for (int i = 0; i < runs; ++i) least[i] = -least[i];
-      }
-    } else if constexpr (requires { blocks->scales.bytes; }) {
-      float d_and_least[8];
-      to_floats(&blocks->d, sizeof(f16), 2, d_and_least);
-      decode_eight(blocks->scales, d_and_least);
-    } else {
-      for (int g = 0; g < chunk / group; ++g) scale[g] = blocks->scale(g);
-      if constexpr (has_least<Block>)
-        for (int g = 0; g < chunk / group; ++g) least[g] = blocks->least(g);
-    }
-  }
-
-  /// For vector v of run i.
-  HWY_INLINE Floats scale_at(int i, int v) const { return at(scale, i * run + v * lanes); }
-  HWY_INLINE Floats least_at(int i, int v) const { return at(least, i * run + v * lanes); }
-
-private:
-  /// Four scales of ScalesOfEight in half of a word at a time.
-  HWY_INLINE void decode_eight(const ScalesOfEight& eight, const float* d_and_least) {
-    std::uint32_t word[3];
-    std::memcpy(word, eight.bytes, sizeof word);
-    const std::uint32_t high_scales = (word[2] & 0x0f0f0f0fU) | (word[0] >> 2 & 0x30303030U);
-    const std::uint32_t high_leasts = (word[2] >> 4 & 0x0f0f0f0fU) | (word[1] >> 2 & 0x30303030U);
-    times(word[0] & 0x3f3f3f3fU, high_scales, d_and_least[0], scale);
-    times(word[1] & 0x3f3f3f3fU, high_leasts, d_and_least[1], least);
-  }
-  /// to [8] = the bytes of two words times `factor`.
-  static HWY_INLINE void times(std::uint32_t first, std::uint32_t second, float factor, float* to) {
-    const std::uint64_t both = first | std::uint64_t{second} << 32;
-    std::uint8_t numbers[8];
-    std::memcpy(numbers, &both, sizeof both);
-    for (int i = 0; i < 8; ++i) to[i] = factor * static_cast<float>(numbers[i]);
-  }
-
-  static HWY_INLINE Floats at(const float* of, int number) {
-    const Floats first = hn::Set(floats, of[number / group]);
-    if constexpr (group >= lanes)
-      return first;
-    else
-      return hn::ConcatLowerLower(floats, hn::Set(floats, of[number / group + 1]), first);
-  }
-};
-
-/// A vector's numbers, each rounded once: scale times the integer, less least.
-template <class Block>
-HWY_INLINE Bf16s scaled(Bf16s integers, const Scales<Block>& scales, int i, int v) {
-  // As pairs of neighbours, whose scale is one lane's: evens in the lower halves of floats, odds in the upper.
-  constexpr hn::Repartition<std::uint32_t, decltype(floats)> words;
-  const auto both = hn::BitCast(words, integers);
-  const Floats scale = scales.scale_at(i, v);
-  Floats even = hn::Mul(hn::BitCast(floats, hn::ShiftLeft<16>(both)), scale);
-  Floats odd = hn::Mul(hn::BitCast(floats, hn::And(both, hn::Set(words, 0xffff0000U))), scale);
-  if constexpr (has_least<Block>) {
-    const Floats least = scales.least_at(i, v);
-    even = hn::Sub(even, least);
-    odd = hn::Sub(odd, least);
-  }
-  // To nearest, ties to even; blocks hold nothing that is not finite.
-  const auto rounded = [&](Floats number) HWY_ATTR {
-    const auto bits = hn::BitCast(words, number);
-    const auto last = hn::And(hn::ShiftRight<16>(bits), hn::Set(words, 1U));
-    return hn::Add(bits, hn::Add(last, hn::Set(words, 0x7fffU)));
-  };
-  const auto low = hn::ShiftRight<16>(rounded(even)), high = hn::And(rounded(odd), hn::Set(words, 0xffff0000U));
-  return hn::BitCast(bf16s, hn::Or(low, high));
+HWY_INLINE void store_in_order(const Run& numbers, bf16* to) {
+#if HWY_TARGET <= HWY_AVX3
+  if constexpr (evens_first<Block>) return store(interleaved(numbers.numbers[0]), to);
+#endif
+  for (int v = 0; v < vectors; ++v) store(numbers.numbers[v], to + v * lanes);
 }
 
 }  // namespace

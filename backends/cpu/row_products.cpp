@@ -20,8 +20,6 @@ HWY_BEFORE_NAMESPACE();
 namespace grist::cpu::HWY_NAMESPACE {
 namespace {
 
-constexpr Index most_tokens = 32;  // that share a decoded chunk: their sums fit the first cache beside it
-
 template <class Y>
 TokenRows<bf16, Y> from(const TokenRows<bf16, Y>& to, Index token, Index row) {
   return {to.x + token * to.x_stride, to.y + token * to.y_stride + row, to.tokens - token, to.x_stride, to.y_stride};
@@ -39,38 +37,48 @@ HWY_INLINE void for_tiles(Index tokens, F&& f) {
   if (t < tokens) f(std::integral_constant<int, 1>(), t);
 }
 
-// ------------------------------------------------------------------------------------------------- rows in bf16
-
-/// y of T tokens and R rows. Meanwhile `ahead` is fetched, `lines` lines of the cache for each vector.
-template <int T, int R, class Y>
-HWY_INLINE void plain_tile(const TokenRows<bf16, Y>& to, const bf16* w, Index columns, const char* ahead, int lines) {
-  Floats sums[T][R];
-#pragma GCC unroll 8
-  for (int t = 0; t < T; ++t)
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) sums[t][r] = hn::Zero(floats);
-  const auto step = [&](Index k, auto&& load_from) HWY_ATTR {
+/// sums += the products of T tokens' and R rows' numbers. Meanwhile `ahead` is fetched, `lines` lines of the cache for
+/// each vector.
+template <int T, int R, class LoadToken>
+HWY_INLINE void add_tile(const bf16* x, Index x_stride, LoadToken&& load_token, const bf16* w, Index w_stride,
+                         Index columns, const char* ahead, int lines, Floats (&sums)[T][R]) {
+  const auto step = [&](Index k, auto&& load_x, auto&& load_w) HWY_ATTR {
     Bf16s rows[R];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) rows[r] = load_from(w + r * columns + k);
+    for (int r = 0; r < R; ++r) rows[r] = load_w(w + r * w_stride + k);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
-      const Bf16s x = load_from(to.x + t * to.x_stride + k);
+      const Bf16s token = load_x(x + t * x_stride + k);
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) sums[t][r] = add_products(x, rows[r], sums[t][r]);
+      for (int r = 0; r < R; ++r) sums[t][r] = add_products(token, rows[r], sums[t][r]);
     }
   };
   Index k = 0;
   for (; k + lanes <= columns; k += lanes) {
     for (int i = 0; i < lines; ++i, ahead += 64) hwy::Prefetch(ahead);
-    step(k, [](const bf16* p) HWY_ATTR { return load(p); });
+    step(k, load_token, [](const bf16* p) HWY_ATTR { return load(p); });
   }
-  if (k < columns) step(k, [&](const bf16* p) HWY_ATTR { return load_some(p, columns - k); });
+  const auto load_rest = [&](const bf16* p) HWY_ATTR { return load_some(p, columns - k); };
+  if (k < columns) step(k, load_rest, load_rest);
+}
+
+/// y of T tokens and R rows.
+template <int T, int R, class Y>
+HWY_INLINE void write_sums(const Floats (&sums)[T][R], const TokenRows<bf16, Y>& to) {
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t)
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) to.y[t * to.y_stride + r] = Y(hn::ReduceSum(floats, sums[t][r]));
 }
+template <int T, int R>
+HWY_INLINE void clear(Floats (&sums)[T][R]) {
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t)
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) sums[t][r] = hn::Zero(floats);
+}
+
+// ------------------------------------------------------------------------------------------------- rows in bf16
 
 /// R rows by all tokens; meanwhile the next rows come into the cache.
 template <int R, class Y>
@@ -79,88 +87,38 @@ HWY_INLINE void plain_rows(const TokenRows<bf16, Y>& to, const bf16* w, Index co
   const auto tiles = static_cast<int>((to.tokens + 3) / 4);
   const int lines = to.tokens > 2 ? (R + tiles - 1) / tiles : 0;
   for_tiles(to.tokens, [&]<int T>(std::integral_constant<int, T>, Index t) HWY_ATTR {
-    plain_tile<T, R>(from(to, t, 0), w, columns, ahead, lines);
+    const TokenRows<bf16, Y> tile = from(to, t, 0);
+    Floats sums[T][R];
+    clear(sums);
+    const auto load_token = [](const bf16* p) HWY_ATTR { return load(p); };
+    add_tile<T, R>(tile.x, tile.x_stride, load_token, w, columns, columns, ahead, lines, sums);
+    write_sums(sums, tile);
     ahead += lines * (columns / lanes) * 64;
   });
 }
 
+constexpr int tile_rows = 6;
+
 /// One or two tokens take a row after the other, in the order of memory; more of them tiles of registers.
 template <class Y>
 void multiply(const PlainBlock<bf16>* panel, Index columns, Index rows, const TokenRows<bf16, Y>& to) {
-  constexpr int group = 6;
   const bf16* const w = &panel->number;
   Index row = 0;
   if (to.tokens > 2)
-    for (; row + group <= rows; row += group) plain_rows<group>(from(to, 0, row), w + row * columns, columns);
+    for (; row + tile_rows <= rows; row += tile_rows)
+      plain_rows<tile_rows>(from(to, 0, row), w + row * columns, columns);
   for (; row < rows; ++row) plain_rows<1>(from(to, 0, row), w + row * columns, columns);
 }
 
 // ------------------------------------------------------------------------------------------------- rows of blocks
 
-/// Adds the products of a run of numbers to the sums of T tokens and R rows: row r's integers in vector v are
-/// weights.integers(r, v), its scale and least there weights.scale(r, v) and weights.least(r, v).
-template <bool HasLeast, int T, int R, class Weights>
-HWY_INLINE void add_run(const bf16* x, Index x_stride, const Weights& weights, Floats (&sums)[T][R]) {
-#pragma GCC unroll 4
-  for (int v = 0; v < vectors; ++v) {
-    Bf16s tokens[T];
-    Floats pairs[T];
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) {
-      tokens[t] = load(x + t * x_stride + v * lanes);
-      if constexpr (HasLeast) pairs[t] = products(tokens[t], ones());
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const Bf16s integers = weights.integers(r, v);
-      const Floats scale = weights.scale(r, v);
-#pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) sums[t][r] = hn::MulAdd(products(tokens[t], integers), scale, sums[t][r]);
-      if constexpr (HasLeast) {
-        const Floats least = weights.least(r, v);
-#pragma GCC unroll 8
-        for (int t = 0; t < T; ++t) sums[t][r] = hn::NegMulAdd(pairs[t], least, sums[t][r]);
-      }
-    }
-  }
-}
-
-/// R rows of blocks, a run of which is decoded in registers.
-template <class Block, int R>
-struct InRegisters {
-  Run row[R];
-  const Scales<Block>* scales;
-  int at;
-
-  HWY_INLINE Bf16s integers(int r, int v) const { return row[r].integers[v]; }
-  HWY_INLINE Floats scale(int r, int v) const { return scales[r].scale_at(at, v); }
-  HWY_INLINE Floats least(int r, int v) const { return scales[r].least_at(at, v); }
-};
-
-/// R rows of which a chunk was decoded before.
-template <class Block>
-struct DecodedChunk {
-  alignas(64) bf16 integers[chunk];
-  Scales<Block> scales;
-};
-template <class Block>
-struct InCache {
-  const DecodedChunk<Block>* row;
-  int at;
-
-  HWY_INLINE Bf16s integers(int r, int v) const { return load(row[r].integers + at * run + v * lanes); }
-  HWY_INLINE Floats scale(int r, int v) const { return row[r].scales.scale_at(at, v); }
-  HWY_INLINE Floats least(int r, int v) const { return row[r].scales.least_at(at, v); }
-};
-
-/// R rows by one token.
-template <int R, class Block, class Y>
-HWY_INLINE void block_rows_by_one(const TokenRows<bf16, Y>& to, const Block* w, Index columns) {
+/// R rows by T tokens, decoded in registers.
+template <int T, int R, class Block, class Y>
+HWY_INLINE void block_rows_by_few(const TokenRows<bf16, Y>& to, const Block* w, Index columns) {
   constexpr Index chunk_blocks = chunk / Block::elements;
   const Index row_blocks = columns / Block::elements;
-  Floats sums[1][R];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) sums[0][r] = hn::Zero(floats);
+  Floats sums[T][R];
+  clear(sums);
   for (Index k = 0; k < columns; k += chunk) {
     const int runs = static_cast<int>(std::min<Index>(chunk, columns - k)) / run;
     const Block* blocks[R];
@@ -173,41 +131,62 @@ HWY_INLINE void block_rows_by_one(const TokenRows<bf16, Y>& to, const Block* w, 
       scales[r].decode(blocks[r], runs);
     }
     const auto add = [&](int i) HWY_ATTR {
-      InRegisters<Block, R> weights{{}, scales, i};
+      Bf16s tokens[T][vectors];
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) weights.row[r] = run_at(blocks[r], i);
-      add_run<has_least<Block>>(to.x + k + i * run, to.x_stride, weights, sums);
+      for (int t = 0; t < T; ++t)
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; ++v)
+          tokens[t][v] = load_as_in<Block>(to.x + t * to.x_stride + k + i * run + v * lanes);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const Run weights = run_at(blocks[r], scales[r], i);
+#pragma GCC unroll 8
+        for (int t = 0; t < T; ++t)
+#pragma GCC unroll 8
+          for (int v = 0; v < vectors; ++v) sums[t][r] = add_products(tokens[t][v], weights.numbers[v], sums[t][r]);
+      }
     };
-    if (runs == chunk / run) {
+    if (vectors == 1 && runs == chunk / run) {  // of several vectors, a run alone is code enough
 #pragma GCC unroll 8
       for (int i = 0; i < chunk / run; ++i) add(i);
     } else {
       for (int i = 0; i < runs; ++i) add(i);
     }
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) to.y[r] = Y(hn::ReduceSum(floats, sums[0][r]));
+  write_sums(sums, to);
 }
 
-/// R rows by at most most_tokens tokens: each chunk is decoded once for all of them.
+/// Calls f(run, number of its first weight) for the runs of `count` numbers of a row.
+template <class Block, class F>
+HWY_INLINE void decode(const Block* blocks, Index count, F&& f) {
+  Scales<Block> scales;
+  for (Index k = 0; k < count; k += chunk, blocks += chunk / Block::elements) {
+    const int runs = static_cast<int>(std::min<Index>(chunk, count - k)) / run;
+    scales.decode(blocks, runs);
+    for (int i = 0; i < runs; ++i) f(run_at(blocks, scales, i), k + i * run);
+  }
+}
+
+constexpr Index most_tokens = 32;  // that share what is decoded
+constexpr Index stretch = 1024;    // numbers of a row that are decoded together: tile_rows of them fit the first cache
+
+/// R rows by at most most_tokens tokens: each stretch is decoded once for all of them.
 template <int R, class Block, class Y>
 HWY_INLINE void block_rows(const TokenRows<bf16, Y>& to, const Block* w, Index columns) {
-  constexpr Index chunk_blocks = chunk / Block::elements;
   constexpr int width = lanes / 2;
   const Index row_blocks = columns / Block::elements;
   alignas(64) float all_sums[most_tokens][R][width] = {};
-  DecodedChunk<Block> decoded[R];
-  for (Index k = 0; k < columns; k += chunk) {
-    const int runs = static_cast<int>(std::min<Index>(chunk, columns - k)) / run;
+  alignas(64) bf16 decoded[R][stretch];
+  for (Index k = 0; k < columns; k += stretch) {
+    const Index count = std::min(stretch, columns - k);
     for (int r = 0; r < R; ++r) {
-      const Block* const blocks = w + r * row_blocks + k / chunk * chunk_blocks;
-      for (Index line = 0; line < chunk_blocks * Index{sizeof(Block)}; line += 64)  // the next R rows
+      const Block* const blocks = w + r * row_blocks + k / Block::elements;
+      const Index row_bytes = count / Block::elements * Index{sizeof(Block)};
+      for (Index line = 0; line < row_bytes; line += 64)  // the next R rows
         hwy::Prefetch(reinterpret_cast<const char*>(blocks + R * row_blocks) + line);
-      decoded[r].scales.decode(blocks, runs);
-      for (int i = 0; i < runs; ++i) {
-        const Run numbers = run_at(blocks, i);
-        for (int v = 0; v < vectors; ++v) store(numbers.integers[v], decoded[r].integers + i * run + v * lanes);
-      }
+      decode(blocks, count, [&](const Run& weights, Index first) HWY_ATTR {
+        for (int v = 0; v < vectors; ++v) store(weights.numbers[v], decoded[r] + first + v * lanes);
+      });
     }
     for_tiles(to.tokens, [&]<int T>(std::integral_constant<int, T>, Index t) HWY_ATTR {
       Floats sums[T][R];
@@ -215,8 +194,8 @@ HWY_INLINE void block_rows(const TokenRows<bf16, Y>& to, const Block* w, Index c
       for (int i = 0; i < T; ++i)
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) sums[i][r] = hn::Load(floats, all_sums[t + i][r]);
-      for (int i = 0; i < runs; ++i)
-        add_run<has_least<Block>>(to.x + t * to.x_stride + k + i * run, to.x_stride, InCache<Block>{decoded, i}, sums);
+      const auto load_token = [](const bf16* p) HWY_ATTR { return load_as_in<Block>(p); };
+      add_tile<T, R>(to.x + t * to.x_stride + k, to.x_stride, load_token, decoded[0], stretch, count, nullptr, 0, sums);
 #pragma GCC unroll 8
       for (int i = 0; i < T; ++i)
 #pragma GCC unroll 8
@@ -229,7 +208,7 @@ HWY_INLINE void block_rows(const TokenRows<bf16, Y>& to, const Block* w, Index c
 }
 
 template <int R, class Block, class Y>
-HWY_INLINE void block_rows_by_all(const TokenRows<bf16, Y>& to, const Block* w, Index columns) {
+HWY_INLINE void block_rows_by_many(const TokenRows<bf16, Y>& to, const Block* w, Index columns) {
   for (Index first = 0; first < to.tokens; first += most_tokens) {
     TokenRows<bf16, Y> pass = from(to, first, 0);
     pass.tokens = std::min(most_tokens, pass.tokens);
@@ -239,22 +218,26 @@ HWY_INLINE void block_rows_by_all(const TokenRows<bf16, Y>& to, const Block* w, 
 
 template <class Block, class Y>
 void multiply(const Block* w, Index columns, Index rows, const TokenRows<bf16, Y>& to) {
-  // One token's rows of many bytes take as long as memory does: in its order. Others hide their chains of sums in four.
-  constexpr int group = 4, one_token = Index{sizeof(Block)} > Block::elements ? 1 : group;
   const Index row_blocks = columns / Block::elements;
-  Index row = 0;
+  const auto for_rows = [&]<int R, class F>(std::integral_constant<int, R> group, F&& f) HWY_ATTR {
+    Index row = 0;
+    for (; row + R <= rows; row += R) f(group, from(to, 0, row), w + row * row_blocks);
+    for (; row < rows; ++row) f(std::integral_constant<int, 1>(), from(to, 0, row), w + row * row_blocks);
+  };
+  constexpr std::integral_constant<int, 4> few_rows;  // hide each other's chains of sums
+  constexpr std::integral_constant<int, tile_rows> many_rows;
   if (to.tokens == 1)
-    for (; row + one_token <= rows; row += one_token)
-      block_rows_by_one<one_token>(from(to, 0, row), w + row * row_blocks, columns);
+    for_rows(few_rows, [&]<int R>(std::integral_constant<int, R>, const auto& y, const Block* first) HWY_ATTR {
+      block_rows_by_few<1, R>(y, first, columns);
+    });
+  else if (to.tokens == 2)
+    for_rows(few_rows, [&]<int R>(std::integral_constant<int, R>, const auto& y, const Block* first) HWY_ATTR {
+      block_rows_by_few<2, R>(y, first, columns);
+    });
   else
-    for (; row + group <= rows; row += group)
-      block_rows_by_all<group>(from(to, 0, row), w + row * row_blocks, columns);
-  for (; row < rows; ++row) {
-    if (to.tokens == 1)
-      block_rows_by_one<1>(from(to, 0, row), w + row * row_blocks, columns);
-    else
-      block_rows_by_all<1>(from(to, 0, row), w + row * row_blocks, columns);
-  }
+    for_rows(many_rows, [&]<int R>(std::integral_constant<int, R>, const auto& y, const Block* first) HWY_ATTR {
+      block_rows_by_many<R>(y, first, columns);
+    });
 }
 
 template <class Y>
@@ -264,22 +247,6 @@ void multiply_rows_as(Format format, const void* panel, Index columns, Index beg
     if constexpr (Block::elements > 1 || std::is_same_v<Block, PlainBlock<bf16>>)
       multiply(static_cast<const Block*>(panel) + begin * (columns / Block::elements), columns, rows, to);
   });
-}
-
-// ------------------------------------------------------------------------------------------------- rows alone
-
-template <class Block>
-void decode(const Block* blocks, Index columns, bf16* to) {
-  constexpr Index chunk_blocks = chunk / Block::elements;
-  Scales<Block> scales;
-  for (Index k = 0; k < columns; k += chunk, blocks += chunk_blocks) {
-    const int runs = static_cast<int>(std::min<Index>(chunk, columns - k)) / run;
-    scales.decode(blocks, runs);
-    for (int i = 0; i < runs; ++i) {
-      const Run numbers = run_at(blocks, i);
-      for (int v = 0; v < vectors; ++v) store(scaled(numbers.integers[v], scales, i, v), to + k + i * run + v * lanes);
-    }
-  }
 }
 }  // namespace
 
@@ -296,7 +263,8 @@ void multiply_rows_to_bf16(Format format, const void* panel, Index columns, Inde
 void round_row_here(Format format, const void* panel, Index columns, Index row, bf16* to) {
   with_format(format, [&]<class Block>(Block) {
     if constexpr (Block::elements > 1)
-      decode(static_cast<const Block*>(panel) + row * (columns / Block::elements), columns, to);
+      decode(static_cast<const Block*>(panel) + row * (columns / Block::elements), columns,
+             [&](const Run& weights, Index first) HWY_ATTR { store_in_order<Block>(weights, to + first); });
   });
 }
 

@@ -18,13 +18,13 @@ struct TokenRows {
 constexpr bool has_row_products(Format format) { return format != Format::f32 && format != Format::f16; }
 
 /// y [tokens, r] = x [tokens, columns] times row `begin` + r of a panel for each r < `rows`. `columns` are whole
-/// blocks. A block's integers are exact in bf16 and its scale multiplies their sums: nothing is rounded but sums in
-/// float. Their order depends on columns, format and processor alone.
+/// blocks, whose numbers are those of round_row. The order of the sums, in float, depends on columns, format and
+/// processor alone.
 template <class Y>
 void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows,
                    const TokenRows<bf16, Y>& to);
 
-/// to [columns] = row `row` of a panel in blocks, each number rounded once.
+/// to [columns] = row `row` of a panel in blocks, each number rounded to bf16 once.
 void round_row(Format format, const void* panel, Index columns, Index row, bf16* to);
 
 }  // namespace grist::cpu
