@@ -16,14 +16,36 @@
 
 #include <grist/backends/cpu/block_vectors-inl.hpp>
 
+#ifndef GRIST_ROW_PRODUCTS  // once for all processors
+#define GRIST_ROW_PRODUCTS
+namespace grist::cpu {
+namespace {
+/// TokenRows to float or to bf16, told apart where a product is written, so that the rest is compiled once.
+struct Rows {
+  const bf16* x;
+  float* in_float;  // null where products are rounded
+  bf16* rounded;
+  Index at;  // of the first product
+  Index tokens, x_stride, y_stride;
+
+  void write(Index token, Index row, float product) const {
+    const Index i = at + token * y_stride + row;
+    if (in_float)
+      in_float[i] = product;
+    else
+      rounded[i] = bf16(product);
+  }
+  [[nodiscard]] Rows from(Index token, Index row) const {
+    return {x + token * x_stride, in_float, rounded, at + token * y_stride + row, tokens - token, x_stride, y_stride};
+  }
+};
+}  // namespace
+}  // namespace grist::cpu
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace grist::cpu::HWY_NAMESPACE {
 namespace {
-
-template <class Y>
-TokenRows<bf16, Y> from(const TokenRows<bf16, Y>& to, Index token, Index row) {
-  return {to.x + token * to.x_stride, to.y + token * to.y_stride + row, to.tokens - token, to.x_stride, to.y_stride};
-}
 
 /// Calls f(integral constant T, t) for tiles of T tokens, the first of which is t.
 template <class F>
@@ -62,13 +84,13 @@ HWY_INLINE void add_tile(const bf16* x, Index x_stride, LoadToken&& load_token, 
   if (k < columns) step(k, load_rest, load_rest);
 }
 
-/// y of T tokens and R rows.
-template <int T, int R, class Y>
-HWY_INLINE void write_sums(const Floats (&sums)[T][R], const TokenRows<bf16, Y>& to) {
+/// Writes the products of T tokens and R rows.
+template <int T, int R>
+HWY_INLINE void write_sums(const Floats (&sums)[T][R], const Rows& to) {
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t)
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) to.y[t * to.y_stride + r] = Y(hn::ReduceSum(floats, sums[t][r]));
+    for (int r = 0; r < R; ++r) to.write(t, r, hn::ReduceSum(floats, sums[t][r]));
 }
 template <int T, int R>
 HWY_INLINE void clear(Floats (&sums)[T][R]) {
@@ -81,13 +103,13 @@ HWY_INLINE void clear(Floats (&sums)[T][R]) {
 // ------------------------------------------------------------------------------------------------- rows in bf16
 
 /// R rows by all tokens; meanwhile the next rows come into the cache.
-template <int R, class Y>
-HWY_INLINE void plain_rows(const TokenRows<bf16, Y>& to, const bf16* w, Index columns) {
+template <int R>
+HWY_INLINE void plain_rows(const Rows& to, const bf16* w, Index columns) {
   const char* ahead = reinterpret_cast<const char*>(w + R * columns);
   const auto tiles = static_cast<int>((to.tokens + 3) / 4);
   const int lines = to.tokens > 2 ? (R + tiles - 1) / tiles : 0;
   for_tiles(to.tokens, [&]<int T>(std::integral_constant<int, T>, Index t) HWY_ATTR {
-    const TokenRows<bf16, Y> tile = from(to, t, 0);
+    const Rows tile = to.from(t, 0);
     Floats sums[T][R];
     clear(sums);
     const auto load_token = [](const bf16* p) HWY_ATTR { return load(p); };
@@ -100,24 +122,23 @@ HWY_INLINE void plain_rows(const TokenRows<bf16, Y>& to, const bf16* w, Index co
 constexpr int tile_rows = 6;
 
 /// One or two tokens take a row after the other, in the order of memory; more of them tiles of registers.
-template <class Y>
-void multiply(const PlainBlock<bf16>* panel, Index columns, Index rows, const TokenRows<bf16, Y>& to) {
+void multiply(const PlainBlock<bf16>* panel, Index columns, Index rows, const Rows& to) {
   const bf16* const w = &panel->number;
   Index row = 0;
   if (to.tokens > 2)
     for (; row + tile_rows <= rows; row += tile_rows)
-      plain_rows<tile_rows>(from(to, 0, row), w + row * columns, columns);
-  for (; row < rows; ++row) plain_rows<1>(from(to, 0, row), w + row * columns, columns);
+      plain_rows<tile_rows>(to.from(0, row), w + row * columns, columns);
+  for (; row < rows; ++row) plain_rows<1>(to.from(0, row), w + row * columns, columns);
 }
 
 // ------------------------------------------------------------------------------------------------- rows of blocks
 
-/// R rows by T tokens, decoded in registers.
-template <int T, int R, class Block, class Y>
-HWY_INLINE void block_rows_by_few(const TokenRows<bf16, Y>& to, const Block* w, Index columns) {
+/// R rows by one token, decoded in registers.
+template <int R, class Block>
+HWY_INLINE void block_rows_by_one(const Rows& to, const Block* w, Index columns) {
   constexpr Index chunk_blocks = chunk / Block::elements;
   const Index row_blocks = columns / Block::elements;
-  Floats sums[T][R];
+  Floats sums[1][R];
   clear(sums);
   for (Index k = 0; k < columns; k += chunk) {
     const int runs = static_cast<int>(std::min<Index>(chunk, columns - k)) / run;
@@ -131,19 +152,14 @@ HWY_INLINE void block_rows_by_few(const TokenRows<bf16, Y>& to, const Block* w, 
       scales[r].decode(blocks[r], runs);
     }
     const auto add = [&](int i) HWY_ATTR {
-      Bf16s tokens[T][vectors];
+      Bf16s token[vectors];
 #pragma GCC unroll 8
-      for (int t = 0; t < T; ++t)
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; ++v)
-          tokens[t][v] = load_as_in<Block>(to.x + t * to.x_stride + k + i * run + v * lanes);
+      for (int v = 0; v < vectors; ++v) token[v] = load_as_in<Block>(to.x + k + i * run + v * lanes);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         const Run weights = run_at(blocks[r], scales[r], i);
 #pragma GCC unroll 8
-        for (int t = 0; t < T; ++t)
-#pragma GCC unroll 8
-          for (int v = 0; v < vectors; ++v) sums[t][r] = add_products(tokens[t][v], weights.numbers[v], sums[t][r]);
+        for (int v = 0; v < vectors; ++v) sums[0][r] = add_products(token[v], weights.numbers[v], sums[0][r]);
       }
     };
     if (vectors == 1 && runs == chunk / run) {  // of several vectors, a run alone is code enough
@@ -171,8 +187,8 @@ constexpr Index most_tokens = 32;  // that share what is decoded
 constexpr Index stretch = 1024;    // numbers of a row that are decoded together: tile_rows of them fit the first cache
 
 /// R rows by at most most_tokens tokens: each stretch is decoded once for all of them.
-template <int R, class Block, class Y>
-HWY_INLINE void block_rows(const TokenRows<bf16, Y>& to, const Block* w, Index columns) {
+template <int R, class Block>
+HWY_INLINE void block_rows(const Rows& to, const Block* w, Index columns) {
   constexpr int width = lanes / 2;
   const Index row_blocks = columns / Block::elements;
   alignas(64) float all_sums[most_tokens][R][width] = {};
@@ -203,61 +219,39 @@ HWY_INLINE void block_rows(const TokenRows<bf16, Y>& to, const Block* w, Index c
     });
   }
   for (Index t = 0; t < to.tokens; ++t)
-    for (int r = 0; r < R; ++r)
-      to.y[t * to.y_stride + r] = Y(hn::ReduceSum(floats, hn::Load(floats, all_sums[t][r])));
+    for (int r = 0; r < R; ++r) to.write(t, r, hn::ReduceSum(floats, hn::Load(floats, all_sums[t][r])));
 }
 
-template <int R, class Block, class Y>
-HWY_INLINE void block_rows_by_many(const TokenRows<bf16, Y>& to, const Block* w, Index columns) {
+template <int R, class Block>
+HWY_INLINE void block_rows_by_many(const Rows& to, const Block* w, Index columns) {
   for (Index first = 0; first < to.tokens; first += most_tokens) {
-    TokenRows<bf16, Y> pass = from(to, first, 0);
+    Rows pass = to.from(first, 0);
     pass.tokens = std::min(most_tokens, pass.tokens);
     block_rows<R>(pass, w, columns);
   }
 }
 
-template <class Block, class Y>
-void multiply(const Block* w, Index columns, Index rows, const TokenRows<bf16, Y>& to) {
+template <class Block>
+void multiply(const Block* w, Index columns, Index rows, const Rows& to) {
   const Index row_blocks = columns / Block::elements;
-  const auto for_rows = [&]<int R, class F>(std::integral_constant<int, R> group, F&& f) HWY_ATTR {
-    Index row = 0;
-    for (; row + R <= rows; row += R) f(group, from(to, 0, row), w + row * row_blocks);
-    for (; row < rows; ++row) f(std::integral_constant<int, 1>(), from(to, 0, row), w + row * row_blocks);
-  };
-  constexpr std::integral_constant<int, 4> few_rows;  // hide each other's chains of sums
-  constexpr std::integral_constant<int, tile_rows> many_rows;
-  if (to.tokens == 1)
-    for_rows(few_rows, [&]<int R>(std::integral_constant<int, R>, const auto& y, const Block* first) HWY_ATTR {
-      block_rows_by_few<1, R>(y, first, columns);
-    });
-  else if (to.tokens == 2)
-    for_rows(few_rows, [&]<int R>(std::integral_constant<int, R>, const auto& y, const Block* first) HWY_ATTR {
-      block_rows_by_few<2, R>(y, first, columns);
-    });
-  else
-    for_rows(many_rows, [&]<int R>(std::integral_constant<int, R>, const auto& y, const Block* first) HWY_ATTR {
-      block_rows_by_many<R>(y, first, columns);
-    });
+  constexpr int few = 4;  // hide each other's chains of sums
+  Index row = 0;
+  if (to.tokens == 1) {
+    for (; row + few <= rows; row += few) block_rows_by_one<few>(to.from(0, row), w + row * row_blocks, columns);
+    for (; row < rows; ++row) block_rows_by_one<1>(to.from(0, row), w + row * row_blocks, columns);
+  } else {
+    for (; row + tile_rows <= rows; row += tile_rows)
+      block_rows_by_many<tile_rows>(to.from(0, row), w + row * row_blocks, columns);
+    for (; row < rows; ++row) block_rows_by_many<1>(to.from(0, row), w + row * row_blocks, columns);
+  }
 }
+}  // namespace
 
-template <class Y>
-void multiply_rows_as(Format format, const void* panel, Index columns, Index begin, Index rows,
-                      const TokenRows<bf16, Y>& to) {
+void multiply_rows_here(Format format, const void* panel, Index columns, Index begin, Index rows, const Rows& to) {
   with_format(format, [&]<class Block>(Block) {
     if constexpr (Block::elements > 1 || std::is_same_v<Block, PlainBlock<bf16>>)
       multiply(static_cast<const Block*>(panel) + begin * (columns / Block::elements), columns, rows, to);
   });
-}
-}  // namespace
-
-// What is exported has no template arguments.
-void multiply_rows_to_float(Format format, const void* panel, Index columns, Index begin, Index rows,
-                            const TokenRows<bf16, float>& to) {
-  multiply_rows_as(format, panel, columns, begin, rows, to);
-}
-void multiply_rows_to_bf16(Format format, const void* panel, Index columns, Index begin, Index rows,
-                           const TokenRows<bf16, bf16>& to) {
-  multiply_rows_as(format, panel, columns, begin, rows, to);
 }
 
 void round_row_here(Format format, const void* panel, Index columns, Index row, bf16* to) {
@@ -274,19 +268,20 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace grist::cpu {
 
-HWY_EXPORT(multiply_rows_to_float);
-HWY_EXPORT(multiply_rows_to_bf16);
+HWY_EXPORT(multiply_rows_here);
 HWY_EXPORT(round_row_here);
 
 template <>
 void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows,
                    const TokenRows<bf16, float>& to) {
-  HWY_DYNAMIC_DISPATCH(multiply_rows_to_float)(format, panel, columns, begin, rows, to);
+  const Rows all{to.x, to.y, nullptr, 0, to.tokens, to.x_stride, to.y_stride};
+  HWY_DYNAMIC_DISPATCH(multiply_rows_here)(format, panel, columns, begin, rows, all);
 }
 template <>
 void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows,
                    const TokenRows<bf16, bf16>& to) {
-  HWY_DYNAMIC_DISPATCH(multiply_rows_to_bf16)(format, panel, columns, begin, rows, to);
+  const Rows all{to.x, nullptr, to.y, 0, to.tokens, to.x_stride, to.y_stride};
+  HWY_DYNAMIC_DISPATCH(multiply_rows_here)(format, panel, columns, begin, rows, all);
 }
 
 void round_row(Format format, const void* panel, Index columns, Index row, bf16* to) {
