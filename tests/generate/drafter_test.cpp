@@ -34,8 +34,10 @@ private:
 
 class Drafting : public Scheduling {
 protected:
-  Drafting() { wide.same_beginnings = true; }
-
+  Drafting() {
+    wide.same_beginnings = true;
+    requests = requests_to(wide);
+  }
   static ModelLimits wide_limits() {
     auto sizes = limits(4);
     sizes.logit_rows = 4 * (1 + draft_tokens);
@@ -43,18 +45,17 @@ protected:
     return sizes;
   }
   /// Prompts that hold their answers, greedy and drawn: some guesses are right, others wrong.
-  [[nodiscard]] std::vector<Request> requests() const {
+  static std::vector<Request> requests_to(const FakeModel& model) {
     std::vector<Request> all;
-    for (int kind = 0; kind < 5; ++kind) {
-      auto request = greedy(kind == 4 ? 530 : 40 + 30 * kind, 60, kind);
-      const auto answer = wide.continuation(request.prompt, 60);
+    for (int kind = 0; kind < 4; ++kind) {
+      auto request = greedy(kind == 3 ? 530 : 40 + 30 * kind, 24 + kind, kind);
+      const auto answer = model.continuation(request.prompt, 24);
       auto prompt = request.prompt;
       prompt.insert(prompt.end(), answer.begin(), answer.end());
       prompt.insert(prompt.end(), request.prompt.begin(), request.prompt.end());
       request.prompt = prompt;
-      request.max_new_tokens = 60 + kind;
-      if (kind == 2) request.sampling = {.temperature = 1, .top_k = 12, .top_p = 0.95F, .seed = 5};
-      if (kind == 3) request.sampling = {.temperature = 0.01F, .seed = 5};
+      if (kind == 1) request.sampling = {.temperature = 1, .top_k = 12, .seed = 5};
+      if (kind == 2) request.sampling = {.temperature = 0.01F, .seed = 5};
       all.push_back(request);
     }
     return all;
@@ -65,19 +66,25 @@ protected:
     finish(alone);
     return alone.completion(0).ids;
   }
+  [[nodiscard]] std::vector<std::vector<int>> plain_answers() {
+    std::vector<std::vector<int>> answers;
+    for (const auto& request : requests) answers.push_back(plain(request));
+    return answers;
+  }
   using Make = std::function<std::unique_ptr<Drafter>()>;
   /// Serves all together, with many pages and with so few that sequences are suspended; each answer must be the plain
   /// one. Sums of what was guessed and what of it was right.
   std::pair<int, int> expect_plain_answers(const Make& make) {
     std::pair<int, int> sums;
-    for (const int pages : {240, 22}) {
+    const auto answers = plain_answers();
+    for (const int pages : {240, 20}) {
       Scheduler one(exec, wide, {Index{pages} * kv_page_rows, nullptr, draft_tokens, make()});
-      for (const auto& request : requests()) one.submit(request);
+      for (const auto& request : requests) one.submit(request);
       finish(one);
       int suspensions = 0;
-      for (std::size_t i = 0; i < requests().size(); ++i) {
+      for (std::size_t i = 0; i < requests.size(); ++i) {
         const auto& completion = one.completion(static_cast<int>(i));
-        EXPECT_EQ(completion.ids, plain(requests()[i])) << "request " << i << " of " << pages << " pages";
+        EXPECT_EQ(completion.ids, answers[i]) << "request " << i << " of " << pages << " pages";
         EXPECT_LE(completion.guessed_right, completion.guessed);
         EXPECT_LT(completion.guessed_right, std::ssize(completion.ids));
         sums.first += completion.guessed;
@@ -100,12 +107,13 @@ protected:
   }
 
   FakeModel wide{grid, wide_limits()};
+  std::vector<Request> requests;
   ProcessGrid draft_grid{grid.tp().handle(), Layout{.tp = grid.tp().size()}};
 };
 
 TEST_F(Drafting, ByPromptLookupLeavesTheAnswerAsItIs) {
   const auto [guessed, right] = expect_plain_answers([] { return std::make_unique<PromptLookup>(); });
-  EXPECT_GT(guessed, 40);
+  EXPECT_GT(guessed, 10);
 }
 
 TEST_F(Drafting, ByNonsenseLeavesTheAnswerAsItIs) {
@@ -117,7 +125,7 @@ TEST_F(Drafting, ByNonsenseLeavesTheAnswerAsItIs) {
       return guess;
     });
   });
-  EXPECT_GT(guessed, 500);
+  EXPECT_GT(guessed, 200);
   EXPECT_LT(right, guessed / 5);
 }
 
@@ -173,16 +181,15 @@ TEST_F(Drafting, CountsNoGuessBeyondTheEndOfTheAnswer) {
 TEST_F(Drafting, ByATableLeavesTheAnswerAsItIs) {
   const Communicator ranks(world());
   NgramCounts counts;
-  int number = 0;
-  for (const auto& request : requests()) {  // each rank counts some of the answers
-    auto text = request.prompt;
-    const auto answer = plain(request);
-    text.insert(text.end(), answer.begin(), answer.end());
-    if (number++ % ranks.size() == ranks.rank()) counts.add(text);
+  const auto answers = plain_answers();
+  for (std::size_t i = 0; i < requests.size(); ++i) {  // each rank counts some of the answers
+    auto text = requests[i].prompt;
+    text.insert(text.end(), answers[i].begin(), answers[i].end());
+    if (static_cast<int>(i) % ranks.size() == ranks.rank()) counts.add(text);
   }
   const NgramTable table(ranks, std::move(counts));
   const auto [guessed, right] = expect_plain_answers([&] { return std::make_unique<NgramDrafter>(table); });
-  EXPECT_GT(guessed, 300);
+  EXPECT_GT(guessed, 100);
   EXPECT_GT(right, guessed / 4) << "the answers were in its corpus";
 }
 
@@ -190,7 +197,7 @@ TEST_F(Drafting, ByTheModelItselfIsRightAndLeavesTheAnswerAsItIs) {
   const auto draft = draft_model(true);
   const auto [guessed, right] =
       expect_plain_answers([&] { return std::make_unique<ModelDrafter>(exec, wide, draft.get()); });
-  EXPECT_GT(guessed, 400);
+  EXPECT_GT(guessed, 150);
   EXPECT_GT(right, guessed * 9 / 10) << "drawn tokens too: the draft draws by the same random numbers";
 }
 
@@ -198,7 +205,7 @@ TEST_F(Drafting, ByAnotherModelLeavesTheAnswerAsItIs) {
   const auto draft = draft_model(false);
   const auto [guessed, right] =
       expect_plain_answers([&] { return std::make_unique<ModelDrafter>(exec, wide, draft.get()); });
-  EXPECT_GT(guessed, 400);
+  EXPECT_GT(guessed, 150);
   EXPECT_LT(right, guessed / 4);
 }
 
@@ -221,15 +228,15 @@ TEST_F(Drafting, OfTwoSchedulersInTurnsDoNotDisturbEachOther) {
     return SchedulerOptions{0, nullptr, draft_tokens, std::make_unique<ModelDrafter>(exec, wide, draft.get())};
   };
   Scheduler one(exec, wide, make()), other(exec, wide, make());
-  const auto all = requests();
-  for (std::size_t i = 0; i < all.size(); ++i) (i % 2 == 0 ? one : other).submit(all[i]);
+  for (std::size_t i = 0; i < requests.size(); ++i) (i % 2 == 0 ? one : other).submit(requests[i]);
   while (!one.idle() || !other.idle())
     for (Scheduler* scheduler : {&one, &other}) {
       scheduler->end_step();
       if (!scheduler->idle()) scheduler->begin_step();
     }
-  for (std::size_t i = 0; i < all.size(); ++i)
-    EXPECT_EQ((i % 2 == 0 ? one : other).completion(static_cast<int>(i / 2)).ids, plain(all[i])) << "request " << i;
+  const auto answers = plain_answers();
+  for (std::size_t i = 0; i < requests.size(); ++i)
+    EXPECT_EQ((i % 2 == 0 ? one : other).completion(static_cast<int>(i / 2)).ids, answers[i]) << "request " << i;
 }
 
 TEST(PromptLookup, GuessesWhatFollowedTheLongestRunAtItsLastPlace) {
