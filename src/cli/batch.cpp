@@ -297,6 +297,7 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
   Request otherwise = options.otherwise;
   std::optional<std::chrono::seconds> walltime;
   runtime.together([&] {
+    options.draft.check();
     if (!options.max_walltime.empty()) walltime = parse_walltime(options.max_walltime);
     otherwise.sampling = options.sampling.options_for(options.model.model, runtime.root());
   });

@@ -1,6 +1,7 @@
 #include "draft.hpp"
 
 #include "corpus.hpp"
+#include "documents.hpp"
 
 #include <grist/generate/draft_model.hpp>
 #include <grist/generate/prompt_lookup.hpp>
@@ -34,12 +35,11 @@ void DraftOptions::add_to(CLI::App& app) {
   from_corpus->excludes(from_model);
 }
 
-int DraftOptions::draft_tokens() const {
-  const bool named = !corpus.empty() || !model.empty();
-  if (named && tokens == 0)
+void DraftOptions::check() const {
+  if (tokens == 0 && !(corpus.empty() && model.empty()))
     throw UsageError("--draft-tokens is 0, and {} says where guesses come from: leave one of them away",
                      corpus.empty() ? "--draft-model" : "--draft-corpus");
-  return tokens.value_or(named ? 4 : 0);
+  const Documents there(corpus);
 }
 
 DraftSource::DraftSource(Runtime& runtime, const LoadedModel& loaded, const DraftOptions& options)

@@ -19,8 +19,11 @@ struct DraftOptions {
   std::string model;
 
   void add_to(CLI::App& app);
-  /// Guessed at a time; 0: nothing is. Throws UsageError where 0 is asked for and a source is named.
-  [[nodiscard]] int draft_tokens() const;
+  /// Before a model is loaded. Throws UsageError where nothing is to be guessed and a source is named, InputError where
+  /// the corpus is not there.
+  void check() const;
+  /// Guessed at a time; 0: nothing is.
+  [[nodiscard]] int draft_tokens() const { return tokens.value_or(corpus.empty() && model.empty() ? 0 : 4); }
 };
 
 /// What the drafters of all schedulers of this rank have in common.

@@ -152,10 +152,10 @@ void run(Runtime& runtime, const Options& options) {
   std::vector<std::vector<int>> prompts(options.prompts.size());
   SamplingOptions sampling;
   Outputs outputs{.text = runtime.root() && !options.json};
-  int draft_tokens = 0;
+  const int draft_tokens = options.draft.draft_tokens();
   runtime.together([&] {
+    options.draft.check();
     sampling = options.sampling.options_for(options.model.model, runtime.root());
-    draft_tokens = options.draft.draft_tokens();
   });
   const auto loaded =
       load_model(runtime, options.model, [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
@@ -164,7 +164,8 @@ void run(Runtime& runtime, const Options& options) {
         if (!options.json_file.empty()) outputs.file.emplace(options.json_file);
         const auto requests = requests_of(options, sampling, prompts);
         return limits_for(requests, files.spec.max_positions, max_sequences, {}, draft_tokens);
-      }, options.draft.model);
+      },
+                 options.draft.model);
   for (auto& prompt : prompts) runtime.share(prompt);
   const auto requests = requests_of(options, sampling, prompts);
   const DraftSource drafts(runtime, loaded, options.draft);

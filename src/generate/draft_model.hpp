@@ -20,8 +20,9 @@ struct NamedVocabulary {
   const text::Tokenizer* tokenizer = nullptr;
 };
 
-/// Throws InputError naming both, and the first token that differs, where ids do not mean the same. Without a tokenizer
-/// on either side the sizes must be equal; with both the tokenizers decide, since models may have rows to spare.
+/// Throws InputError naming both, and the first token that differs, where a token has another text. Tokens that one
+/// side alone has are never guessed, and nothing is guessed after them: vocabularies of one family end in different
+/// numbers of unused ones. Without a tokenizer on either side the sizes must be equal.
 void check_same_vocabulary(const NamedVocabulary& draft, const NamedVocabulary& model);
 
 /// What a draft model is built for beside a model with these limits; its context may be shorter.

@@ -86,6 +86,21 @@ TEST_F(TwoRanks, GiveTheSameAnswersAtEveryLayout) {
   }
 }
 
+TEST_F(TwoRanks, GuessFromACorpusOrByADraftModelAndGiveTheSameAnswersAtEveryLayout) {
+  const auto file = prompts(30);
+  const auto expected = alone(file);
+  int number = 0;
+  for (const Words& source : {Words{"--draft-corpus", text}, Words{"--draft-model", model}}) {
+    for (const Words& layout : {Words{"--dp", "2"}, Words{"--pp", "2"}, Words{"--tp", "2"}}) {
+      Words more = layout;
+      more.insert(more.end(), source.begin(), source.end());
+      const auto answers = folder / std::format("answers{}", number++);
+      EXPECT_EQ(quiet(batch(file, answers, more), 2), "");
+      EXPECT_EQ(read(answers), expected) << testing::PrintToString(more);
+    }
+  }
+}
+
 TEST_F(TwoRanks, KilledAtAnyInstantLoseNoAnswerAndWriteNoneTwice) {
   const auto file = prompts(240);
   const auto answers = folder / "answers.jsonl";
@@ -219,6 +234,49 @@ TEST_F(TwoRanks, ShareFewPrompts) {
     EXPECT_EQ(read(answers), alone(file));
     std::filesystem::remove(folder / "alone.jsonl");
   }
+}
+
+/// The model drafts for itself: nearly all is right. A corpus of one text, told as it is and as a token file.
+TEST_F(Batch, TellsOfEachAnswerHowManyTokensWereGuessed) {
+  const auto one = [&](const Words& more) {
+    Words all{"generate", "--model", model, "--dtype", "f32", "--prompt-ids", "5,6,7", "--max-new-tokens", "40",
+              "--json", "--ignore-eos"};
+    all.insert(all.end(), more.begin(), more.end());
+    return json::parse(quiet(all));
+  };
+  const auto plain = one({}), by_model = one({"--draft-model", model, "--draft-tokens", "5"});
+  EXPECT_EQ(by_model.at("new_ids"), plain.at("new_ids"));
+  EXPECT_EQ(plain.at("timings").at("guessed_tokens"), 0);
+  EXPECT_GT(by_model.at("timings").at("guessed_right"), 30);
+  const auto line = folder.write("corpus.jsonl", json({{"text", contents_of(text)}}).dump() + "\n");
+  const auto tokens = folder / "corpus.tokens";
+  EXPECT_THAT(quiet({"tokenize", "--model", model, "--file", text, "--no-special", "--output", tokens}),
+              HasSubstr("1 documents"));
+  const auto by_text = one({"--draft-corpus", text});
+  EXPECT_EQ(by_text.at("new_ids"), plain.at("new_ids"));
+  for (const std::string& other : {line.string(), tokens.string()}) {
+    const auto by_other = one({"--draft-corpus", other});
+    EXPECT_EQ(by_other.at("new_ids"), plain.at("new_ids"));
+    EXPECT_EQ(by_other.at("timings").at("guessed_tokens"), by_text.at("timings").at("guessed_tokens")) << other;
+  }
+}
+
+TEST_F(Usage, OfSourcesOfGuessesIsTold) {
+  const auto refused = [&](const Words& more, int code, const std::string& why) {
+    Words all{"generate", "--model", model, "--prompt-ids", "5"};
+    all.insert(all.end(), more.begin(), more.end());
+    const auto outcome = run(all);
+    EXPECT_EQ(outcome.code, code) << testing::PrintToString(more);
+    EXPECT_THAT(outcome.err, HasSubstr(why)) << testing::PrintToString(more);
+  };
+  refused({"--draft-corpus", text, "--draft-model", model}, 2, "excludes");
+  refused({"--draft-corpus", text, "--draft-tokens", "0"}, 2, "--draft-tokens is 0, and --draft-corpus says");
+  refused({"--draft-model", model, "--draft-tokens", "0"}, 2, "--draft-tokens is 0, and --draft-model says");
+  refused({"--draft-corpus", "-"}, 2, "not stdin");
+  refused({"--draft-corpus", folder / "none.txt"}, 3, "none.txt: cannot be read");
+  refused({"--draft-model", folder / "none"}, 3, "none: ");
+  refused({"--draft-model", data_file("tiny/mistral")}, 3, "has a vocabulary of 96 tokens");
+  refused({"--draft-corpus", data_file("tokens/wide.tokens")}, 3, "wide.tokens: has tokens of another tokenizer");
 }
 
 TEST_F(Usage, OfBothWaysToGivePromptsIsRefused) {

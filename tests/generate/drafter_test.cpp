@@ -321,7 +321,7 @@ TEST(DraftVocabulary, MustBeTheModels) {
   EXPECT_NO_THROW(check({"small", 512, llama.get()}, {"large", 288, llama.get()})()) << "rows to spare";
   EXPECT_NO_THROW(check({"small", 288, nullptr}, {"large", 288, llama.get()})());
   EXPECT_THAT(check({"small", 96, nullptr}, {"large", 288, nullptr}), Refuses({"small", "96", "large", "288"}));
-  EXPECT_THAT(check({"small", 288, &fake}, {"large", 288, llama.get()}), Refuses({"small", "61", "large", "288"}));
+  EXPECT_THAT(check({"small", 288, &fake}, {"large", 288, llama.get()}), Refuses({"small", "61 tokens", "number 0 is 'a'", "large", "288"}));
 }
 
 /// One token of the same number of tokens has another text.
@@ -335,7 +335,7 @@ TEST(DraftVocabulary, IsRefusedByTheFirstTokenThatDiffers) {
   const FakeTokenizer fake;
   const Other other;
   EXPECT_THAT([&] { check_same_vocabulary({"small", 61, &other}, {"large", 61, &fake}); },
-              Refuses({"small", "large", "token 17", "'seventeen'", "'r'"}));
+              Refuses({"small", "large", "of its 61 tokens number 17 is 'seventeen'", "of 61 it is 'r'"}));
 }
 
 }  // namespace
