@@ -236,29 +236,56 @@ TEST_F(TwoRanks, ShareFewPrompts) {
   }
 }
 
-/// The model drafts for itself: nearly all is right. A corpus of one text, told as it is and as a token file.
-TEST_F(Batch, TellsOfEachAnswerHowManyTokensWereGuessed) {
-  const auto one = [&](const Words& more) {
-    Words all{"generate", "--model", model, "--dtype", "f32", "--prompt-ids", "5,6,7", "--max-new-tokens", "40",
-              "--json", "--ignore-eos"};
-    all.insert(all.end(), more.begin(), more.end());
-    return json::parse(quiet(all));
-  };
-  const auto plain = one({}), by_model = one({"--draft-model", model, "--draft-tokens", "5"});
-  EXPECT_EQ(by_model.at("new_ids"), plain.at("new_ids"));
-  EXPECT_EQ(plain.at("timings").at("guessed_tokens"), 0);
-  EXPECT_GT(by_model.at("timings").at("guessed_right"), 30);
-  const auto line = folder.write("corpus.jsonl", json({{"text", contents_of(text)}}).dump() + "\n");
-  const auto tokens = folder / "corpus.tokens";
-  EXPECT_THAT(quiet({"tokenize", "--model", model, "--file", text, "--no-special", "--output", tokens}),
-              HasSubstr("1 documents"));
-  const auto by_text = one({"--draft-corpus", text});
-  EXPECT_EQ(by_text.at("new_ids"), plain.at("new_ids"));
-  for (const std::string& other : {line.string(), tokens.string()}) {
-    const auto by_other = one({"--draft-corpus", other});
-    EXPECT_EQ(by_other.at("new_ids"), plain.at("new_ids"));
-    EXPECT_EQ(by_other.at("timings").at("guessed_tokens"), by_text.at("timings").at("guessed_tokens")) << other;
+class Guesses : public Batch {
+protected:
+  /// Lines of random letters: after most pairs of them something is known.
+  [[nodiscard]] static std::string letters(int bytes) {
+    std::mt19937 draw(3);
+    std::string text;
+    for (int i = 0; i < bytes; ++i) text += i % 50 == 49 ? '\n' : static_cast<char>('!' + draw() % 90);
+    return text;
   }
+  [[nodiscard]] json drawn(const Words& more, int ranks = 1) const {
+    Words all{"generate", "--model", model, "--dtype", "f32", "--prompt-ids", "5,6,7", "--temperature", "1",
+              "--max-new-tokens", "400", "--json", "--ignore-eos"};
+    all.insert(all.end(), more.begin(), more.end());
+    return json::parse(quiet(all, ranks));
+  }
+  static int guessed(const json& answer) { return answer.at("timings").at("guessed_tokens"); }
+  static int right(const json& answer) { return answer.at("timings").at("guessed_right"); }
+};
+
+/// The model drafts for itself: nearly all is right, drawn as it is.
+TEST_F(Guesses, AreToldOfEachAnswer) {
+  const auto plain = drawn({}), by_model = drawn({"--draft-model", model, "--draft-tokens", "5"});
+  EXPECT_EQ(by_model.at("new_ids"), plain.at("new_ids"));
+  EXPECT_EQ(guessed(plain), 0);
+  EXPECT_GT(right(by_model), 200);
+}
+
+TEST_F(Guesses, AreTheSameOfATextADocumentAndATokenFile) {
+  const auto corpus = letters(60000);
+  const auto file = folder.write("corpus.txt", corpus).string(), tokens = (folder / "corpus.tokens").string();
+  const auto line = folder.write("corpus.jsonl", json({{"text", corpus}}).dump() + "\n").string();
+  EXPECT_THAT(quiet({"tokenize", "--model", model, "--file", file, "--no-special", "--output", tokens}),
+              HasSubstr("1 documents"));
+  const auto plain = drawn({}), by_text = drawn({"--draft-corpus", file});
+  EXPECT_GT(guessed(by_text), 20);
+  for (const auto& other : {line, tokens}) {
+    const auto by_other = drawn({"--draft-corpus", other});
+    EXPECT_EQ(by_other.at("new_ids"), plain.at("new_ids"));
+    EXPECT_EQ(guessed(by_other), guessed(by_text)) << other;
+  }
+}
+
+using TwoRanksOfGuesses = Guesses;
+TEST_F(TwoRanksOfGuesses, AreTheSameOfALongTextThatTwoRanksCount) {
+  const auto file = folder.write("corpus.txt", letters(400000)).string();
+  const auto one = drawn({"--draft-corpus", file}), two = drawn({"--draft-corpus", file, "--pp", "2"}, 2);
+  EXPECT_EQ(two.at("new_ids"), one.at("new_ids"));
+  EXPECT_GT(guessed(one), 20);
+  EXPECT_EQ(guessed(two), guessed(one));
+  EXPECT_EQ(right(two), right(one));
 }
 
 TEST_F(Usage, OfSourcesOfGuessesIsTold) {
