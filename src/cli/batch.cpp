@@ -302,13 +302,13 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
     otherwise.sampling = options.sampling.options_for(options.model.model, runtime.root());
   });
   Plan plan;
-  const auto loaded =
-      load_model(runtime, options.model, [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
-        return plan_of(plan, options, runtime.world().size(), otherwise, files, tokenizer);
-      }, options.draft.model);
-  const DraftSource drafts(runtime, loaded, options.draft);
+  const auto sizes = [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
+    return plan_of(plan, options, runtime.world().size(), otherwise, files, tokenizer);
+  };
+  const auto loaded = load_model(runtime, options.model, sizes, options.draft.model);
   bool finished = true;
   {
+    const DraftSource drafts(runtime, loaded, options.draft);
     SharedWork work(runtime.world(), plan.requests);
     ToRoot answers(runtime.world());
     const int replicas = runtime.world().size() / loaded.grid->world().size();

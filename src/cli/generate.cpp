@@ -157,15 +157,14 @@ void run(Runtime& runtime, const Options& options) {
     options.draft.check();
     sampling = options.sampling.options_for(options.model.model, runtime.root());
   });
-  const auto loaded =
-      load_model(runtime, options.model, [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
-        prompts = encode_all(options, files.tokens, tokenizer);
-        if (options.json) outputs.lines.emplace();
-        if (!options.json_file.empty()) outputs.file.emplace(options.json_file);
-        const auto requests = requests_of(options, sampling, prompts);
-        return limits_for(requests, files.spec.max_positions, max_sequences, {}, draft_tokens);
-      },
-                 options.draft.model);
+  const auto sizes = [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
+    prompts = encode_all(options, files.tokens, tokenizer);
+    if (options.json) outputs.lines.emplace();
+    if (!options.json_file.empty()) outputs.file.emplace(options.json_file);
+    const auto requests = requests_of(options, sampling, prompts);
+    return limits_for(requests, files.spec.max_positions, max_sequences, {}, draft_tokens);
+  };
+  const auto loaded = load_model(runtime, options.model, sizes, options.draft.model);
   for (auto& prompt : prompts) runtime.share(prompt);
   const auto requests = requests_of(options, sampling, prompts);
   const DraftSource drafts(runtime, loaded, options.draft);
