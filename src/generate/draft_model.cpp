@@ -102,9 +102,8 @@ std::vector<std::vector<int>> ModelDrafter::draft(std::span<const DraftQuery> se
       const int begin = state.cached, wanted = static_cast<int>(state.ids.size()) - begin;
       const int count = static_cast<int>(std::min<Index>(wanted, left));
       // Pages for all guesses at once: of a window the keys stay that the first of them sees, should it be wrong.
-      const int guesses_to_come = count == wanted && work.guesses->empty() ? work.query->most - 1 : 0;
-      work.done = !reserve(state, begin + count + guesses_to_come, sequences) &&
-                  !reserve(state, begin + count, sequences);
+      const int to_come = count == wanted && work.guesses->empty() ? work.query->most - 1 : 0;
+      work.done = !reserve(state, begin + count + to_come, sequences) && !reserve(state, begin + count, sequences);
       if (work.done) continue;
       work.piece = {begin, begin + count, count <= few_tokens, static_cast<int>(work.query->ids.size())};
       left -= count;
@@ -137,8 +136,7 @@ bool ModelDrafter::reserve(State& state, int length, std::span<const DraftQuery>
   };
   while (!fits()) {
     const auto idle = std::ranges::find_if(states_, [&](const auto& entry) {
-      return entry.second.kv.length() > 0 && std::ranges::find(sequences, entry.first, &DraftQuery::sequence) ==
-                                                 sequences.end();
+      return std::ranges::find(sequences, entry.first, &DraftQuery::sequence) == sequences.end();
     });
     if (idle == states_.end()) return false;
     forget(idle->first);

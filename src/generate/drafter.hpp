@@ -12,11 +12,11 @@ namespace grist {
 
 /// A sequence whose next tokens are to be guessed.
 struct DraftQuery {
-  int sequence = 0;             // its number, the same from call to call
-  std::span<const int> ids;     // all its tokens so far
-  int most = 0;                 // tokens that are wanted at most, 1 or more
-  SamplingOptions sampling;     // how the model will choose them,
-  std::uint64_t stream = 0;     // by which random numbers (SampledRow)
+  int sequence = 0;          // its number, the same from call to call
+  std::span<const int> ids;  // all its tokens so far
+  int most = 0;              // tokens that are wanted at most, 1 or more
+  SamplingOptions sampling;  // how the model will choose them,
+  std::uint64_t stream = 0;  // by which random numbers (SampledRow)
 };
 
 /// Serves the sequences of one scheduler.
