@@ -7,6 +7,7 @@
 #include <bit>
 #include <exception>
 #include <numeric>
+#include <set>
 
 namespace grist {
 namespace {
@@ -150,7 +151,9 @@ std::vector<std::optional<std::uint64_t>> SharedTable::find(std::span<const std:
       check(MPI_Get(found.data(), bytes, MPI_BYTE, owner, static_cast<MPI_Aint>(bucket), bytes, MPI_BYTE,
                     state_->window),
             "MPI_Get");
-    for (const auto& search : searches) check(MPI_Win_flush(search.owner, state_->window), "MPI_Win_flush");
+    std::set<int> owners;
+    for (const auto& search : searches) owners.insert(search.owner);
+    for (const int owner : owners) check(MPI_Win_flush(owner, state_->window), "MPI_Win_flush");
     std::erase_if(searches, [&](Search& search) {
       for (const auto& entry : search.found) {
         if (entry.key == keys[search.key]) values[search.key] = entry.value;
