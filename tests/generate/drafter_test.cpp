@@ -54,7 +54,7 @@ protected:
       prompt.insert(prompt.end(), answer.begin(), answer.end());
       prompt.insert(prompt.end(), request.prompt.begin(), request.prompt.end());
       request.prompt = prompt;
-      if (kind == 1) request.sampling = {.temperature = 1, .top_k = 12, .seed = 5};
+      if (kind == 1) request.sampling = {.temperature = 1, .seed = 5};
       if (kind == 2) request.sampling = {.temperature = 0.01F, .seed = 5};
       all.push_back(request);
     }
@@ -67,8 +67,11 @@ protected:
     return alone.completion(0).ids;
   }
   [[nodiscard]] std::vector<std::vector<int>> plain_answers() {
+    Scheduler together(exec, wide, {});
+    for (const auto& request : requests) together.submit(request);
+    finish(together);
     std::vector<std::vector<int>> answers;
-    for (const auto& request : requests) answers.push_back(plain(request));
+    for (std::size_t i = 0; i < requests.size(); ++i) answers.push_back(together.completion(static_cast<int>(i)).ids);
     return answers;
   }
   using Make = std::function<std::unique_ptr<Drafter>()>;
