@@ -16,6 +16,7 @@
 #include <format>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <thread>
 
 namespace grist::cli {
@@ -63,14 +64,15 @@ PromptLine unpacked(const std::string& bytes) {
   return line;
 }
 
-/// Its new tokens and the line, on the way to the root.
+/// Its new tokens, how many were guessed and how many of these right, and the line, on the way to the root.
 std::string answer_of(const PromptLine& line, const Completion& completion) {
   const nlohmann::ordered_json answer{{"id", line.id},
                                       {"prompt_ids", line.request.prompt},
                                       {"new_ids", completion.ids},
                                       {"text", completion.text},
                                       {"finish", name_of(completion.finish)}};
-  return std::format("{} {}", completion.ids.size(), answer.dump(-1, ' ', false, json::error_handler_t::replace));
+  return std::format("{} {} {} {}", completion.ids.size(), completion.guessed, completion.guessed_right,
+                     answer.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
 /// Of all replicas, on the root: writes answers, and tells how far the work is.
@@ -86,16 +88,21 @@ public:
         --replicas_;
         continue;
       }
-      const auto space = text.find(' ');
-      file_.append(text.substr(space + 1));
+      std::istringstream in(text);
+      std::size_t tokens = 0;
+      int guessed = 0, right = 0;
+      in >> tokens >> guessed >> right;
+      file_.append(text.substr(static_cast<std::size_t>(in.tellg()) + 1));
       ++answered_;
-      tokens_ += std::stoul(text.substr(0, space));
+      tokens_ += tokens;
+      guesses_.add(tokens, guessed, right);
     }
     tell();
   }
   [[nodiscard]] bool all_left() const { return replicas_ == 0; }
   [[nodiscard]] std::size_t answered() const { return answered_; }
   [[nodiscard]] std::size_t tokens() const { return tokens_; }
+  [[nodiscard]] const GuessCount& guesses() const { return guesses_; }
 
 private:
   /// On a terminal a line that changes; elsewhere one now and then.
@@ -119,6 +126,7 @@ private:
   AnswerFile& file_;
   ToRoot& arriving_;
   std::size_t prompts_, answered_ = 0, tokens_ = 0;
+  GuessCount guesses_;
   int replicas_;
   ProgressLine line_;
   Clock::time_point begin_ = Clock::now(), told_ = begin_;
@@ -127,7 +135,7 @@ private:
 /// One replica's share: takes requests, runs them, sends answers. All its ranks do the same.
 class Replica {
 public:
-  Replica(Runtime& runtime, const LoadedModel& loaded, int draft_tokens, SharedWork& work, ToRoot& answers,
+  Replica(Runtime& runtime, const LoadedModel& loaded, const DraftSource& drafts, SharedWork& work, ToRoot& answers,
           Deadline deadline)
       : ranks_(loaded.grid->world()),
         work_(work),
@@ -138,7 +146,9 @@ public:
     for (int group = 0; group < loaded.model->limits().caches; ++group)
       groups_.push_back({std::make_unique<Scheduler>(
                              runtime.exec(), *loaded.model,
-                             SchedulerOptions{.tokenizer = loaded.tokenizer.get(), .draft_tokens = draft_tokens}),
+                             SchedulerOptions{.tokenizer = loaded.tokenizer.get(),
+                                              .draft_tokens = drafts.draft_tokens(),
+                                              .drafter = drafts.drafter()}),
                          {}});
   }
 
@@ -274,7 +284,7 @@ ModelLimits plan_of(Plan& plan, const BatchOptions& options, int ranks, const Re
   const auto per = [](int whole, int parts) { return std::max(1, (whole + parts - 1) / parts); };
   const int slots = std::min(per(options.max_sequences, groups),
                              per(static_cast<int>(std::min<std::size_t>(lines.size(), 1 << 30)), replicas * groups));
-  ModelLimits limits = limits_for(requests, files.spec.max_positions, slots, {}, options.draft_tokens);
+  ModelLimits limits = limits_for(requests, files.spec.max_positions, slots, {}, options.draft.draft_tokens());
   limits.caches = groups;
   return limits;
 }
@@ -287,16 +297,18 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
   Request otherwise = options.otherwise;
   std::optional<std::chrono::seconds> walltime;
   runtime.together([&] {
+    options.draft.check();
     if (!options.max_walltime.empty()) walltime = parse_walltime(options.max_walltime);
     otherwise.sampling = options.sampling.options_for(options.model.model, runtime.root());
   });
   Plan plan;
-  const auto loaded =
-      load_model(runtime, options.model, [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
-        return plan_of(plan, options, runtime.world().size(), otherwise, files, tokenizer);
-      });
+  const auto sizes = [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
+    return plan_of(plan, options, runtime.world().size(), otherwise, files, tokenizer);
+  };
+  const auto loaded = load_model(runtime, options.model, sizes, options.draft.model);
   bool finished = true;
   {
+    const DraftSource drafts(runtime, loaded, options.draft);
     SharedWork work(runtime.world(), plan.requests);
     ToRoot answers(runtime.world());
     const int replicas = runtime.world().size() / loaded.grid->world().size();
@@ -304,7 +316,7 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
     if (runtime.root()) desk.emplace(*plan.file, answers, plan.requests.size(), replicas);
     std::optional<Replica> replica;
     runtime.together([&] {
-      replica.emplace(runtime, loaded, options.draft_tokens, work, answers, Deadline(end_of_job(walltime, begin), 0));
+      replica.emplace(runtime, loaded, drafts, work, answers, Deadline(end_of_job(walltime, begin), 0));
     });
     replica->run([&] {
       if (desk) desk->write();
@@ -320,9 +332,11 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
     int all = desk ? desk->answered() == plan.requests.size() : 0;
     runtime.world().broadcast(&all, 1, 0);
     finished = all != 0;
-    if (desk && on_terminal(STDERR_FILENO))
+    if (desk && on_terminal(STDERR_FILENO)) {
       note(std::format("{} prompts answered, {} tokens, {:.1f} tok/s", desk->answered(), desk->tokens(),
                        static_cast<double>(desk->tokens()) / seconds_since(begin)));
+      if (desk->guesses().any()) note(desk->guesses().text());
+    }
   }
   runtime.together([&] {
     if (!finished)

@@ -1,6 +1,7 @@
 // Batch inference: a file of prompts, any number of replicas, a file of answers.
 #pragma once
 
+#include "draft.hpp"
 #include "model_options.hpp"
 #include "sampling.hpp"
 
@@ -14,7 +15,7 @@ struct BatchOptions {
   ModelOptionsGroup model;
   std::string prompts, output, max_walltime;
   int max_sequences = 32;   // of a replica at a time
-  int draft_tokens = 0;     // as in SchedulerOptions
+  DraftOptions draft;
   Request otherwise;        // what a line does not say
   SamplingGroup sampling;
 };

@@ -1,5 +1,6 @@
 // grist generate: continues prompts, streaming the text.
 #include "batch.hpp"
+#include "draft.hpp"
 #include "json_lines.hpp"
 #include "model_options.hpp"
 #include "progress.hpp"
@@ -31,7 +32,7 @@ struct Options {
   bool ignore_eos = false;
   SamplingGroup sampling;
   std::vector<std::string> stop;
-  int draft_tokens = 0;
+  DraftOptions draft;
   bool json = false;
   std::string json_file;
   // Batch inference:
@@ -118,20 +119,19 @@ void print_event(const TokenEvent& event, const Completion& completion, bool alo
 
 void print_timings(const std::vector<Request>& requests, const Generation& generation) {
   double prompt_tokens = 0, new_tokens = 0, prefill = 0, decode = 0;
-  int guessed = 0, right = 0;
+  GuessCount guesses;
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const auto& completion = generation.completion(static_cast<int>(i));
     prompt_tokens += static_cast<double>(requests[i].prompt.size());
     new_tokens += static_cast<double>(completion.ids.size()) - 1;
     prefill = std::max(prefill, completion.prefill_seconds);
     decode = std::max(decode, completion.decode_seconds);
-    guessed += completion.guessed;
-    right += completion.guessed_right;
+    guesses.add(completion.ids.size(), completion.guessed, completion.guessed_right);
   }
   std::fprintf(stderr, "prompt %.0f tokens, %.1f tok/s | new %.0f tokens, %.1f tok/s\n", prompt_tokens,
                per_second(prompt_tokens, prefill), new_tokens + static_cast<double>(requests.size()),
                per_second(new_tokens, decode));
-  if (guessed > 0) std::fprintf(stderr, "guessed %d tokens, %d of them right\n", guessed, right);
+  if (guesses.any()) std::fprintf(stderr, "%s\n", guesses.text().c_str());
 }
 
 /// Where the results go; on the root alone something is written.
@@ -152,21 +152,28 @@ void run(Runtime& runtime, const Options& options) {
   std::vector<std::vector<int>> prompts(options.prompts.size());
   SamplingOptions sampling;
   Outputs outputs{.text = runtime.root() && !options.json};
-  runtime.together([&] { sampling = options.sampling.options_for(options.model.model, runtime.root()); });
-  const auto loaded =
-      load_model(runtime, options.model, [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
-        prompts = encode_all(options, files.tokens, tokenizer);
-        if (options.json) outputs.lines.emplace();
-        if (!options.json_file.empty()) outputs.file.emplace(options.json_file);
-        const auto requests = requests_of(options, sampling, prompts);
-        return limits_for(requests, files.spec.max_positions, max_sequences, {}, options.draft_tokens);
-      });
+  const int draft_tokens = options.draft.draft_tokens();
+  runtime.together([&] {
+    options.draft.check();
+    sampling = options.sampling.options_for(options.model.model, runtime.root());
+  });
+  const auto sizes = [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
+    prompts = encode_all(options, files.tokens, tokenizer);
+    if (options.json) outputs.lines.emplace();
+    if (!options.json_file.empty()) outputs.file.emplace(options.json_file);
+    const auto requests = requests_of(options, sampling, prompts);
+    return limits_for(requests, files.spec.max_positions, max_sequences, {}, draft_tokens);
+  };
+  const auto loaded = load_model(runtime, options.model, sizes, options.draft.model);
   for (auto& prompt : prompts) runtime.share(prompt);
   const auto requests = requests_of(options, sampling, prompts);
+  const DraftSource drafts(runtime, loaded, options.draft);
   std::optional<Generation> generation;
   runtime.together([&] {
     generation.emplace(runtime.exec(), *loaded.model,
-                       SchedulerOptions{.tokenizer = loaded.tokenizer.get(), .draft_tokens = options.draft_tokens},
+                       SchedulerOptions{.tokenizer = loaded.tokenizer.get(),
+                                        .draft_tokens = draft_tokens,
+                                        .drafter = drafts.drafter()},
                        requests);
   });
   {
@@ -186,7 +193,7 @@ BatchOptions batch_of(const Options& options) {
           .output = options.output,
           .max_walltime = options.max_walltime,
           .max_sequences = options.max_sequences,
-          .draft_tokens = options.draft_tokens,
+          .draft = options.draft,
           .otherwise = {.max_new_tokens = options.max_new_tokens,
                         .stop = options.stop,
                         .ignore_eos = options.ignore_eos},
@@ -232,11 +239,7 @@ void add_generate(CLI::App& app, Action& action) {
   verb->add_option("--max-new-tokens", options->max_new_tokens, "Tokens to generate at most")->capture_default_str();
   verb->add_flag("--ignore-eos", options->ignore_eos,
                  "Go on after an end token, for measurements; stop texts still end");
-  verb->add_option("--draft-tokens", options->draft_tokens,
-                   "Speculative decoding: guess up to N tokens from what followed the last ones before, and check them "
-                   "in one pass. The answer is the same; repetitive texts come faster")
-      ->check(CLI::Range(0, 64))
-      ->capture_default_str();
+  options->draft.add_to(*verb);
   options->sampling.add_to(*verb);
   add_texts(*verb, "--stop", "A text that ends the generation, may be repeated")
       ->each([options](const std::string& text) { options->stop.push_back(text); });

@@ -89,7 +89,9 @@ void check_stdout() {
 std::string command_of(const std::vector<std::string>& words) {
   std::string lines = std::format("grist {} ({})", grist::version, grist::commit);
   for (std::size_t i = 0; i < words.size(); ++i) {
-    const bool model = words[i].starts_with("--model=") || (i > 0 && words[i - 1] == "--model");
+    bool model = false;
+    for (const std::string option : {"--model", "--draft-model"})
+      model = model || words[i].starts_with(option + "=") || (i > 0 && words[i - 1] == option);
     lines += "\n" + (model ? std::string("the model") : words[i]);
   }
   return lines;

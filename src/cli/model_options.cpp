@@ -6,6 +6,7 @@
 #include <grist/backends/device.hpp>
 #include <grist/backends/gemm.hpp>
 #include <grist/backends/products.hpp>
+#include <grist/generate/draft_model.hpp>
 #include <grist/generate/scheduler.hpp>
 #include <grist/io/gguf.hpp>
 
@@ -64,59 +65,121 @@ ModelNumbers chosen_numbers(const ModelOptionsGroup& options, Format stored) {
   return numbers;
 }
 
-LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
-                       const std::function<ModelLimits(const ModelFiles&, const text::Tokenizer*)>& plan) {
-  const Layout layout = options.layout();
-  LoadedModel loaded;
+namespace {
+
+/// A model that is to be loaded.
+struct Opened {
+  ModelFiles files;
+  std::unique_ptr<text::Tokenizer> tokenizer;
+  ModelOptions settings;
+};
+
+/// Opens what all ranks see alike; `what` names it where they do not.
+Opened open_alike(Runtime& runtime, const ModelOptionsGroup& options, const std::string& model, const char* what) {
+  Opened opened;
   std::filesystem::path path;
   std::string description;
-  ModelFiles files;
-  ModelOptions settings;
-  MemoryPlan memory;
   runtime.together([&] {
-    Layout all = layout;
-    all.dp = options.dp > 0 ? options.dp : std::max(1, runtime.world().size() / static_cast<int>(layout.ranks()));
-    all.expect_ranks(runtime.world().size());
-    if (runtime.world().size() > 1) description = describe_files(options.model);
-    path = io::gguf_file_of(options.model);
+    if (runtime.world().size() > 1) description = describe_files(model);
+    path = io::gguf_file_of(model);
   });
-  runtime.expect_same("the model", description, ExitCode::bad_input);
+  runtime.expect_same(what, description, ExitCode::bad_input);
   runtime.together([&] {
-    files = open_model(path);
-    loaded.tokenizer = text::load_tokenizer(path);
-    loaded.tokens = files.tokens;
-    settings.numbers = chosen_numbers(options, files.stored);
-    settings.products = options.products;
-    settings.replay = true;
-    make_gemm(options.products);
-    if (runtime.root()) settings.limits = plan(files, loaded.tokenizer.get());
+    opened.files = open_model(path);
+    opened.tokenizer = text::load_tokenizer(path);
+    opened.settings.numbers = chosen_numbers(options, opened.files.stored);
+    opened.settings.products = options.products;
   });
-  ModelLimits& limits = settings.limits;
+  return opened;
+}
+
+void broadcast(const Communicator& ranks, ModelLimits& limits) {
   for (Index* limit : {&limits.batch_tokens, &limits.logit_rows, &limits.context, &limits.kv_tokens})
-    runtime.world().broadcast(limit, 1, 0);
-  for (int* limit : {&limits.batch_sequences, &limits.caches}) runtime.world().broadcast(limit, 1, 0);
-  const int ranks = static_cast<int>(layout.ranks()), world_rank = runtime.world().rank();
-  const Communicator replica = runtime.world().split(world_rank / ranks, world_rank);
-  runtime.together([&] {
-    const int rank = replica.rank();
-    Products products(options.products);
-    memory = scheduler_plan(files, layout, rank / layout.tp, rank % layout.tp, settings.numbers, settings.limits,
-                            products);
-  });
-  if (runtime.root()) note_all(files.notes);
-  if (runtime.root() && loaded.tokenizer) note_all(loaded.tokenizer->notes);
+    ranks.broadcast(limit, 1, 0);
+  for (int* limit : {&limits.batch_sequences, &limits.caches}) ranks.broadcast(limit, 1, 0);
+}
+
+MemoryPlan plan_of(const Opened& opened, const Layout& layout, int pp_rank, int tp_rank) {
+  Products products(opened.settings.products);
+  return scheduler_plan(opened.files, layout, pp_rank, tp_rank, opened.settings.numbers, opened.settings.limits,
+                        products);
+}
+
+/// The same for a draft model, whose layout is the model's first stage.
+MemoryPlan plan_of_draft(const Opened& draft, const std::string& name, int tp, int tp_rank) {
+  try {
+    return plan_of(draft, {.tp = tp}, 0, tp_rank);
+  } catch (const UsageError& error) {
+    throw UsageError("--draft-model {}: {}", name, error.what());
+  }
+}
+
+Index bytes_of_files(const ModelFiles& files) {
+  Index bytes = 0;
+  for (const auto& [name, tensor] : files.weights.tensors()) bytes += static_cast<Index>(tensor.bytes());
+  return bytes;
+}
+
+/// Throws MemoryError where the ranks that share memory do not have what they need. `stored`: bytes of all files.
+void check_memory_of_all(const Runtime& runtime, const MemoryPlan& memory, Index stored) {
   const Communicator node = runtime.world().split_by_node();
   const Communicator sharers = node.split(memory_hash(device_facts()), node.rank());
   // Pages of mapped files are there once, however many ranks read them.
-  Index stored = 0;
-  for (const auto& [name, tensor] : files.weights.tensors()) stored += static_cast<Index>(tensor.bytes());
   const Index needed = sharers.all_reduce(static_cast<Index>(memory.total() - memory.mapped)) +
                        std::min(stored, sharers.all_reduce(static_cast<Index>(memory.mapped)));
   runtime.together([&] { check_memory(memory, static_cast<std::uint64_t>(needed), sharers.size()); });
+}
+
+}  // namespace
+
+LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
+                       const std::function<ModelLimits(const ModelFiles&, const text::Tokenizer*)>& plan,
+                       const std::string& draft_model) {
+  const Layout layout = options.layout();
+  const int ranks = static_cast<int>(layout.ranks()), world_rank = runtime.world().rank();
+  runtime.together([&] {
+    Layout all = layout;
+    all.dp = options.dp > 0 ? options.dp : std::max(1, runtime.world().size() / ranks);
+    all.expect_ranks(runtime.world().size());
+    make_gemm(options.products);
+  });
+  Opened opened = open_alike(runtime, options, options.model, "the model");
+  const bool drafts = !draft_model.empty();
+  Opened draft = drafts ? open_alike(runtime, options, draft_model, "the draft model") : Opened{};
+  opened.settings.replay = !drafts;  // two models share the execution space instance
+  runtime.together([&] {
+    if (drafts)
+      check_same_vocabulary({draft_model, draft.files.spec.vocab_size, draft.tokenizer.get()},
+                            {options.model, opened.files.spec.vocab_size, opened.tokenizer.get()});
+    if (runtime.root()) opened.settings.limits = plan(opened.files, opened.tokenizer.get());
+  });
+  broadcast(runtime.world(), opened.settings.limits);
+  const Communicator replica = runtime.world().split(world_rank / ranks, world_rank);
+  const int pp_rank = replica.rank() / layout.tp, tp_rank = replica.rank() % layout.tp;
+  MemoryPlan memory;
+  runtime.together([&] {
+    memory = plan_of(opened, layout, pp_rank, tp_rank);
+    if (!drafts) return;
+    draft.settings.limits = draft_limits(opened.settings.limits, draft.files.spec.max_positions);
+    const MemoryPlan more = plan_of_draft(draft, draft_model, layout.tp, tp_rank);
+    if (pp_rank == 0) memory += more;
+  });
+  if (runtime.root()) note_all(opened.files.notes);
+  if (runtime.root() && opened.tokenizer) note_all(opened.tokenizer->notes);
+  check_memory_of_all(runtime, memory, bytes_of_files(opened.files) + bytes_of_files(draft.files));
+
+  LoadedModel loaded{.tokenizer = std::move(opened.tokenizer), .tokens = opened.files.tokens, .drafts = drafts};
   loaded.grid = std::make_unique<ProcessGrid>(replica.handle(), layout);
+  if (drafts && pp_rank == 0)
+    loaded.draft_grid = std::make_unique<ProcessGrid>(loaded.grid->tp().handle(), Layout{.tp = layout.tp});
   ProgressLine line("loading", runtime.root());
-  settings.progress = [&](std::uint64_t done, std::uint64_t total) { line.show(done, total); };
-  runtime.together([&] { loaded.model = make_model(files, *loaded.grid, settings); });
+  opened.settings.progress = draft.settings.progress = [&](std::uint64_t done, std::uint64_t total) {
+    line.show(done, total);
+  };
+  runtime.together([&] {
+    loaded.model = make_model(opened.files, *loaded.grid, opened.settings);
+    if (loaded.draft_grid) loaded.draft = make_model(draft.files, *loaded.draft_grid, draft.settings);
+  });
   return loaded;
 }
 

@@ -40,15 +40,19 @@ void add_number_options(CLI::App& app, ModelOptionsGroup& options);
 /// A model on its grid, and its tokenizer (null where the files hold none). Of several replicas: this rank's.
 struct LoadedModel {
   std::unique_ptr<text::Tokenizer> tokenizer;
-  std::unique_ptr<ProcessGrid> grid;
-  std::unique_ptr<Model> model;
+  std::unique_ptr<ProcessGrid> grid = {}, draft_grid = {};
+  std::unique_ptr<Model> model = {};
+  std::unique_ptr<Model> draft = {};  // the draft model, on the ranks of the first stage
   ModelTokens tokens;
+  bool drafts = false;  // there is a draft model
 };
 
 /// Opens, checks that all ranks see the same files and that layout and memory do, loads. `plan` runs on the root alone,
 /// which alone reads prompts and texts: it sees files and tokenizer and says for which sizes the model is to be built.
+/// With `draft_model` a draft model is loaded beside it, whose vocabulary must be the same (check_same_vocabulary).
 LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
-                       const std::function<ModelLimits(const ModelFiles&, const text::Tokenizer*)>& plan);
+                       const std::function<ModelLimits(const ModelFiles&, const text::Tokenizer*)>& plan,
+                       const std::string& draft_model = {});
 
 /// Token ids of a text; BOS alone for an empty one. Throws InputError where there is no tokenizer.
 std::vector<int> encode_prompt(const ModelTokens& tokens, const text::Tokenizer* tokenizer, const std::string& text,

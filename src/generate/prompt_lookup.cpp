@@ -17,4 +17,10 @@ std::vector<int> look_up(std::span<const int> ids, int most) {
   return {};
 }
 
+std::vector<std::vector<int>> PromptLookup::propose(std::span<const DraftQuery> sequences) {
+  std::vector<std::vector<int>> guesses;
+  for (const auto& query : sequences) guesses.push_back(look_up(query.ids, query.most));
+  return guesses;
+}
+
 }  // namespace grist

@@ -1,7 +1,6 @@
 #include <grist/generate/scheduler.hpp>
 
 #include <grist/core/errors.hpp>
-#include <grist/generate/prompt_lookup.hpp>
 
 #include <algorithm>
 #include <format>
@@ -53,7 +52,8 @@ Scheduler::Scheduler(const Exec& exec, Model& model, SchedulerOptions options)
           std::min<Index>(model.limits().batch_sequences, model.limits().logit_rows / (1 + options_.draft_tokens)))),
       // Beside a whole piece every other sequence has room to decode.
       piece_tokens_(std::min(prefill_tokens, static_cast<int>(model.limits().batch_tokens) - most_running_ + 1)),
-      context_(static_cast<int>(model.limits().context)) {
+      context_(static_cast<int>(model.limits().context)),
+      speculation_(std::move(options_.drafter)) {
   const auto& limits = model.limits();
   if (most_running_ < 1 || piece_tokens_ < 1)
     throw UsageError(
@@ -163,7 +163,7 @@ void Scheduler::begin_step() {
   for (const auto& [request, piece] : shares) {
     const auto& sequence = sequences_.at(request);
     const auto& [ids, pieces, cached, kv] = sequence.tokens;
-    const int wanted = 1 + static_cast<int>(sequence.guessed.size());
+    const int wanted = 1 + speculation_.guessed(request);
     items.push_back(
         {std::span(ids).subspan(static_cast<std::size_t>(piece.begin), static_cast<std::size_t>(piece.size())),
          piece.begin, &kv, piece.few, piece.prompt_length, wanted});
@@ -193,7 +193,7 @@ std::vector<TokenEvent> Scheduler::end_step() {
     first += count;
     if (!sequences_.contains(request)) continue;  // cancelled meanwhile
     try {
-      accept_all(request, choices);
+      verify(request, choices);
     } catch (const NumericalError& error) {
       finish(request, Finish::cancelled);
       if (!broken) broken = error;
@@ -256,7 +256,7 @@ std::vector<Scheduler::Share> Scheduler::shares() {
 
   for (const auto& [request, piece] : pieces)
     while (running_.contains(request) && !reserve(sequences_.at(request), piece.end)) suspend(*running_.rbegin());
-  if (options_.draft_tokens > 0) guess(pieces, left);
+  if (speculation_.guesses()) guess(pieces, left);
   std::vector<Share> shares;
   for (const bool few : {true, false})
     for (const auto& [request, piece] : pieces)
@@ -266,7 +266,8 @@ std::vector<Scheduler::Share> Scheduler::shares() {
 
 /// Decoding sequences guess what comes next; the pass checks it in the room that is left in it, of tokens and of pages.
 void Scheduler::guess(std::map<int, Piece>& pieces, Index left) {
-  for (auto& [request, piece] : pieces) {
+  std::vector<Speculation::Candidate> candidates;
+  for (const auto& [request, piece] : pieces) {
     auto& sequence = sequences_.at(request);
     auto& tokens = sequence.tokens;
     const auto known = std::ssize(tokens.ids);
@@ -276,22 +277,13 @@ void Scheduler::guess(std::map<int, Piece>& pieces, Index left) {
     if (!decodes || asked.sampling.repetition_penalty != 1) continue;
     const auto may_come = std::min<Index>(asked.max_new_tokens - std::ssize(completions_.at(request).ids),
                                           context_ - known);
-    const auto most = std::min<Index>({options_.draft_tokens, left, may_come - 1});
-    auto guessed = look_up(tokens.ids, static_cast<int>(std::max<Index>(most, 0)));
-    const int end = piece.end + static_cast<int>(guessed.size());
-    const bool room = cached_tokens() + end - tokens.kv.length() <= options_.kv_tokens;
-    if (guessed.empty() || !room) continue;
-    // Reserved anew from what is cached: of a window the keys stay that the first of these tokens sees.
-    cache_->truncate(tokens.kv, tokens.cached);
-    if (!cache_->reserve(tokens.kv, end)) {
-      cache_->reserve(tokens.kv, piece.end);
-      continue;
-    }
-    left -= std::ssize(guessed);
-    tokens.ids.insert(tokens.ids.end(), guessed.begin(), guessed.end());
-    piece.end = end;
-    sequence.guessed = std::move(guessed);
+    const auto most = static_cast<int>(std::min<Index>({options_.draft_tokens, left, may_come - 1}));
+    if (most < 1) continue;
+    candidates.push_back({{request, tokens.ids, most, asked.sampling, sequence.stream}, &tokens});
   }
+  speculation_.guess(*cache_, candidates, left, options_.kv_tokens - cached_tokens());
+  for (const auto& candidate : candidates)
+    pieces.at(candidate.query.sequence).end = static_cast<int>(candidate.tokens->ids.size());
 }
 
 /// Tokens at the begin of two prompts that fill whole pages of equal bits: the last tokens of a prompt, where they are
@@ -410,24 +402,16 @@ void Scheduler::finish_choosing() {
   sent_.clear();
 }
 
-/// A sequence's new tokens: what was guessed is one as long as it is what the model chooses.
-void Scheduler::accept_all(int request, std::span<const layers::Choice> choices) {
-  auto& sequence = sequences_.at(request);
-  auto& tokens = sequence.tokens;
-  const auto guessed = std::exchange(sequence.guessed, {});
-  tokens.ids.resize(tokens.ids.size() - guessed.size());
-  std::vector<int> chosen;
-  for (const auto& choice : choices) {
-    chosen.push_back(Sampler::token(choice, std::format("request {}", request)));
-    if (chosen.size() > guessed.size() || chosen.back() != guessed[chosen.size() - 1]) break;
-  }
+/// A sequence's new tokens: the guesses that the model chose too, and one more.
+void Scheduler::verify(int request, std::span<const layers::Choice> choices) {
   auto& completion = completions_.at(request);
-  completion.guessed += static_cast<int>(guessed.size());
-  completion.guessed_right += static_cast<int>(chosen.size()) - 1;
-  tokens.forget(*cache_, static_cast<int>(tokens.ids.size() + chosen.size()) - 1);
-  for (const int id : chosen) {
-    accept(request, id);
-    if (!sequences_.contains(request)) return;
+  const int guessed = speculation_.guessed(request);
+  const auto chosen = speculation_.verify(*cache_, request, sequences_.at(request).tokens, choices,
+                                          std::format("request {}", request));
+  completion.guessed += guessed;
+  for (std::size_t i = 0; i < chosen.size() && sequences_.contains(request); ++i) {
+    accept(request, chosen[i]);
+    if (i > 0) ++completion.guessed_right;
   }
 }
 
@@ -471,7 +455,7 @@ void Scheduler::finish(int request, Finish how) {
   auto& sequence = sequences_.at(request);
   completions_.at(request).finish = how;
   auto& tokens = sequence.tokens;
-  tokens.ids.resize(tokens.ids.size() - sequence.guessed.size());
+  speculation_.forget(request, tokens);
   if (sequence.conversation) {
     auto& history = conversations_.at(*sequence.conversation);
     const int computed = tokens.pieces.empty() ? 0 : tokens.pieces.back().end;

@@ -4,6 +4,7 @@
 
 #include <grist/generate/cached_tokens.hpp>
 #include <grist/generate/request.hpp>
+#include <grist/generate/speculation.hpp>
 #include <grist/generate/stop_filter.hpp>
 #include <grist/model/model.hpp>
 #include <grist/text/tokenizer.hpp>
@@ -23,7 +24,8 @@ constexpr int prefill_tokens = 512;
 struct SchedulerOptions {
   Index kv_tokens = 0;  // of the KV cache, for all sequences together; 0: what the model was planned for
   const text::Tokenizer* tokenizer = nullptr;  // null: there are no texts, and stop strings are refused
-  int draft_tokens = 0;  // guessed at most for a decoding sequence and checked in one pass (prompt_lookup.hpp)
+  int draft_tokens = 0;  // guessed at most for a decoding sequence and checked in one pass (speculation.hpp)
+  std::unique_ptr<Drafter> drafter = {};  // guesses them; null: nothing is guessed
 };
 
 /// A chat's history: what a request's prompt has in common with what the conversation computed before is not computed
@@ -78,7 +80,6 @@ private:
     std::optional<Conversation> conversation;
     std::optional<text::StreamDecoder> decoder;
     StopFilter filter{{}};
-    std::vector<int> guessed;     // tokens, which the pass under way checks
     Index tokens_lost = 0;        // by its suspension
     std::vector<int> pages_lost;  // of each pool
     std::chrono::steady_clock::time_point submitted, started, first_token;
@@ -106,7 +107,7 @@ private:
   bool evict(const Sequence& wanting);
   void suspend(int request);
   void guess(std::map<int, Piece>& pieces, Index left);
-  void accept_all(int request, std::span<const layers::Choice> choices);
+  void verify(int request, std::span<const layers::Choice> choices);
   void start_choosing(const std::vector<SampledRow>& rows);
   void finish_choosing();
   void accept(int request, int id);
@@ -121,6 +122,7 @@ private:
   int context_;
   std::unique_ptr<PagedKv> cache_;
   std::optional<Sampler> sampler_;  // of the last stage
+  Speculation speculation_;
   int submitted_ = 0;
   int conversations_opened_ = 0;
   std::map<int, Sequence> sequences_;  // by age, as the next two

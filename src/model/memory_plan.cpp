@@ -179,6 +179,18 @@ MemoryPlan memory_plan(const ModelFiles& files, const Layout& layout, int pp_ran
   return plan;
 }
 
+MemoryPlan& MemoryPlan::operator+=(const MemoryPlan& other) {
+  parameters += other.parameters;
+  mapped += other.mapped;
+  kv_cache += other.kv_cache;
+  workspace += other.workspace;
+  batch += other.batch;
+  products += other.products;
+  sampling += other.sampling;
+  code = std::max(code, other.code);
+  return *this;
+}
+
 void check_memory(const MemoryPlan& plan, std::uint64_t needed, int ranks) {
   const std::uint64_t available = device_facts().available;
   if (available != 0 && needed > available) {

@@ -24,6 +24,8 @@ struct MemoryPlan {
   std::uint64_t code = 0;       // kernels that a device's libraries load when first used: a guess, nothing tells it
   [[nodiscard]] std::uint64_t scratch() const { return workspace + batch + products + sampling + code; }
   [[nodiscard]] std::uint64_t total() const { return parameters + kv_cache + scratch(); }
+  /// Adds what another model of the same process takes; kernels are loaded once.
+  MemoryPlan& operator+=(const MemoryPlan& other);
 };
 
 /// The plan of the rank with coordinates (pp_rank, tp_rank), without a scheduler; scheduler_plan counts one.

@@ -171,6 +171,7 @@ public:
   std::uint64_t broken_hash = 0;  // where the logit of broken_token is NaN
   Index broken_token = -1;
   bool same_beginnings = false;  // whether a piece's ends and the prompt's length leave a token's row as it is
+  bool few_matters = true;       // then; whether few tokens make other rows than many
 
 private:
   static ModelSpec spec_of_fake() {
@@ -180,7 +181,7 @@ private:
   }
 
   [[nodiscard]] FakeRow row_of(int id, int position, const Piece& piece) const {
-    return fake_row(id, position, same_beginnings ? Piece{0, 0, piece.few, 0} : piece);
+    return fake_row(id, position, same_beginnings ? Piece{0, 0, few_matters && piece.few, 0} : piece);
   }
 
   static void copy_floats(const float* from, std::vector<float>& to) {

@@ -5,6 +5,7 @@
 
 #include <grist/backends/products.hpp>
 #include <grist/core/staging.hpp>
+#include <grist/generate/draft_model.hpp>
 #include <grist/generate/scheduler.hpp>
 
 #include <gtest/gtest.h>
@@ -61,6 +62,37 @@ TEST_P(Planned, IsWhatIsTakenAndNoPartMayBeLeftOut) {
     EXPECT_GT(plan.sampling, 0U);
     EXPECT_GT(plan.batch, 0U);
   }
+}
+
+TEST_P(Planned, OfAModelAndADraftModelIsTheirSum) {
+  if (!host_reaches_memory) GTEST_SKIP() << "libraries load kernels of their own, and pinned memory is no device's";
+  const auto files = open_model(test::data_file(std::string("tiny/") + GetParam()));
+  const ProcessGrid grid(test::world(), {});
+  const ModelNumbers numbers{.weights = WeightStorage::bf16};
+  Products products;
+  auto large = limits;
+  large.logit_rows *= 4;
+  const auto small = draft_limits(large, large.context);
+  auto plan = scheduler_plan(files, {}, 0, 0, numbers, large, products);
+  const auto alone = plan.total();
+  plan += scheduler_plan(files, {}, 0, 0, numbers, small, products);
+  EXPECT_GT(plan.total(), alone);
+
+  const test::MemoryMeter meter;
+  const Exec exec;
+  const auto model = make_model(files, grid, {.numbers = numbers, .limits = large});
+  const auto draft = make_model(files, grid, {.numbers = numbers, .limits = small});
+  Scheduler scheduler(exec, *model, {.draft_tokens = 3,
+                                     .drafter = std::make_unique<ModelDrafter>(exec, *model, draft.get())});
+  for (int i = 0; i < limits.batch_sequences; ++i) {
+    auto guessed = request(i);
+    guessed.sampling.repetition_penalty = 1;
+    scheduler.submit(guessed);
+  }
+  while (!scheduler.idle()) scheduler.step();
+  const auto allocated = plan.total() - plan.mapped;
+  EXPECT_GE(allocated + 64, meter.most);
+  EXPECT_LE(static_cast<double>(allocated), 1.2 * static_cast<double>(meter.most));
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Planned, testing::Values("llama2", "mixtral", "gemma3", "bloom"));

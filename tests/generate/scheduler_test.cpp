@@ -3,8 +3,6 @@
 #include "generate/scheduling.hpp"
 #include "support/refuses.hpp"
 
-#include <grist/generate/prompt_lookup.hpp>
-
 #include <gmock/gmock.h>
 
 #include <numeric>
@@ -277,54 +275,6 @@ TEST_F(Scheduling, ThePagesOfABeginningOutliveTheOneWhoComputedIt) {
   EXPECT_EQ(one.completion(third).cached_tokens, 256);
   EXPECT_EQ(one.completion(second).ids, expected(greedy(300, 60)));
   EXPECT_EQ(one.completion(third).ids, expected(greedy(290, 60)));
-}
-
-/// Prompts whose last tokens stood before, with other tokens behind: some guesses are wrong, and those of the answer's
-/// own repetitions may be right.
-TEST_F(Scheduling, GuessedTokensLeaveTheAnswerAsItIs) {
-  auto sizes = limits(4);
-  sizes.logit_rows = 4 * 6;
-  sizes.batch_tokens += 4 * 5;
-  FakeModel wide(grid, sizes);
-  wide.same_beginnings = true;
-  std::vector<Request> requests;
-  for (int kind = 0; kind < 4; ++kind) {
-    auto request = greedy(40 + 30 * kind, 60, kind);
-    const auto answer = wide.continuation(request.prompt, 60);
-    // The answer is in the prompt, so that guesses come true; then the prompt itself again.
-    auto prompt = request.prompt;
-    prompt.insert(prompt.end(), answer.begin(), answer.end());
-    prompt.insert(prompt.end(), request.prompt.begin(), request.prompt.end());
-    request.prompt = prompt;
-    request.max_new_tokens = 60 + kind;
-    if (kind == 3) request.sampling = {.temperature = 0.01F, .seed = 5};
-    requests.push_back(request);
-  }
-  for (const int pages : {240, 9}) {
-    Scheduler guessing(exec, wide, {.kv_tokens = Index{pages} * kv_page_rows, .draft_tokens = 5});
-    for (const auto& request : requests) guessing.submit(request);
-    finish(guessing);
-    int guessed = 0;
-    for (std::size_t i = 0; i < requests.size(); ++i) {
-      Scheduler alone(exec, wide, {});
-      alone.submit(requests[i]);
-      finish(alone);
-      EXPECT_EQ(guessing.completion(static_cast<int>(i)).ids, alone.completion(0).ids) << "request " << i;
-      guessed += guessing.completion(static_cast<int>(i)).guessed;
-    }
-    EXPECT_GT(guessed, 20);
-  }
-}
-
-TEST(PromptLookup, GuessesWhatFollowedTheLongestRunAtItsLastPlace) {
-  const std::vector<int> ids{1, 2, 3, 4, 9, 2, 3, 5, 7, 2, 3};
-  EXPECT_EQ(look_up(ids, 3), (std::vector<int>{5, 7, 2})) << "of 2, 3";
-  EXPECT_EQ(look_up(std::vector<int>{1, 2, 3, 4, 9, 2, 3, 5, 1, 2, 3}, 2), (std::vector<int>{4, 9})) << "of 1, 2, 3";
-  EXPECT_EQ(look_up(ids, 100).size(), 4U) << "to the end";
-  EXPECT_TRUE(look_up(ids, 0).empty());
-  EXPECT_TRUE(look_up(std::vector<int>{1, 2, 3}, 5).empty());
-  EXPECT_TRUE(look_up(std::vector<int>{}, 5).empty());
-  EXPECT_EQ(look_up(std::vector<int>{7, 7, 7}, 5), (std::vector<int>{7}));
 }
 
 }  // namespace

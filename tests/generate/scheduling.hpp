@@ -13,7 +13,7 @@ namespace grist::test {
 constexpr int context = 2000;
 
 /// Every token is a letter or a word; the last three are special.
-class FakeTokenizer final : public text::Tokenizer {
+class FakeTokenizer : public text::Tokenizer {
 public:
   FakeTokenizer() {
     eos = {60};

@@ -6,6 +6,7 @@
 #include "support/sequences.hpp"
 
 #include <grist/core/errors.hpp>
+#include <grist/generate/draft_model.hpp>
 #include <grist/generate/generation.hpp>
 
 #include <gmock/gmock.h>
@@ -156,6 +157,44 @@ TEST_P(TinyGeneration, TokensComputedAgainTogetherHaveTheBitsOfTokensComputedOne
     run(1, 0, prompt);
     EXPECT_EQ(run(1, prompt, length), expected) << name_of(type);
     EXPECT_EQ(expected.empty(), !typed->last_stage());
+  }
+}
+
+/// The model drafts for itself, drawn tokens too: nearly all guesses are right.
+TEST_P(TinyGeneration, GuessesOfADraftModelLeaveTheAnswersAsTheyAre) {
+  constexpr int draft_tokens = 4;
+  for (const DType type : {DType::f32, DType::bf16}) {
+    for (const auto& layout : layouts) {
+      SCOPED_TRACE(std::format("{} in {}", to_string(layout), name_of(type)));
+      const ProcessGrid all(test::world(), layout), first_stage(all.tp().handle(), {.tp = layout.tp});
+      ModelOptions settings{.numbers = {.type = type, .kv_type = type},
+                            .products = test::invariant_gemm(),
+                            .limits = {.batch_tokens = prefill_tokens + sequences * (1 + draft_tokens),
+                                       .batch_sequences = sequences,
+                                       .logit_rows = sequences * (1 + draft_tokens),
+                                       .context = context(),
+                                       .kv_tokens = sequences * context()}};
+      const auto large = make_model(files, all, settings);
+      settings.limits = draft_limits(settings.limits, context());
+      const auto draft = all.pp().rank() == 0 ? make_model(files, first_stage, settings) : nullptr;
+      auto requests = many();
+      for (auto& request : requests) request.max_new_tokens = 16;
+      Generation guessing(exec, *large,
+                          {0, tokenizer.get(), draft_tokens, std::make_unique<ModelDrafter>(exec, *large, draft.get())},
+                          requests);
+      guessing.run();
+      Generation plain(exec, *large, options(), requests);
+      plain.run();
+      int guessed = 0, right = 0;
+      for (std::size_t i = 0; i < requests.size(); ++i) {
+        const auto& completion = guessing.completion(static_cast<int>(i));
+        EXPECT_EQ(completion.ids, plain.completion(static_cast<int>(i)).ids) << "prompt " << i;
+        guessed += completion.guessed;
+        right += completion.guessed_right;
+      }
+      EXPECT_GT(right, guessed * 9 / 10);
+      EXPECT_GT(guessed, 8 * std::ssize(requests));
+    }
   }
 }
 
