@@ -20,10 +20,8 @@ using namespace grist;
 constexpr int sequences = 4;
 
 constexpr ModelNumbers in_f32{};
-/// All in f32, all in bf16, and each with keys and values in int8.
 constexpr ModelNumbers all_numbers[] = {in_f32,
                                         {.type = DType::bf16, .kv_type = KvType::bf16},
-                                        {.type = DType::f32, .kv_type = KvType::int8},
                                         {.type = DType::bf16, .kv_type = KvType::int8}};
 std::string name_of(const ModelNumbers& numbers) {
   return std::format("{}, cache in {}", name_of(numbers.type), name_of(numbers.kv_type));
