@@ -123,7 +123,8 @@ TEST_P(TinyGeneration, ABatchGivesEachPromptWhatItGivesAlone) {
     together.run();
     for (std::size_t i = 0; i < requests.size(); ++i) {
       const auto single = alone(*typed, requests[i]);
-      EXPECT_EQ(together.completion(static_cast<int>(i)).ids, single.ids) << "prompt " << i << " in " << name_of(numbers);
+      EXPECT_EQ(together.completion(static_cast<int>(i)).ids, single.ids)
+          << "prompt " << i << " in " << name_of(numbers);
       EXPECT_EQ(together.completion(static_cast<int>(i)).text, single.text);
     }
   }

@@ -104,7 +104,8 @@ TYPED_TEST(Attention, SoftCapsScores) {
 }
 
 TYPED_TEST(Attention, AddsAlibiSlopesOfEachHead) {
-  for (const int heads : {1, 3, 6}) this->judge(typename TestFixture::Cached(config(heads, 1, 12), mixed, slopes(heads)));
+  using Cached = typename TestFixture::Cached;
+  for (const int heads : {1, 3, 6}) this->judge(Cached(config(heads, 1, 12), mixed, slopes(heads)));
 }
 
 TYPED_TEST(Attention, WithoutACauseSeesAllKeysOfItsSequence) {
@@ -183,7 +184,8 @@ TYPED_TEST(Attention, ATokensBitsDependOnItsOwnSequenceAlone) {
       std::size_t first = 0;
       Index merged = 0, token = 0;
       for (std::size_t s = 0; s < sequences.size(); ++s) {
-        const typename TestFixture::Cached single(config(6, 2, 12, window), {sequences[s]}, slopes(6), static_cast<Index>(s));
+        const typename TestFixture::Cached single(config(6, 2, 12, window), {sequences[s]}, slopes(6),
+                                                  static_cast<Index>(s));
         for (const auto& run : {how, whole}) {
           const auto alone = single.run(run);
           EXPECT_TRUE(std::ranges::equal(alone, std::span(all).subspan(first, alone.size()))) << "sequence " << s;
@@ -271,7 +273,9 @@ TYPED_TEST(Attention, ABrokenKeyBreaksTheTokensThatSeeItAndNoOthers) {
   }
 }
 
-TYPED_TEST(Attention, OfNoSequencesIsNothing) { EXPECT_TRUE(typename TestFixture::Cached(config(2, 1, 4), {}).run().empty()); }
+TYPED_TEST(Attention, OfNoSequencesIsNothing) {
+  EXPECT_TRUE(typename TestFixture::Cached(config(2, 1, 4), {}).run().empty());
+}
 
 /// All chunks of every tile are worked on once, by whichever items.
 TEST(AttentionPlans, CoverEveryChunkOnceMostExpensiveFirst) {
