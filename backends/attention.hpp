@@ -2,6 +2,7 @@
 // layers/attention.hpp.
 #pragma once
 
+#include <grist/core/kv_type.hpp>
 #include <grist/core/staging.hpp>
 #include <grist/core/view.hpp>
 
@@ -25,9 +26,10 @@ struct AttentionConfig {
 constexpr int kv_page_rows = 64;
 
 /// Where the keys and values of one layer lie, in storage of their own type: in pages, or as rows of the batch itself.
-/// Key k of KV head h of sequence s is the head_dim elements from `offset(s, h, k)` on.
+/// Key k of KV head h of sequence s is the head_dim elements from `offset(s, h, k)` on. In pages of int8 the scales of
+/// a KV head's rows follow its last row.
 struct KvPages {
-  DType type = DType::f32;
+  KvType type = KvType::f32;
   const void* keys = nullptr;
   const void* values = nullptr;
   Index row_stride = 0;   // elements from one key of a page to the next
@@ -42,6 +44,13 @@ struct KvPages {
     const Index at = first(sequence);
     const Index row = pages.size() == 0 ? (at + key) * row_stride : Index{pages(at + key / kv_page_rows)} * page_stride;
     return row + kv_head * head_stride;
+  }
+
+  /// Of `keys` or `values`: scales of the rows from `offset` on, which begin a page; null where rows have none.
+  KOKKOS_INLINE_FUNCTION const float* scales(const void* rows, Index offset) const {
+    if (type != KvType::int8) return nullptr;
+    const void* const end = static_cast<const std::int8_t*>(rows) + offset + kv_page_rows * row_stride;
+    return static_cast<const float*>(end);
   }
 };
 

@@ -45,10 +45,11 @@ inline Index partial_floats(const AttentionConfig& config, Index partials) {
 
 /// f(pointer to the elements' type).
 template <class F>
-KOKKOS_INLINE_FUNCTION void with_type(DType type, const void* data, F&& f) {
-  if (type == DType::f32) f(static_cast<const float*>(data));
-  if (type == DType::bf16) f(static_cast<const bf16*>(data));
-  if (type == DType::f16) f(static_cast<const f16*>(data));
+KOKKOS_INLINE_FUNCTION void with_type(KvType type, const void* data, F&& f) {
+  if (type == KvType::f32) f(static_cast<const float*>(data));
+  if (type == KvType::bf16) f(static_cast<const bf16*>(data));
+  if (type == KvType::f16) f(static_cast<const f16*>(data));
+  if (type == KvType::int8) f(static_cast<const std::int8_t*>(data));
 }
 
 template <class Tile>
@@ -135,13 +136,17 @@ private:
     float* slope = position + L;
     float* rest = slope + L;
     const auto row_of = [&](int l) { return rows.begin + (l < rows.count ? l : 0); };  // idle lanes repeat the first
-    with_type(call.type, call.q, [&](const auto* elements) {
+    const auto load = [&](const auto* elements) {
       const auto from = [&](int l) {
         return elements + (rows.first_query + row_of(l) / rows.group) * call.q_stride +
                Index{head_of(rows, row_of(l))} * dim;
       };
       Tile::template load_queries<L>(team, dim, call.config.scale, from, q);
-    });
+    };
+    if (call.type == DType::f32)
+      load(static_cast<const float*>(call.q));
+    else
+      load(static_cast<const bf16*>(call.q));
     Tile::template for_lanes<L>(team, [&](int l) {
       const int at = rows.past + row_of(l) / rows.group;
       low[l] = static_cast<float>(first_seen(at));
@@ -186,11 +191,15 @@ private:
       with_type(call.kv.type, call.kv.values,
                 [&](const auto* v) { Tile::prefetch(v + at, call.kv.row_stride, count, dim); });
       Tile::template query_scores<L>(team, loaded, channels, count, q, dim, call.config.scale, scores);
+      // Elements are loaded as they are stored: a row's scale is a factor of its score, and of its weight.
+      if (const float* const of_keys = call.kv.scales(call.kv.keys, at))
+        Tile::template scale_rows<L>(team, scores, count, of_keys);
       if (call.config.softcap > 0) Tile::template cap<L>(team, scores, count, call.config.softcap);
       if (call.config.alibi_slopes.size() != 0) Tile::template add_slope<L>(team, scores, count, key, position, slope);
       if (key + count - 1 > last_seen(rows.first, rows.length) || key < first_seen(rows.last))
         Tile::template mask<L>(team, scores, count, key, low, high, masked);
-      Tile::template softmax<L>(team, scores, count, result.m, result.sum, correction);
+      const float* const of_values = call.kv.scales(call.kv.values, at);
+      Tile::template softmax<L>(team, scores, count, of_values, result.m, result.sum, correction);
       with_type(call.kv.type, call.kv.values, [&](const auto* v) {
         Tile::load_values(team, v + at, call.kv.row_stride, count, dim, channels, loaded);
       });

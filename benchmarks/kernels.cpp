@@ -101,7 +101,7 @@ void attention_of(benchmark::State& state, int sequences, int queries, int past)
   const auto q = varied<T>(tokens * width);
   const Buffer<T> out("out", tokens * width);
   const Buffer<float> scratch("scratch", attention_scratch(config, limits));
-  const KvPages kv{dtype_of<T>,
+  const KvPages kv{kv_type_of(dtype_of<T>),
                    keys.data(),
                    values.data(),
                    config.head_dim,

@@ -100,7 +100,7 @@ KvPages packed_kv(const AttentionConfig& config, View2<const X> qkv, View1<const
   if (width < 2 * kv_width)
     throw ShapeError("attention: qkv [{}, {}] does not hold k and v of {} KV heads of {}", qkv.extent(0), width,
                      config.kv_heads, config.head_dim);
-  return {.type = dtype_of<X>,
+  return {.type = kv_type_of(dtype_of<X>),
           .keys = qkv.data() + width - 2 * kv_width,
           .values = qkv.data() + width - kv_width,
           .row_stride = width,

@@ -1,5 +1,6 @@
-// Attention of queries, keys and values in bf16 on processors that multiply bf16: as cpu/attention.cpp, with products
-// of pairs of bf16, summed in float. Scores stay in float; the weights e^(s - m) of values are rounded to bf16.
+// Attention of queries in bf16 and of keys and values in bf16 or int8 on processors that multiply bf16: as
+// cpu/attention.cpp, with products of pairs of bf16, summed in float. The integers of int8 are exact in bf16. Scores
+// stay in float; the weights e^(s - m) of values, times the scales of int8, are rounded to bf16.
 #include <grist/backends/cpu/attention_items.hpp>
 #include <grist/backends/cpu/tile.hpp>
 
@@ -28,11 +29,26 @@ constexpr hn::FixedTag<float, 16> floats;
 constexpr hn::Repartition<hwy::bfloat16_t, decltype(floats)> bf16s;
 constexpr hn::Repartition<std::uint32_t, decltype(floats)> pairs;
 using Floats = hn::Vec<decltype(floats)>;
+using Bf16s = hn::Vec<decltype(bf16s)>;
 using Pairs = hn::Vec<decltype(pairs)>;
 
 HWY_INLINE Floats floats_at(const float* from) { return hn::LoadU(floats, from); }
 HWY_INLINE Pairs pairs_at(const std::uint32_t* from) { return hn::LoadU(pairs, from); }
+HWY_INLINE Floats floats_at(const std::int8_t* from) {
+  constexpr hn::Rebind<std::int8_t, decltype(floats)> bytes;
+  constexpr hn::Rebind<std::int32_t, decltype(floats)> words;
+  return hn::ConvertTo(floats, hn::PromoteTo(words, hn::LoadU(bytes, from)));
+}
+HWY_INLINE Bf16s bf16s_at(const bf16* from) {
+  return hn::LoadU(bf16s, reinterpret_cast<const hwy::bfloat16_t*>(from));
+}
+HWY_INLINE Bf16s bf16s_at(const std::int8_t* from) {
+  return hn::OrderedDemote2To(bf16s, floats_at(from), floats_at(from + 16));
+}
 HWY_INLINE void put(Floats from, float* to) { hn::StoreU(from, floats, to); }
+
+template <class T>
+constexpr bool exact_in_bf16 = std::is_same_v<T, bf16> || std::is_same_v<T, std::int8_t>;
 
 /// sums + a b, the two products of a pair in its lane.
 HWY_INLINE Floats add_products(Pairs a, Pairs b, Floats sums) {
@@ -86,10 +102,9 @@ struct Bf16Tile : Tile {
     for (int r = 0; r < rows; ++r) {
       const T* const row = from + r * stride;
       int c = 0;
-      if constexpr (std::is_same_v<T, bf16>)
+      if constexpr (exact_in_bf16<T>)
         for (; c + 32 <= width; c += 32)
-          hn::StoreU(hn::LoadU(bf16s, reinterpret_cast<const hwy::bfloat16_t*>(row + c)), bf16s,
-                     reinterpret_cast<hwy::bfloat16_t*>(keys + r * row_pairs + c / 2));
+          hn::StoreU(bf16s_at(row + c), bf16s, reinterpret_cast<hwy::bfloat16_t*>(keys + r * row_pairs + c / 2));
       for (; c < width; c += 2) keys[r * row_pairs + c / 2] = pair(bf16(row[c]), bf16(row[c + 1]));
       for (; c < channels; c += 2) keys[r * row_pairs + c / 2] = 0;
     }
@@ -104,7 +119,12 @@ struct Bf16Tile : Tile {
       const T* const first = from + r * stride;
       const T* const second = r + 1 < rows ? first + stride : nullptr;
       std::uint32_t* const row = values + r / 2 * channels;
-      for (int c = 0; c < width; ++c) row[c] = pair(bf16(first[c]), second != nullptr ? bf16(second[c]) : none);
+      int c = 0;
+      if constexpr (std::is_same_v<T, std::int8_t>)
+        for (; c + 16 <= width; c += 16)
+          hn::StoreU(rounded_pairs(floats_at(first + c), second != nullptr ? floats_at(second + c) : hn::Zero(floats)),
+                     pairs, row + c);
+      for (; c < width; ++c) row[c] = pair(bf16(first[c]), second != nullptr ? bf16(second[c]) : none);
       std::fill(row + width, row + channels, 0U);
     }
   }
@@ -118,7 +138,8 @@ struct Bf16Tile : Tile {
   }
 
   template <int L, class Team>
-  static void softmax(const Team&, float* s, int count, float* m, float* sum, float* correction) {
+  static void softmax(const Team&, float* s, int count, const float* factors, float* m, float* sum,
+                      float* correction) {
     auto* const weights = reinterpret_cast<std::uint32_t*>(s);
     for (int l = 0; l < L; l += 16) {
       const Floats before = floats_at(m + l);
@@ -127,11 +148,14 @@ struct Bf16Tile : Tile {
       const Floats corrected = exp_negative(hn::Sub(before, highest));
       Floats added = hn::Zero(floats);
       for (int j = 0; j < count; j += 2) {
-        const Floats first = exp_negative(hn::Sub(floats_at(s + j * L + l), highest));
-        Floats second = hn::Zero(floats);
+        Floats first = exp_negative(hn::Sub(floats_at(s + j * L + l), highest)), second = hn::Zero(floats);
         if (j + 1 < count) second = exp_negative(hn::Sub(floats_at(s + (j + 1) * L + l), highest));
-        hn::StoreU(rounded_pairs(first, second), pairs, weights + j / 2 * L + l);
         added = hn::Add(added, hn::Add(first, second));
+        if (factors != nullptr) {
+          first = hn::Mul(first, hn::Set(floats, factors[j]));
+          if (j + 1 < count) second = hn::Mul(second, hn::Set(floats, factors[j + 1]));
+        }
+        hn::StoreU(rounded_pairs(first, second), pairs, weights + j / 2 * L + l);
       }
       put(highest, m + l);
       put(corrected, correction + l);
@@ -213,7 +237,8 @@ private:
 };
 
 bool run(const Exec& exec, const AttentionCall& call) {
-  if (call.type != DType::bf16 || call.kv.type != DType::bf16 || call.config.head_dim % 2 != 0) return false;
+  const bool pairs_of_bf16 = call.kv.type == KvType::bf16 || call.kv.type == KvType::int8;
+  if (call.type != DType::bf16 || !pairs_of_bf16 || call.config.head_dim % 2 != 0) return false;
   run_items<Bf16Tile>(exec, call);
   return true;
 }

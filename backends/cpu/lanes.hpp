@@ -13,6 +13,7 @@ constexpr int lane_count = 16;
 typedef float Lanes __attribute__((vector_size(4 * lane_count)));
 typedef std::uint32_t LaneBits __attribute__((vector_size(4 * lane_count)));
 typedef std::uint16_t HalfLanes __attribute__((vector_size(2 * lane_count)));
+typedef std::int8_t ByteLanes __attribute__((vector_size(lane_count)));
 
 inline Lanes broadcast(float value) { return value - Lanes{}; }
 
@@ -34,6 +35,11 @@ inline Lanes load(const f16* from) {
   const LaneBits scaled = std::bit_cast<LaneBits>(std::bit_cast<Lanes>(magnitude << 13) * 0x1p112F);
   const LaneBits infinite = magnitude >= 0x7c00U ? LaneBits{} + 0x7f800000U : LaneBits{};
   return std::bit_cast<Lanes>(scaled | infinite | (bits & 0x8000U) << 16);
+}
+inline Lanes load(const std::int8_t* from) {
+  ByteLanes bytes;
+  std::memcpy(&bytes, from, sizeof bytes);
+  return __builtin_convertvector(bytes, Lanes);
 }
 inline void store(float* to, Lanes lanes) { std::memcpy(to, &lanes, sizeof lanes); }
 

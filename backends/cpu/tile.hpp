@@ -85,6 +85,12 @@ struct Tile {
   }
 
   template <int L, class Team>
+  static void scale_rows(const Team&, float* s, int count, const float* factors) {
+    for (int j = 0; j < count; ++j)
+      for (int l = 0; l < L; l += lane_count) store(s + j * L + l, cpu::load(s + j * L + l) * factors[j]);
+  }
+
+  template <int L, class Team>
   static void cap(const Team&, float* s, int count, float softcap) {
     const Lanes cap = broadcast(softcap);
     for (int i = 0; i < count * L; i += lane_count) store(s + i, cap * tanh(cpu::load(s + i) / cap));
@@ -115,7 +121,8 @@ struct Tile {
   }
 
   template <int L, class Team>
-  static void softmax(const Team&, float* s, int count, float* m, float* sum, float* correction) {
+  static void softmax(const Team&, float* s, int count, const float* factors, float* m, float* sum,
+                      float* correction) {
     for (int l = 0; l < L; l += lane_count) {
       const Lanes before = cpu::load(m + l);
       Lanes highest = before;
@@ -124,7 +131,7 @@ struct Tile {
       Lanes added = {};
       for (int j = 0; j < count; ++j) {
         const Lanes p = exp_negative(cpu::load(s + j * L + l) - highest);
-        store(s + j * L + l, p);
+        store(s + j * L + l, factors == nullptr ? p : p * factors[j]);
         added += p;
       }
       store(m + l, highest);

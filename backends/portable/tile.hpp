@@ -101,6 +101,12 @@ struct Tile {
     scores<L>(team, k, channels, count, q, dim, s);
   }
 
+  /// s [count, L] = s factors [count].
+  template <int L, class Team>
+  KOKKOS_INLINE_FUNCTION static void scale_rows(const Team& team, float* s, int count, const float* factors) {
+    for_elements<L>(team, count, [&](int j, int l) { s[j * L + l] *= factors[j]; });
+  }
+
   /// s = softcap tanh(s / softcap).
   template <int L, class Team>
   KOKKOS_INLINE_FUNCTION static void cap(const Team& team, float* s, int count, float softcap) {
@@ -127,9 +133,10 @@ struct Tile {
   }
 
   /// One step of the online softmax: m [L] grows to the new maximum, s becomes e^(s - m), sum and correction follow.
+  /// Then s is times factors [count], if there are any.
   template <int L, class Team>
-  KOKKOS_INLINE_FUNCTION static void softmax(const Team& team, float* s, int count, float* m, float* sum,
-                                             float* correction) {
+  KOKKOS_INLINE_FUNCTION static void softmax(const Team& team, float* s, int count, const float* factors, float* m,
+                                             float* sum, float* correction) {
     for_lanes<L>(team, [&](int l) {
       float highest = m[l];
       for (int j = 0; j < count; ++j) highest = Kokkos::fmax(highest, s[j * L + l]);
@@ -137,7 +144,7 @@ struct Tile {
       float added = 0;
       for (int j = 0; j < count; ++j) {
         const float p = Kokkos::exp(s[j * L + l] - highest);
-        s[j * L + l] = p;
+        s[j * L + l] = factors == nullptr ? p : p * factors[j];
         added += p;
       }
       m[l] = highest;

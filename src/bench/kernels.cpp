@@ -67,8 +67,8 @@ public:
     const auto keys = varied<T>(pages * page), values = varied<T>(pages * page), q = varied<T>(queries * width);
     const Buffer<T> out("out", queries * width);
     const Buffer<float> scratch("scratch", attention_scratch(config, limits));
-    const KvPages kv{dtype_of<T>, keys.data(), values.data(), config.head_dim, Index{kv_page_rows} * config.head_dim,
-                     page, as_const(d_table.view()), as_const(d_first.view())};
+    const KvPages kv{kv_type_of(dtype_of<T>), keys.data(), values.data(), config.head_dim,
+                     Index{kv_page_rows} * config.head_dim, page, as_const(d_table.view()), as_const(d_first.view())};
     const PackedSequences packed{as_const(d_begin.view()), as_const(d_lengths.view()), as_const(d_items.view()),
                                  as_const(d_merges.view()), plan.partials};
     const double seen = queries * static_cast<double>(past) + queries * (queries + 1.0) / 2;

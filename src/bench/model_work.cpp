@@ -10,7 +10,7 @@
 namespace grist::bench {
 
 ModelWork::ModelWork(const ModelFiles& files, const ModelNumbers& numbers)
-    : spec_(files.spec), kv_element_(static_cast<double>(size_of(numbers.kv_type))) {
+    : spec_(files.spec), kv_type_(numbers.kv_type) {
   const auto table = tensor_table(spec_, files.names);
   const Shard whole = shard_of(spec_, 1, 0);
   const io::Weights* const weights = files.weights.tensors().empty() ? nullptr : &files.weights;
@@ -64,7 +64,7 @@ double ModelWork::cache_bytes(double keys) const {
   for (const LayerSpec& layer : spec_.layers) {
     const AttentionSpec& attention = layer.attention;
     const double seen = attention.window > 0 ? std::min<double>(attention.window, keys) : keys;
-    bytes += 2 * static_cast<double>(attention.kv_width()) * kv_element_ * seen;
+    bytes += 2 * static_cast<double>(attention.kv_heads * row_bytes(kv_type_, attention.head_dim)) * seen;
   }
   return bytes;
 }

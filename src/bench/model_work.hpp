@@ -43,7 +43,7 @@ private:
   [[nodiscard]] double cache_bytes(double keys) const;
 
   ModelSpec spec_;
-  double kv_element_ = 0;           // bytes
+  KvType kv_type_;
   double token_flops_ = 0;          // of all matrices but the logits'
   double logit_flops_ = 0;
   double dense_bytes_ = 0;          // of what every pass reads

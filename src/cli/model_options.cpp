@@ -44,8 +44,9 @@ void add_number_options(CLI::App& app, ModelOptionsGroup& options) {
                  "Weights in memory: as the files store them, or converted; q8_0 and q4_0 quantize them on loading")
       ->check(CLI::IsMember({"stored", "bf16", "f32", "q8_0", "q4_0"}))
       ->capture_default_str();
-  app.add_option("--kv-dtype", options.kv_dtype, "KV cache; auto: as --dtype")
-      ->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}))
+  app.add_option("--kv-dtype", options.kv_dtype,
+                 "KV cache; auto: as --dtype; int8, with a scale for each token and head, takes half of bf16's memory")
+      ->check(CLI::IsMember({"auto", "f32", "bf16", "f16", "int8"}))
       ->capture_default_str();
 }
 
@@ -53,10 +54,11 @@ ModelNumbers chosen_numbers(const ModelOptionsGroup& options, Format stored) {
   ModelNumbers numbers;
   const bool automatic = options.dtype == "auto";
   numbers.type = options.dtype == "f32" || (automatic && stored == Format::f32) ? DType::f32 : DType::bf16;
-  numbers.kv_type = options.kv_dtype == "f32"    ? DType::f32
-                    : options.kv_dtype == "bf16" ? DType::bf16
-                    : options.kv_dtype == "f16"  ? DType::f16
-                                                 : numbers.type;
+  numbers.kv_type = options.kv_dtype == "f32"    ? KvType::f32
+                    : options.kv_dtype == "bf16" ? KvType::bf16
+                    : options.kv_dtype == "f16"  ? KvType::f16
+                    : options.kv_dtype == "int8" ? KvType::int8
+                                                 : kv_type_of(numbers.type);
   numbers.weights = options.weights == "f32"    ? WeightStorage::f32
                     : options.weights == "bf16" ? WeightStorage::bf16
                     : options.weights == "q8_0" ? WeightStorage::q8_0

@@ -3,6 +3,7 @@
 #include <grist/layers/activation.hpp>
 #include <grist/layers/attention.hpp>
 #include <grist/layers/experts.hpp>
+#include <grist/layers/hadamard.hpp>
 #include <grist/layers/linear.hpp>
 #include <grist/layers/norm.hpp>
 #include <grist/layers/norm_over_heads.hpp>
@@ -188,6 +189,8 @@ void attention_half(const BlockContext& c, const Block& block, View2<const float
   turn_heads(c, block, b);
   KvPages kv;
   if (c.kv != nullptr) {
+    if (c.kv->type() == KvType::int8)  // a few large channels of keys would leave the others few bits
+      layers::hadamard(exec, heads.heads + heads.kv_heads, heads.head_dim, b.qkv);
     c.kv->append(exec, block.number, as_const(b.qkv), c.batch);
     kv = c.kv->view(block.number, c.batch);
   } else {

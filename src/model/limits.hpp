@@ -2,6 +2,7 @@
 #pragma once
 
 #include <grist/core/dtype.hpp>
+#include <grist/core/kv_type.hpp>
 #include <grist/core/view.hpp>
 
 #include <cstdint>
@@ -27,7 +28,7 @@ enum class WeightStorage { stored, bf16, f32, q8_0, q4_0 };
 /// How numbers are kept and computed with.
 struct ModelNumbers {
   DType type = DType::f32;                         // of activations: f32 or bf16
-  DType kv_type = DType::f32;                      // of keys and values: f32, bf16 or f16
+  KvType kv_type = KvType::f32;                    // of cached keys and values
   WeightStorage weights = WeightStorage::stored;
 };
 

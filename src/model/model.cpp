@@ -195,7 +195,7 @@ private:
     for (Index i = 0; i < static_cast<Index>(rows.size()); ++i) nll[i] = std::log(s(i)) + h(i) - t(i);
   }
 
-  DType kv_type_;
+  KvType kv_type_;
   ModelParts parts_;
   Products products_;
   std::unique_ptr<Graph> graph_;

@@ -36,14 +36,49 @@ int first_needed(int window, int position) {
 }
 
 /// Bytes of a layer's keys, which are those of its values too.
-Index half_bytes(DType type, const KvLayer& layer, int pages) {
-  return Index{pages} * kv_page_rows * layer.kv_heads * layer.head_dim * static_cast<Index>(size_of(type));
+Index half_bytes(KvType type, const KvLayer& layer, int pages) {
+  return Index{pages} * kv_page_rows * layer.kv_heads * row_bytes(type, layer.head_dim);
+}
+
+/// Elements of a page of one KV head, its scales counted as elements.
+Index head_elements(KvType type, int head_dim) {
+  return kv_page_rows * row_bytes(type, head_dim) / element_bytes(type);
+}
+
+/// Row `row` of a KV head's page = from [dim], by the vector lanes of a thread.
+template <class K, class Member, class X>
+KOKKOS_INLINE_FUNCTION void store_row(const Member& team, const X* from, Index dim, K* page, Index row) {
+  Kokkos::parallel_for(Kokkos::ThreadVectorRange(team, dim),
+                       [&](Index c) { page[row * dim + c] = K(static_cast<float>(from[c])); });
+}
+
+template <class Member, class X>
+KOKKOS_INLINE_FUNCTION void store_row(const Member& team, const X* from, Index dim, std::int8_t* page, Index row) {
+  constexpr std::uint32_t infinity = 0x7f800000U, nan = 0x7fc00000U;
+  std::uint32_t largest = 0;  // max |x| as bits, whose order is that of the numbers, NaN above all
+  Kokkos::parallel_reduce(
+      Kokkos::ThreadVectorRange(team, dim),
+      [&](Index c, std::uint32_t& most) {
+        const auto bits = Kokkos::bit_cast<std::uint32_t>(static_cast<float>(from[c])) & 0x7fffffffU;
+        most = bits > most ? bits : most;
+      },
+      Kokkos::Max<std::uint32_t>(largest));
+  const float scale = Kokkos::bit_cast<float>(largest < infinity ? largest : nan) / 127;
+  Kokkos::parallel_for(Kokkos::ThreadVectorRange(team, dim), [&](Index c) {
+    float n = scale > 0 ? static_cast<float>(from[c]) / scale : 0.0F;
+    n = n > 127 ? 127.0F : n < -127 ? -127.0F : n;  // the scale of subnormal numbers is rounded
+    // The low byte of 1.5 * 2^23 + n is n, to the nearest integer, ties to even.
+    page[row * dim + c] = static_cast<std::int8_t>(Kokkos::bit_cast<std::uint32_t>(n + 12582912.0F) & 0xffU);
+  });
+  auto* const scales = reinterpret_cast<float*>(page + kv_page_rows * dim);
+  Kokkos::single(Kokkos::PerThread(team), [&] { scales[row] = scale; });
 }
 
 template <class X, class K>
-void write(const Exec& exec, const KvLayer& layer, View2<const X> qkv, View1<const Index> rows, void* keys,
-           void* values) {
+void write(const Exec& exec, KvType type, const KvLayer& layer, View2<const X> qkv, View1<const Index> rows,
+           void* keys, void* values) {
   const Index dim = layer.head_dim, kv_heads = layer.kv_heads;
+  const Index elements = head_elements(type, layer.head_dim);
   const Index first_k = static_cast<Index>(qkv.extent(1)) - 2 * kv_heads * dim;
   using Team = Kokkos::TeamPolicy<Exec>;
   Kokkos::parallel_for(
@@ -53,11 +88,9 @@ void write(const Exec& exec, const KvLayer& layer, View2<const X> qkv, View1<con
         Kokkos::parallel_for(Kokkos::TeamThreadRange(team, kv_heads), [&](Index head) {
           const X* const k = &qkv(t, first_k + head * dim);
           const X* const v = k + kv_heads * dim;
-          const Index at = ((page * kv_heads + head) * kv_page_rows + row) * dim;
-          Kokkos::parallel_for(Kokkos::ThreadVectorRange(team, dim), [&](Index c) {
-            static_cast<K*>(keys)[at + c] = K(static_cast<float>(k[c]));
-            static_cast<K*>(values)[at + c] = K(static_cast<float>(v[c]));
-          });
+          const Index at = (page * kv_heads + head) * elements;
+          store_row(team, k, dim, static_cast<K*>(keys) + at, row);
+          store_row(team, v, dim, static_cast<K*>(values) + at, row);
         });
       });
 }
@@ -71,7 +104,7 @@ std::vector<int> kv_pool_windows(std::span<const KvLayer> layers) {
   return windows;
 }
 
-PagedKv::PagedKv(DType type, std::vector<KvLayer> layers, Range held, const KvLimits& limits)
+PagedKv::PagedKv(KvType type, std::vector<KvLayer> layers, Range held, const KvLimits& limits)
     : number_(next_number()), type_(type), held_(held), limits_(limits) {
   const auto windows = kv_pool_windows(layers);
   for (const int window : windows) {
@@ -90,7 +123,7 @@ PagedKv::PagedKv(DType type, std::vector<KvLayer> layers, Range held, const KvLi
   memory_ = Buffer<std::byte>("kv_cache", bytes);
 }
 
-std::uint64_t PagedKv::bytes(DType type, std::span<const KvLayer> layers, Range held, const KvLimits& limits) {
+std::uint64_t PagedKv::bytes(KvType type, std::span<const KvLayer> layers, Range held, const KvLimits& limits) {
   Index bytes = 0;
   for (Index i = held.begin; i < held.end; ++i) {
     const auto& layer = layers[static_cast<std::size_t>(i)];
@@ -205,20 +238,24 @@ void PagedKv::append(const Exec& exec, int layer, View2<const X> qkv, const Batc
   if (rows.extent(0) != qkv.extent(0) || static_cast<Index>(qkv.extent(1)) < Index{2} * shape.kv_heads * shape.head_dim)
     throw ShapeError("paged_kv: qkv [{}, {}] does not hold k and v of {} KV heads of {} for {} tokens", qkv.extent(0),
                      qkv.extent(1), shape.kv_heads, shape.head_dim, rows.extent(0));
-  const auto to = [&](Index at) { return memory_.data() + at; };
+  const auto write_as = [&]<class K>(K) {
+    write<X, K>(exec, type_, shape, qkv, rows, memory_.data() + keys, memory_.data() + values);
+  };
   switch (type_) {
-    case DType::f32:
-      return write<X, float>(exec, shape, qkv, rows, to(keys), to(values));
-    case DType::bf16:
-      return write<X, bf16>(exec, shape, qkv, rows, to(keys), to(values));
-    case DType::f16:
-      return write<X, f16>(exec, shape, qkv, rows, to(keys), to(values));
+    case KvType::f32:
+      return write_as(float());
+    case KvType::bf16:
+      return write_as(bf16());
+    case KvType::f16:
+      return write_as(f16());
+    case KvType::int8:
+      return write_as(std::int8_t());
   }
 }
 
 KvPages PagedKv::view(int layer, const Batch& batch) const {
   const auto& [shape, pool, keys, values] = held(layer);
-  const Index head = Index{kv_page_rows} * shape.head_dim;
+  const Index head = head_elements(type_, shape.head_dim);
   return {.type = type_,
           .keys = memory_.data() + keys,
           .values = memory_.data() + values,

@@ -64,10 +64,10 @@ private:
 class PagedKv {
 public:
   /// `layers`: of the whole model, with this rank's KV heads; `held`: those of this stage. Throws MemoryError.
-  PagedKv(DType type, std::vector<KvLayer> layers, Range held, const KvLimits& limits);
+  PagedKv(KvType type, std::vector<KvLayer> layers, Range held, const KvLimits& limits);
 
   /// Bytes that such a cache takes, for planning.
-  static std::uint64_t bytes(DType type, std::span<const KvLayer> layers, Range held, const KvLimits& limits);
+  static std::uint64_t bytes(KvType type, std::span<const KvLayer> layers, Range held, const KvLimits& limits);
 
   /// Gives the sequence pages for positions before `length` (more than it has), for tokens sequence.length() ... length
   /// - 1 of the next pass, and takes back pages that no query from sequence.length() on sees. False where not enough
@@ -88,7 +88,7 @@ public:
 
   /// Unique among all caches that this process ever made, from 1 on.
   [[nodiscard]] Index number() const { return number_; }
-  [[nodiscard]] DType type() const { return type_; }
+  [[nodiscard]] KvType type() const { return type_; }
   [[nodiscard]] int pools() const { return static_cast<int>(pools_.size()); }
   [[nodiscard]] int pool_of(int layer) const { return layers_[static_cast<std::size_t>(layer)].pool; }
   /// Pages of a pool: how many there are, and how many no sequence has.
@@ -100,7 +100,8 @@ public:
   [[nodiscard]] bool fits(int length) const;
 
   /// Writes k and v of the batch's tokens, the last 2 * kv_heads heads of each row of qkv [tokens, width], into a
-  /// layer's pages, converted to the cache's type. Layers are numbered as in the whole model. Enqueues on exec.
+  /// layer's pages, converted to the cache's type. In int8 a row that is not finite becomes NaN; the caller has transformed
+  /// q and k before (layers/hadamard.hpp), for accuracy. Layers are numbered as in the whole model. Enqueues on exec.
   template <class X>
   void append(const Exec& exec, int layer, View2<const X> qkv, const Batch& batch) const;
 
@@ -124,7 +125,7 @@ private:
   [[nodiscard]] const Layer& held(int layer) const;
 
   Index number_;
-  DType type_;
+  KvType type_;
   Range held_;
   KvLimits limits_;
   std::vector<Pool> pools_;

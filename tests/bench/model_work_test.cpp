@@ -22,15 +22,17 @@ constexpr double layers = 3, matrices = layers * (64 * 192 + 64 * 64 + 64 * 192 
 constexpr double norms = 4 * (layers * 2 * 64 + 64), weights = 2 * (matrices + head) + norms;
 
 TEST(ModelWork, OfOneTokenIsCountedByHand) {
-  const ModelWork work(spec_of("llama2"), {.kv_type = DType::bf16});
+  const ModelWork work(spec_of("llama2"), {.kv_type = KvType::bf16});
   const Work step = work.decode(1, 0, 1);
   EXPECT_DOUBLE_EQ(step.flops, 2 * (matrices + head) + layers * 4 * 64);
   EXPECT_DOUBLE_EQ(step.bytes, weights + layers * 2 * 64 * 2);
+  const ModelWork int8(spec_of("llama2"), {.kv_type = KvType::int8});
+  EXPECT_DOUBLE_EQ(int8.decode(1, 0, 1).bytes, weights + layers * 2 * 4 * (16 + 4)) << "with a scale for each row";
   EXPECT_EQ(static_cast<double>(work.bytes()), weights + 2 * head) << "beside what a step reads, the embedding";
 }
 
 TEST(ModelWork, ReadsWeightsOnceForABatchAndTheCacheForEachSequence) {
-  const ModelWork work(spec_of("llama2"), {.kv_type = DType::f32});
+  const ModelWork work(spec_of("llama2"), {.kv_type = KvType::f32});
   const Work step = work.decode(8, 10, 2);  // 11 keys, then 12
   EXPECT_DOUBLE_EQ(step.flops, 8 * (2 * (matrices + head) + layers * 4 * 64 * 11.5));
   EXPECT_DOUBLE_EQ(step.bytes, weights + 8 * layers * 2 * 64 * 4 * 11.5);
@@ -44,14 +46,14 @@ TEST(ModelWork, OfAPromptCountsLogitsOnceAndKeysUnderTheMask) {
 }
 
 TEST(ModelWork, ConvertedWeightsAreReadAsTheyLieInMemory) {
-  const ModelWork work(spec_of("llama2"), {.kv_type = DType::bf16, .weights = WeightStorage::f32});
+  const ModelWork work(spec_of("llama2"), {.kv_type = KvType::bf16, .weights = WeightStorage::f32});
   EXPECT_DOUBLE_EQ(work.decode(1, 0, 1).bytes, 4 * (matrices + head) + norms + layers * 2 * 64 * 2);
 }
 
 TEST(ModelWork, SeesNoMoreKeysThanAWindowHas) {
   auto files = spec_of("llama2");
   for (std::size_t i = 0; i < files.spec.layers.size(); i += 2) files.spec.layers[i].attention.window = 4;
-  const ModelWork work(files, {.kv_type = DType::f32}), wide(spec_of("llama2"), {.kv_type = DType::f32});
+  const ModelWork work(files, {.kv_type = KvType::f32}), wide(spec_of("llama2"), {.kv_type = KvType::f32});
   for (const auto& [depth, tokens] : std::vector<std::pair<Index, Index>>{{0, 2}, {0, 9}, {2, 5}, {10, 3}}) {
     double less = 0;
     for (Index keys = depth + 1; keys <= depth + tokens; ++keys)

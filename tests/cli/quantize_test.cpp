@@ -1,4 +1,4 @@
-// grist convert --quantize and --weights q8_0 as a user meets them.
+// grist convert --quantize, --weights q8_0 and --kv-dtype int8 as a user meets them.
 #include "program.hpp"
 #include "support/files.hpp"
 
@@ -48,6 +48,14 @@ TEST(Quantized, WeightsTakeLessMemoryByInfo) {
   };
   EXPECT_LT(weights("q8_0"), 0.6 * weights("bf16"));
   EXPECT_LT(weights("q4_0"), 0.8 * weights("q8_0"));
+}
+
+TEST(Quantized, ACacheInInt8ScoresTheSame) {
+  const double whole = perplexity({"--model", model, "--dtype", "f32"});
+  const double int8 = perplexity({"--model", model, "--dtype", "f32", "--kv-dtype", "int8"});
+  EXPECT_NEAR(int8, whole, 0.01 * whole);
+  EXPECT_NE(int8, whole);
+  EXPECT_THAT(quiet({"info", "--model", model, "--kv-dtype", "int8"}), HasSubstr("keys and values in int8"));
 }
 
 TEST(Quantized, RefusalsAreOneLine) {

@@ -71,7 +71,7 @@ public:
     // A small cache has as many pages for the window as for all keys in any case.
     const int sequences = tokens < 12 * kv_page_rows ? 1 : window_sequences_;
     return std::make_unique<PagedKv>(
-        DType::f32, std::vector<KvLayer>{{1, 1, 0}, {1, 1, window}}, Range{0, 2},
+        KvType::f32, std::vector<KvLayer>{{1, 1, 0}, {1, 1, window}}, Range{0, 2},
         KvLimits{tokens - (sequences - 1) * (kv_page_rows - 1), sequences, limits_.batch_tokens});
   }
   [[nodiscard]] bool first_stage() const override { return grid_.pp().rank() == 0; }

@@ -10,6 +10,8 @@
 
 #include <gtest/gtest.h>
 
+#include <format>
+
 namespace {
 
 using namespace grist;
@@ -35,8 +37,9 @@ TEST_P(Planned, IsWhatIsTakenAndNoPartMayBeLeftOut) {
   const ProcessGrid grid(test::world(), {});
   for (const ModelNumbers numbers : {ModelNumbers{.weights = WeightStorage::bf16},
                                      ModelNumbers{.weights = WeightStorage::q4_0},
-                                     ModelNumbers{.type = DType::bf16, .kv_type = DType::bf16}}) {
-    SCOPED_TRACE(name_of(numbers.type));
+                                     ModelNumbers{.type = DType::bf16, .kv_type = KvType::bf16},
+                                     ModelNumbers{.type = DType::bf16, .kv_type = KvType::int8}}) {
+    SCOPED_TRACE(std::format("{}, cache in {}", name_of(numbers.type), name_of(numbers.kv_type)));
     Products products;
     const auto plan = scheduler_plan(files, {}, 0, 0, numbers, limits, products);
     const test::MemoryMeter meter;

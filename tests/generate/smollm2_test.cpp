@@ -24,6 +24,8 @@ std::string first_characters(const std::string& text, std::size_t count) {
   return text.substr(0, end);
 }
 
+constexpr ModelNumbers in_f32{}, in_bf16{.type = DType::bf16, .kv_type = KvType::bf16};
+
 /// Tests whose claim does not depend on the layout do their work on one rank alone.
 #define ONE_RANK_IS_ENOUGH() \
   if (layouts.front().ranks() > 1) return
@@ -61,14 +63,13 @@ protected:
   }
 
   /// Perplexity of the first windows of a text within `tolerance` of the reference, at every layout.
-  double check_perplexity(const std::vector<int>& ids, int context, Index windows, double expected, DType type,
-                          double tolerance) {
+  double check_perplexity(const std::vector<int>& ids, int context, Index windows, double expected,
+                          const ModelNumbers& numbers, double tolerance) {
     double found = 0;
     for (const auto& layout : layouts) {
       SCOPED_TRACE(to_string(layout));
       const ProcessGrid grid(test::world(), layout);
-      const auto model =
-          make_model(files, grid, {.numbers = {.type = type, .kv_type = type}, .limits = limits_for_windows(context)});
+      const auto model = make_model(files, grid, {.numbers = numbers, .limits = limits_for_windows(context)});
       found = perplexity(exec, *model, ids, {.context = context, .max_windows = windows}).value();
       EXPECT_NEAR(found, expected, tolerance * expected);
     }
@@ -96,15 +97,18 @@ TEST_P(SmolLM2, PerplexityIsThatOfTransformers) {
   const int context = expected.at("context");
   if (layouts.front().ranks() > 2) {  // more ranks than a small machine has cores: two windows tell as much
     const double nll = (expected.at("window_nll")[0].get<double>() + expected.at("window_nll")[1].get<double>()) / 2;
-    check_perplexity(ids, context, 2, std::exp(nll), DType::f32, 1e-3);
+    check_perplexity(ids, context, 2, std::exp(nll), in_f32, 1e-3);
     return;
   }
   const double ppl = expected.at("ppl");
-  const double f32 = check_perplexity(ids, context, 0, ppl, DType::f32, 1e-3);
+  const double f32 = check_perplexity(ids, context, 0, ppl, in_f32, 1e-3);
   if (layouts.front().ranks() > 1) return;
-  const double bf16 = check_perplexity(ids, context, 0, ppl, DType::bf16, 1e-2);
+  const double bf16 = check_perplexity(ids, context, 0, ppl, in_bf16, 1e-2);
   EXPECT_GT(std::abs(bf16 - ppl), 1e-6 * ppl) << "this was not computed in bf16";
   EXPECT_NE(f32, bf16);
+  const double int8 =
+      check_perplexity(ids, context, 0, bf16, {.type = DType::bf16, .kv_type = KvType::int8}, 1e-2);
+  EXPECT_NE(int8, bf16);
 }
 
 TEST_P(SmolLM2, PerplexityOfWikiTextIsThatOfTransformers) {
@@ -117,8 +121,8 @@ TEST_P(SmolLM2, PerplexityOfWikiTextIsThatOfTransformers) {
   const auto ids = tokenizer->encode(first_characters(test::contents_of(file), characters), true);
   EXPECT_EQ(ids.size(), reference.at("n_ids").get<std::size_t>());
   const double ppl = reference.at("ppl");
-  check_perplexity(ids, reference.at("context"), reference.at("windows"), ppl, DType::f32, 1e-3);
-  check_perplexity(ids, reference.at("context"), reference.at("windows"), ppl, DType::bf16, 1e-2);
+  check_perplexity(ids, reference.at("context"), reference.at("windows"), ppl, in_f32, 1e-3);
+  check_perplexity(ids, reference.at("context"), reference.at("windows"), ppl, in_bf16, 1e-2);
 }
 
 TEST_P(SmolLM2, ALongPromptInABatchGivesWhatItGivesAlone) {
@@ -134,7 +138,7 @@ TEST_P(SmolLM2, ALongPromptInABatchGivesWhatItGivesAlone) {
   const auto& layout = layouts.front();
   const ProcessGrid grid(test::world(), layout);
   for (const DType type : {DType::f32, DType::bf16}) {
-    const auto model = make_model(files, grid, {.numbers = {.type = type, .kv_type = type},
+    const auto model = make_model(files, grid, {.numbers = {.type = type, .kv_type = kv_type_of(type)},
                                                 .products = test::invariant_gemm(),
                                                 .limits = limits_for(requests, files.spec.max_positions)});
     Generation together(exec, *model, {.tokenizer = tokenizer.get()}, requests);

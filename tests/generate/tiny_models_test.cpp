@@ -12,11 +12,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <format>
+
 namespace {
 
 using namespace grist;
 
 constexpr int sequences = 4;
+
+constexpr ModelNumbers in_f32{};
+constexpr ModelNumbers all_numbers[] = {in_f32,
+                                        {.type = DType::bf16, .kv_type = KvType::bf16},
+                                        {.type = DType::bf16, .kv_type = KvType::int8}};
+std::string name_of(const ModelNumbers& numbers) {
+  return std::format("{}, cache in {}", name_of(numbers.type), name_of(numbers.kv_type));
+}
 
 /// Dense models, some whose queries see a window of keys, one with experts.
 class TinyGeneration : public testing::TestWithParam<const char*> {
@@ -29,11 +39,11 @@ protected:
     layouts = test::layouts_for(files.spec);
     ASSERT_FALSE(layouts.empty());
     grid = std::make_unique<ProcessGrid>(test::world(), layouts.back());  // as much tensor parallelism as there can be
-    model = make(*grid, DType::f32);
+    model = make(*grid, in_f32);
   }
 
-  [[nodiscard]] std::unique_ptr<Model> make(const ProcessGrid& on, DType type) const {
-    return make_model(files, on, {.numbers = {.type = type, .kv_type = type},
+  [[nodiscard]] std::unique_ptr<Model> make(const ProcessGrid& on, const ModelNumbers& numbers) const {
+    return make_model(files, on, {.numbers = numbers,
                                   .products = test::invariant_gemm(),
                                   .limits = {.batch_tokens = prefill_tokens + sequences - 1,
                                              .batch_sequences = sequences,
@@ -80,7 +90,7 @@ TEST_P(TinyGeneration, FollowsTransformersGreedily) {
   for (const auto& layout : layouts) {
     SCOPED_TRACE(to_string(layout));
     const ProcessGrid other(test::world(), layout);
-    const auto there = make(other, DType::f32);
+    const auto there = make(other, in_f32);
     for (std::size_t i = 0; i < cases.size(); ++i) {
       const auto completion = alone(*there, greedy(i));
       EXPECT_EQ(completion.ids, cases[i].greedy_ids);
@@ -96,31 +106,34 @@ TEST_P(TinyGeneration, APromptOfSeveralPiecesGivesWhatOneRankGives) {
   while (std::ssize(request.prompt) < prefill_tokens + 90)
     request.prompt.insert(request.prompt.end(), ids.begin(), ids.end());
   const ProcessGrid one(comm_self(), {});
-  const auto expected = alone(*make(one, DType::f32), request).ids;
-  for (const auto& layout : layouts) {
-    SCOPED_TRACE(to_string(layout));
-    const ProcessGrid other(test::world(), layout);
-    EXPECT_EQ(alone(*make(other, DType::f32), request).ids, expected);
+  for (const auto& numbers : {in_f32, ModelNumbers{.kv_type = KvType::int8}}) {
+    const auto expected = alone(*make(one, numbers), request).ids;
+    for (const auto& layout : layouts) {
+      SCOPED_TRACE(to_string(layout));
+      const ProcessGrid other(test::world(), layout);
+      EXPECT_EQ(alone(*make(other, numbers), request).ids, expected) << name_of(numbers);
+    }
   }
 }
 
 TEST_P(TinyGeneration, ABatchGivesEachPromptWhatItGivesAlone) {
-  for (const DType type : {DType::f32, DType::bf16}) {
-    const auto typed = make(*grid, type);
+  for (const auto& numbers : all_numbers) {
+    const auto typed = make(*grid, numbers);
     const auto requests = many();  // more than the model takes at a time: some wait
     Generation together(exec, *typed, options(), requests);
     together.run();
     for (std::size_t i = 0; i < requests.size(); ++i) {
       const auto single = alone(*typed, requests[i]);
-      EXPECT_EQ(together.completion(static_cast<int>(i)).ids, single.ids) << "prompt " << i << " in " << name_of(type);
+      EXPECT_EQ(together.completion(static_cast<int>(i)).ids, single.ids)
+          << "prompt " << i << " in " << name_of(numbers);
       EXPECT_EQ(together.completion(static_cast<int>(i)).text, single.text);
     }
   }
 }
 
 TEST_P(TinyGeneration, SuspendedAndResumedGivesWhatItGivesUndisturbed) {
-  for (const DType type : {DType::f32, DType::bf16}) {
-    const auto typed = make(*grid, type);
+  for (const auto& numbers : all_numbers) {
+    const auto typed = make(*grid, numbers);
     Generation tight(exec, *typed, options(static_cast<Index>(cases.size() + 2) * kv_page_rows), [&] {
       std::vector<Request> requests;
       for (std::size_t i = 0; i < cases.size(); ++i) requests.push_back(greedy(i, 150));
@@ -133,7 +146,7 @@ TEST_P(TinyGeneration, SuspendedAndResumedGivesWhatItGivesUndisturbed) {
       auto request = greedy(i, 150);
       request.sampling = {.temperature = 1.5F, .seed = 4};
       EXPECT_EQ(tight.completion(static_cast<int>(i)).ids, alone(*typed, request).ids)
-          << "prompt " << i << " in " << name_of(type);
+          << "prompt " << i << " in " << name_of(numbers);
       suspensions += tight.completion(static_cast<int>(i)).suspensions;
     }
     EXPECT_GT(suspensions, 0);
@@ -141,8 +154,8 @@ TEST_P(TinyGeneration, SuspendedAndResumedGivesWhatItGivesUndisturbed) {
 }
 
 TEST_P(TinyGeneration, TokensComputedAgainTogetherHaveTheBitsOfTokensComputedOneByOne) {
-  for (const DType type : {DType::f32, DType::bf16}) {
-    const auto typed = make(*grid, type);
+  for (const auto& numbers : all_numbers) {
+    const auto typed = make(*grid, numbers);
     test::Sequences two(*typed, context(), 2);
     const auto& ids = std::ranges::max_element(cases, {}, [](const auto& c) { return c.ids.size(); })->ids;
     const int length = static_cast<int>(ids.size()), prompt = length / 3;
@@ -155,7 +168,7 @@ TEST_P(TinyGeneration, TokensComputedAgainTogetherHaveTheBitsOfTokensComputedOne
     std::vector<float> expected;
     for (int i = prompt; i < length; ++i) expected = run(0, i, i + 1);
     run(1, 0, prompt);
-    EXPECT_EQ(run(1, prompt, length), expected) << name_of(type);
+    EXPECT_EQ(run(1, prompt, length), expected) << name_of(numbers);
     EXPECT_EQ(expected.empty(), !typed->last_stage());
   }
 }
@@ -219,7 +232,7 @@ TEST_P(TinyTexts, TheModelsEndTokensEndARequestThatNamesNone) {
   request.ignore_eos = false;
   const int end = cases[0].greedy_ids[4];
   files.tokens.eos = {end};
-  const auto ending = make(*grid, DType::f32);
+  const auto ending = make(*grid, in_f32);
   Generation generation(exec, *ending, {.tokenizer = tokenizer.get()}, {request});
   generation.run();
   const auto first = std::ranges::find(cases[0].greedy_ids, end);

@@ -31,12 +31,24 @@ const std::vector<Sequence> prompts{{0, 1}, {0, 5}, {0, 64}, {0, 65}, {0, 131}};
 const std::vector<Sequence> long_pasts{
     {attention_chunk - 1, 1}, {attention_chunk, 1}, {attention_chunk + 1, 2}, {2900, 7}};
 
-template <class X>
+/// What stores queries, and what keys and values.
+template <class X_, class K_>
+struct Storage {
+  using X = X_;
+  using K = K_;
+};
+
+template <class Stored>
 struct Attention : testing::Test {
+  using X = typename Stored::X;
+  using K = typename Stored::K;
+  using Cached = Packed<X, K>;
+  using Uncached = Packed<X>;
+
   /// The best provider and the plain one against the reference, and against each other: both may err, in opposite
   /// directions.
-  template <class K = X>
-  static void judge(const Packed<X, K>& packed, How how = {.cache = dtype_of<K>}) {
+  template <class OfKeys>
+  static void judge(const Packed<X, OfKeys>& packed, How how = {}) {
     std::vector<Expected> log_sums;
     auto expected = packed.expected(&log_sums);
     const auto fast = packed.run(how);
@@ -50,34 +62,35 @@ struct Attention : testing::Test {
     EXPECT_LE(worst_error(fast, expected), 1) << "the twins";
   }
 };
-using Storage = testing::Types<float, bf16>;
-TYPED_TEST_SUITE(Attention, Storage);
+using Storages = testing::Types<Storage<float, float>, Storage<bf16, bf16>, Storage<float, std::int8_t>,
+                                Storage<bf16, std::int8_t>>;
+TYPED_TEST_SUITE(Attention, Storages);
 
 TYPED_TEST(Attention, IsItsFormulaForEveryRatioOfHeads) {
   for (const auto& [heads, kv_heads] : std::vector<std::pair<int, int>>{{1, 1}, {4, 4}, {9, 3}, {7, 1}, {70, 1}}) {
     SCOPED_TRACE(testing::Message() << heads << " heads, " << kv_heads << " KV heads");
-    this->judge(Packed<TypeParam>(config(heads, kv_heads, 16), mixed));
+    this->judge(typename TestFixture::Cached(config(heads, kv_heads, 16), mixed));
   }
 }
 
 TYPED_TEST(Attention, IsItsFormulaForEveryHeadSize) {
   for (const int dim : {1, 5, 12, 64, 80, 257}) {
     SCOPED_TRACE(testing::Message() << "head_dim " << dim);
-    this->judge(Packed<TypeParam>(config(2, 1, dim), mixed));
+    this->judge(typename TestFixture::Cached(config(2, 1, dim), mixed));
   }
 }
 
 TYPED_TEST(Attention, SeesTheLastKeysOfAWindow) {
   for (const int window : {1, 2, 7, 64, 65, 100, 1000}) {
     SCOPED_TRACE(testing::Message() << "window " << window);
-    this->judge(Packed<TypeParam>(config(2, 1, 16, window), mixed));
+    this->judge(typename TestFixture::Cached(config(2, 1, 16, window), mixed));
   }
 }
 
 TYPED_TEST(Attention, OfALongPastIsItsFormulaOverChunks) {
   for (const int window : {0, 1, 63, attention_chunk, attention_chunk + 1, 1000}) {
     SCOPED_TRACE(testing::Message() << "window " << window);
-    this->judge(Packed<TypeParam>(config(3, 1, 8, window), long_pasts));
+    this->judge(typename TestFixture::Cached(config(3, 1, 8, window), long_pasts));
   }
 }
 
@@ -86,63 +99,65 @@ TYPED_TEST(Attention, SoftCapsScores) {
   for (const float cap : {0.3F, 5.0F, 50.0F}) {
     SCOPED_TRACE(testing::Message() << "soft cap " << cap);
     c.softcap = cap;
-    this->judge(Packed<TypeParam>(c, mixed));
+    this->judge(typename TestFixture::Cached(c, mixed));
   }
 }
 
 TYPED_TEST(Attention, AddsAlibiSlopesOfEachHead) {
-  for (const int heads : {1, 3, 6}) this->judge(Packed<TypeParam>(config(heads, 1, 12), mixed, slopes(heads)));
+  using Cached = typename TestFixture::Cached;
+  for (const int heads : {1, 3, 6}) this->judge(Cached(config(heads, 1, 12), mixed, slopes(heads)));
 }
 
 TYPED_TEST(Attention, WithoutACauseSeesAllKeysOfItsSequence) {
   auto c = config(6, 2, 12);
   c.causal = false;
-  this->judge(Packed<TypeParam>(c, mixed));
-  this->judge(Packed<TypeParam>(c, mixed, slopes(6)));
+  this->judge(typename TestFixture::Cached(c, mixed));
+  this->judge(typename TestFixture::Cached(c, mixed, slopes(6)));
 }
 
 TYPED_TEST(Attention, DoesAllOfItTogether) {
   auto c = config(6, 2, 20, 97);
   c.softcap = 3;
-  this->judge(Packed<TypeParam>(c, mixed, slopes(6)));
-  this->judge(Packed<TypeParam>(c, long_pasts, slopes(6)));
+  this->judge(typename TestFixture::Cached(c, mixed, slopes(6)));
+  this->judge(typename TestFixture::Cached(c, long_pasts, slopes(6)));
 }
 
 TYPED_TEST(Attention, ReadsACacheOfAnotherType) {
-  this->template judge<float>(Packed<TypeParam, float>(config(6, 2, 20), mixed));
-  this->template judge<bf16>(Packed<TypeParam, bf16>(config(6, 2, 20), mixed));
-  this->template judge<f16>(Packed<TypeParam, f16>(config(6, 2, 20), mixed));
+  using X = typename TestFixture::X;
+  this->judge(Packed<X, float>(config(6, 2, 20), mixed));
+  this->judge(Packed<X, bf16>(config(6, 2, 20), mixed));
+  this->judge(Packed<X, f16>(config(6, 2, 20), mixed));
 }
 
 TYPED_TEST(Attention, OfTheBatchsOwnRowsIsThatOfPages) {
   for (const bool causal : {true, false}) {
     auto c = config(6, 2, 20);
     c.causal = causal;
-    const Packed<TypeParam> packed(c, prompts);
+    const typename TestFixture::Uncached packed(c, prompts);
     this->judge(packed, {.paged = false});
-    EXPECT_EQ(packed.run({.paged = false}), packed.run({.cache = dtype_of<TypeParam>}));
+    EXPECT_EQ(packed.run({.paged = false}), packed.run());
   }
 }
 
 // A head of one channel is padded to four, and so many columns has the batch.
 TYPED_TEST(Attention, OfRowsAsWideAsAPaddedHeadIsItsFormula) {
-  this->judge(Packed<TypeParam>(config(2, 1, 1), prompts), {.paged = false});
+  this->judge(typename TestFixture::Uncached(config(2, 1, 1), prompts), {.paged = false});
 }
 
 TYPED_TEST(Attention, RoundsToItsStorageType) {
-  const Packed<TypeParam> packed(config(4, 2, 16), mixed);
-  expect_rounded_to<TypeParam>(packed.run({.cache = dtype_of<TypeParam>}), packed.expected());
+  const typename TestFixture::Cached packed(config(4, 2, 16), mixed);
+  expect_rounded_to<typename TestFixture::X>(packed.run(), packed.expected());
 }
 
 TYPED_TEST(Attention, TheReferenceTellsEveryMechanismFromItsNeighbour) {
   auto c = config(2, 1, 16, 7);
   c.softcap = 5;
-  const Packed<TypeParam> packed(c, mixed, slopes(2));
+  const typename TestFixture::Cached packed(c, mixed, slopes(2));
   const auto expected = packed.expected();
   const auto differs = [&](auto&& change) {
     auto other = packed;
     change(other);
-    return worst_error(other.run({.cache = dtype_of<TypeParam>}), expected) > 1;
+    return worst_error(other.run(), expected) > 1;
   };
   EXPECT_FALSE(differs([](auto&) {}));
   EXPECT_TRUE(differs([](auto& o) { o.config.window = 8; }));
@@ -161,16 +176,16 @@ TYPED_TEST(Attention, ATokensBitsDependOnItsOwnSequenceAlone) {
     for (const bool plain : {false, true}) {
       auto sequences = mixed;
       sequences.insert(sequences.end(), long_pasts.begin(), long_pasts.end());
-      const How how{.plain = plain, .cache = dtype_of<TypeParam>},
-          whole{.plain = plain, .split = false, .cache = dtype_of<TypeParam>};
-      const Packed<TypeParam> batch(config(6, 2, 12, window), sequences, slopes(6));
+      const How how{.plain = plain}, whole{.plain = plain, .split = false};
+      const typename TestFixture::Cached batch(config(6, 2, 12, window), sequences, slopes(6));
       const auto all = batch.run(how);
       EXPECT_EQ(all, batch.run(whole));
       const auto sums = batch.lse;
       std::size_t first = 0;
       Index merged = 0, token = 0;
       for (std::size_t s = 0; s < sequences.size(); ++s) {
-        const Packed<TypeParam> single(config(6, 2, 12, window), {sequences[s]}, slopes(6), static_cast<Index>(s));
+        const typename TestFixture::Cached single(config(6, 2, 12, window), {sequences[s]}, slopes(6),
+                                                  static_cast<Index>(s));
         for (const auto& run : {how, whole}) {
           const auto alone = single.run(run);
           EXPECT_TRUE(std::ranges::equal(alone, std::span(all).subspan(first, alone.size()))) << "sequence " << s;
@@ -194,13 +209,13 @@ TYPED_TEST(Attention, ATokensBitsDependNotOnHowItsSequenceCame) {
   for (const int window : {0, 90}) {
     for (const int dim : {6, 12}) {
       for (const int length : {1, 66, 575, 697}) {
-        const Packed<TypeParam> together(config(6, 2, dim, window), {{0, length}});
+        const typename TestFixture::Cached together(config(6, 2, dim, window), {{0, length}});
         auto last = together;
         last.sequences = {{length - 1, 1}};
         last.tokens = 1;
         last.q.erase(last.q.begin(), last.q.end() - 6 * dim);
         for (const bool plain : {false, true}) {
-          const How how{.plain = plain, .cache = dtype_of<TypeParam>};
+          const How how{.plain = plain};
           const auto all = together.run(how), one = last.run(how);
           EXPECT_TRUE(std::ranges::equal(one, std::span(all).last(static_cast<std::size_t>(6 * dim))))
               << (plain ? "plain, " : "") << "window " << window << ", head_dim " << dim << ", length " << length;
@@ -211,21 +226,20 @@ TYPED_TEST(Attention, ATokensBitsDependNotOnHowItsSequenceCame) {
 }
 
 TYPED_TEST(Attention, TheSameInputGivesTheSameBits) {
-  const Packed<TypeParam> packed(config(6, 2, 16), long_pasts);
-  for (const bool plain : {false, true})
-    EXPECT_EQ(packed.run({.plain = plain, .cache = dtype_of<TypeParam>}),
-              packed.run({.plain = plain, .cache = dtype_of<TypeParam>}));
+  const typename TestFixture::Cached packed(config(6, 2, 16), long_pasts);
+  for (const bool plain : {false, true}) EXPECT_EQ(packed.run({.plain = plain}), packed.run({.plain = plain}));
 }
 
 TYPED_TEST(Attention, ExtremeScoresPickTheirKeyAndEqualOnesShare) {
+  using X = typename TestFixture::X;
   for (const bool plain : {false, true}) {
-    const How how{.plain = plain, .cache = dtype_of<TypeParam>};
-    Packed<TypeParam> packed(config(1, 1, 4), {{99, 1}});
+    const How how{.plain = plain};
+    typename TestFixture::Cached packed(config(1, 1, 4), {{99, 1}});
     std::ranges::fill(packed.q, 1e9F);
     for (Index key = 0; key < 100; ++key)
       for (std::size_t c = 0; c < 4; ++c) packed.k[0][packed.at(0, key) + c] = key == 70 ? 1e9F : -1e9F;
     const auto picked = packed.run(how);
-    for (std::size_t c = 0; c < 4; ++c) EXPECT_EQ(picked[c], packed.v[0][packed.at(0, 70) + c]);
+    for (std::size_t c = 0; c < 4; ++c) EXPECT_EQ(picked[c], static_cast<float>(X(packed.v[0][packed.at(0, 70) + c])));
 
     std::ranges::fill(packed.k[0], -1e9F);
     const auto shared = packed.run(how);
@@ -236,15 +250,15 @@ TYPED_TEST(Attention, ExtremeScoresPickTheirKeyAndEqualOnesShare) {
         mean += value;
         magnitude += std::abs(value);
       }
-      EXPECT_NEAR(shared[c], mean, magnitude * 200 * float_rounding + 1.001 * rounding<TypeParam> * std::abs(mean));
+      EXPECT_NEAR(shared[c], mean, magnitude * 200 * float_rounding + 1.001 * rounding<X> * std::abs(mean));
     }
   }
 }
 
 TYPED_TEST(Attention, ABrokenKeyBreaksTheTokensThatSeeItAndNoOthers) {
   for (const bool plain : {false, true}) {
-    const How how{.plain = plain, .cache = dtype_of<TypeParam>};
-    const Packed<TypeParam> sound(config(1, 1, 4), {{10, 1500}, {0, 5}});
+    const How how{.plain = plain};
+    const typename TestFixture::Cached sound(config(1, 1, 4), {{10, 1500}, {0, 5}});
     auto broken = sound;
     broken.k[0][broken.at(0, 50)] = std::nanf("");
     const auto before = sound.run(how), after = broken.run(how);
@@ -259,7 +273,9 @@ TYPED_TEST(Attention, ABrokenKeyBreaksTheTokensThatSeeItAndNoOthers) {
   }
 }
 
-TYPED_TEST(Attention, OfNoSequencesIsNothing) { EXPECT_TRUE(Packed<TypeParam>(config(2, 1, 4), {}).run().empty()); }
+TYPED_TEST(Attention, OfNoSequencesIsNothing) {
+  EXPECT_TRUE(typename TestFixture::Cached(config(2, 1, 4), {}).run().empty());
+}
 
 /// All chunks of every tile are worked on once, by whichever items.
 TEST(AttentionPlans, CoverEveryChunkOnceMostExpensiveFirst) {

@@ -5,6 +5,7 @@
 #include <grist/layers/cross_entropy.hpp>
 #include <grist/layers/embedding.hpp>
 #include <grist/layers/experts.hpp>
+#include <grist/layers/hadamard.hpp>
 #include <grist/layers/linear.hpp>
 #include <grist/layers/norm.hpp>
 #include <grist/layers/norm_over_heads.hpp>
@@ -124,6 +125,7 @@ std::vector<Call> calls(const Memory<T>& m) {
                                          b, d_head);
          layers::no_norm_backward(e, a, dx);
        }},
+      {"hadamard", [=](const Exec& e) { layers::hadamard(e, 4, 8, b); }},
       {"norm_over_heads",
        [=, &m](const Exec& e) {
          const auto sums = m.y.view(tokens, 4);

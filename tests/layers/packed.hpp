@@ -4,7 +4,7 @@
 
 #include <grist/layers/attention.hpp>
 
-#include <support/views.hpp>
+#include <support/kv_rows.hpp>
 
 namespace grist::test {
 
@@ -15,10 +15,9 @@ struct Sequence {
 
 /// How a Packed is computed.
 struct How {
-  bool plain = false;        // by the portable twin
-  bool split = true;         // over keys, where plan_attention would; false: there is no room for partial results
-  DType cache = DType::f32;  // of the pages; keys and values must be exact in it
-  bool paged = true;         // false: keys and values are columns of q's matrix; then no sequence has a past
+  bool plain = false;  // by the portable twin
+  bool split = true;   // over keys, where plan_attention would; false: there is no room for partial results
+  bool paged = true;   // false: keys and values are columns of q's matrix; then X is K and no sequence has a past
 };
 
 /// Queries, keys and values of sequences, as X stores queries and K keys. All that no sequence owns, in the pages and
@@ -41,8 +40,11 @@ struct Packed {
       const Index width = Index{config.heads} * config.head_dim, length = s.past + s.count;
       const auto queries = stored<X>(normals("q" + name, s.count * width, 2));
       q.insert(q.end(), queries.begin(), queries.end());
-      k.push_back(stored<K>(normals("k" + name, length * config.kv_heads * config.head_dim)));
-      v.push_back(stored<K>(normals("v" + name, length * config.kv_heads * config.head_dim)));
+      const auto rows = [&](const std::string& of) {
+        return stored_rows<K>(normals(of + name, length * config.kv_heads * config.head_dim), config.head_dim);
+      };
+      k.push_back(rows("k"));
+      v.push_back(rows("v"));
       tokens += s.count;
     }
   }
@@ -54,15 +56,53 @@ struct Packed {
 
   /// out [tokens, heads * head_dim]
   [[nodiscard]] std::vector<float> run(const How& how = {}) const {
-    switch (how.paged ? how.cache : dtype_of<X>) {
-      case DType::f32:
-        return run_as<float>(how);
-      case DType::bf16:
-        return run_as<bf16>(how);
-      case DType::f16:
-        return run_as<f16>(how);
+    const float nan = std::nanf("");
+    const int dim = config.head_dim;
+    const Index width = Index{config.heads} * dim, kv_width = Index{config.kv_heads} * dim;
+    const Index beyond = how.paged ? 5 : 2 * kv_width, row = width + beyond;
+    std::vector<int> query_begin{0}, kv_length, first_pages, pages;
+    Index keys = 0;
+    for (const auto& s : sequences) {
+      query_begin.push_back(query_begin.back() + s.count);
+      kv_length.push_back(s.past + s.count);
+      keys += kv_length.back();
     }
-    return {};
+    // Pages that are needed, in reverse order. A window's pages that no query sees are not there.
+    std::vector<float> page_k, page_v;
+    for (std::size_t s = 0; how.paged && s < sequences.size(); ++s) {
+      first_pages.push_back(static_cast<int>(pages.size()) - first_page(s));
+      for (int page = first_page(s); page * kv_page_rows < kv_length[s]; ++page) pages.push_back(0);
+    }
+    const int count = static_cast<int>(pages.size());
+    page_k.assign(static_cast<std::size_t>(Index{count + 1} * kv_page_rows * kv_width), nan);
+    page_v = page_k;
+    for (int i = 0; i < count; ++i) pages[static_cast<std::size_t>(i)] = count - i;  // page 0 belongs to nobody
+    std::vector<float> matrix;
+    for (Index t = 0; t < tokens; ++t) {
+      matrix.insert(matrix.end(), q.begin() + t * width, q.begin() + (t + 1) * width);
+      matrix.insert(matrix.end(), static_cast<std::size_t>(beyond), nan);
+    }
+    for (std::size_t s = 0; s < sequences.size(); ++s) {
+      for (int key = 0; key < kv_length[s]; ++key) {
+        for (int h = 0; h < config.kv_heads; ++h) {
+          const float* from_k = &k[s][at(h, key)];
+          const float* from_v = &v[s][at(h, key)];
+          if (!how.paged) {
+            float* to = &matrix[static_cast<std::size_t>((query_begin[s] + key) * row + width + h * dim)];
+            std::copy_n(from_k, dim, to);
+            std::copy_n(from_v, dim, to + kv_width);
+            continue;
+          }
+          if (key / kv_page_rows < first_page(s)) continue;  // given back
+          const Index page = pages[static_cast<std::size_t>(first_pages[s] + key / kv_page_rows)];
+          const auto to =
+              static_cast<std::size_t>(((page * config.kv_heads + h) * kv_page_rows + key % kv_page_rows) * dim);
+          std::copy_n(from_k, dim, &page_k[to]);
+          std::copy_n(from_v, dim, &page_v[to]);
+        }
+      }
+    }
+    return launch(how, query_begin, kv_length, first_pages, pages, page_k, page_v, matrix, row, keys);
   }
 
   /// A score has (head_dim + 2) roundings of its magnitudes, a soft cap and a slope a few more; an error d of the
@@ -134,63 +174,11 @@ private:
     return {log_sum, error * 1.01 + 4 * float_rounding * (std::abs(highest) + std::abs(log_sum) + 1)};
   }
 
-  template <class Cache>
-  std::vector<float> run_as(const How& how) const {
-    const float nan = std::nanf("");
-    const int dim = config.head_dim;
-    const Index width = Index{config.heads} * dim, kv_width = Index{config.kv_heads} * dim;
-    const Index beyond = how.paged ? 5 : 2 * kv_width, row = width + beyond;
-    std::vector<int> query_begin{0}, kv_length, first_pages, pages;
-    Index keys = 0;
-    for (const auto& s : sequences) {
-      query_begin.push_back(query_begin.back() + s.count);
-      kv_length.push_back(s.past + s.count);
-      keys += kv_length.back();
-    }
-    // Pages that are needed, in reverse order. A window's pages that no query sees are not there.
-    std::vector<float> page_k, page_v;
-    for (std::size_t s = 0; how.paged && s < sequences.size(); ++s) {
-      first_pages.push_back(static_cast<int>(pages.size()) - first_page(s));
-      for (int page = first_page(s); page * kv_page_rows < kv_length[s]; ++page) pages.push_back(0);
-    }
-    const int count = static_cast<int>(pages.size());
-    page_k.assign(static_cast<std::size_t>(Index{count + 1} * kv_page_rows * kv_width), nan);
-    page_v = page_k;
-    for (int i = 0; i < count; ++i) pages[static_cast<std::size_t>(i)] = count - i;  // page 0 belongs to nobody
-    std::vector<float> matrix;
-    for (Index t = 0; t < tokens; ++t) {
-      matrix.insert(matrix.end(), q.begin() + t * width, q.begin() + (t + 1) * width);
-      matrix.insert(matrix.end(), static_cast<std::size_t>(beyond), nan);
-    }
-    for (std::size_t s = 0; s < sequences.size(); ++s) {
-      for (int key = 0; key < kv_length[s]; ++key) {
-        for (int h = 0; h < config.kv_heads; ++h) {
-          const float* from_k = &k[s][at(h, key)];
-          const float* from_v = &v[s][at(h, key)];
-          if (!how.paged) {
-            float* to = &matrix[static_cast<std::size_t>((query_begin[s] + key) * row + width + h * dim)];
-            std::copy_n(from_k, dim, to);
-            std::copy_n(from_v, dim, to + kv_width);
-            continue;
-          }
-          if (key / kv_page_rows < first_page(s)) continue;  // given back
-          const Index page = pages[static_cast<std::size_t>(first_pages[s] + key / kv_page_rows)];
-          const auto to =
-              static_cast<std::size_t>(((page * config.kv_heads + h) * kv_page_rows + key % kv_page_rows) * dim);
-          std::copy_n(from_k, dim, &page_k[to]);
-          std::copy_n(from_v, dim, &page_v[to]);
-        }
-      }
-    }
-    return launch<Cache>(how, query_begin, kv_length, first_pages, pages, page_k, page_v, matrix, row, keys);
-  }
-
   /// The first page of a sequence that one of its queries sees.
   [[nodiscard]] int first_page(std::size_t s) const {
     return config.window > 0 ? std::max(0, sequences[s].past - config.window + 1) / kv_page_rows : 0;
   }
 
-  template <class Cache>
   std::vector<float> launch(const How& how, const std::vector<int>& query_begin, const std::vector<int>& kv_length,
                             const std::vector<int>& first_pages, const std::vector<int>& pages,
                             const std::vector<float>& page_k, const std::vector<float>& page_v,
@@ -198,7 +186,8 @@ private:
     const Index width = Index{config.heads} * config.head_dim;
     const auto device_begin = on_device<int>(query_begin), device_length = on_device<int>(kv_length);
     const auto device_first = on_device<int>(first_pages), device_pages = on_device<int>(pages);
-    const auto device_k = on_device<Cache>(page_k), device_v = on_device<Cache>(page_v);
+    const auto device_k = pages_on_device<K>(page_k, config.head_dim);
+    const auto device_v = pages_on_device<K>(page_v, config.head_dim);
     const auto device_q = on_device<X>(matrix);
     const auto slopes = on_device<float>(alibi);
     const auto out = on_device<X>(std::vector<float>(static_cast<std::size_t>(tokens * width), std::nanf("")));
@@ -216,9 +205,9 @@ private:
     const PackedSequences packed{as_const(device_begin.view()), as_const(device_length.view()),
                                  View1<const AttentionItem>(device_items.data(), plan.items),
                                  View1<const AttentionItem>(device_merges.data(), plan.merges), plan.partials};
-    const Index head = Index{kv_page_rows} * config.head_dim;
+    const Index head = kv_page_rows * row_bytes(kv_type<K>, config.head_dim) / element_bytes(kv_type<K>);
     const auto matrix_view = as_const(device_q.view(tokens, row));
-    const KvPages kv = how.paged ? KvPages{.type = dtype_of<Cache>,
+    const KvPages kv = how.paged ? KvPages{.type = kv_type<K>,
                                            .keys = device_k.data(),
                                            .values = device_v.data(),
                                            .row_stride = config.head_dim,

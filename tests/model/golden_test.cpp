@@ -24,7 +24,7 @@ constexpr Index sequence_tokens = 128;  // more than a case ever takes
 
 struct Which {
   std::string model;
-  DType type;
+  ModelNumbers numbers;
 };
 
 class Golden : public testing::TestWithParam<Which> {
@@ -41,7 +41,7 @@ protected:
                                             const std::string& products = "auto") const {
     const int count = static_cast<int>(cases.size());
     return make_model(files, grid,
-                      {.numbers = {.type = GetParam().type, .kv_type = GetParam().type},
+                      {.numbers = GetParam().numbers,
                        .products = products,
                        .limits = {.batch_tokens = 256,
                                   .batch_sequences = count,
@@ -52,8 +52,8 @@ protected:
 
   /// In bf16 at least twice what torch's own bfloat16 strays with this model.
   [[nodiscard]] double tolerance() const {
-    double most = test::logit_tolerance(GetParam().type);
-    for (const auto& c : cases) most = GetParam().type == DType::f32 ? most : std::max(most, 2 * c.bf16_error);
+    double most = test::logit_tolerance(GetParam().numbers.type);
+    for (const auto& c : cases) most = GetParam().numbers.type == DType::f32 ? most : std::max(most, 2 * c.bf16_error);
     return most;
   }
 
@@ -70,7 +70,7 @@ protected:
 
   /// A model that says bf16 and computed in f32 would be as near as rounding weights and activations never is.
   void TearDown() override {
-    if (compared && GetParam().type == DType::bf16) {
+    if (compared && GetParam().numbers.type == DType::bf16) {
       EXPECT_GT(worst, 5e-4) << "this was not computed in bf16";
     }
   }
@@ -227,7 +227,7 @@ TEST_P(GoldenBits, InF32EveryLayoutGivesTheBitsOfOneRank) {
 }
 
 /// Every model under tests/data/tiny that has a layout for the ranks of this test.
-std::vector<Which> all(const std::vector<DType>& types) {
+std::vector<Which> all(const std::vector<ModelNumbers>& numbers) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(test::data_file("tiny")))
     if (std::filesystem::exists(entry.path() / "golden.json") &&
@@ -236,14 +236,17 @@ std::vector<Which> all(const std::vector<DType>& types) {
   std::ranges::sort(names);
   std::vector<Which> which;
   for (const auto& model : names)
-    for (const DType type : types) which.push_back({model, type});
+    for (const auto& each : numbers) which.push_back({model, each});
   return which;
 }
 std::string name_of_test(const testing::TestParamInfo<Which>& which) {
-  return which.param.model + "_" + std::string(name_of(which.param.type));
+  const auto& [type, kv_type, weights] = which.param.numbers;
+  const std::string name = which.param.model + "_" + std::string(name_of(type));
+  return kv_type == kv_type_of(type) ? name : name + "_cache_in_" + std::string(name_of(kv_type));
 }
-INSTANTIATE_TEST_SUITE_P(Tiny, Golden, testing::ValuesIn(all({DType::f32, DType::bf16})), name_of_test);
-INSTANTIATE_TEST_SUITE_P(Tiny, GoldenBits, testing::ValuesIn(all({DType::f32})), name_of_test);
+constexpr ModelNumbers in_f32{}, in_bf16{.type = DType::bf16, .kv_type = KvType::bf16};
+INSTANTIATE_TEST_SUITE_P(Tiny, Golden, testing::ValuesIn(all({in_f32, in_bf16})), name_of_test);
+INSTANTIATE_TEST_SUITE_P(Tiny, GoldenBits, testing::ValuesIn(all({in_f32, {.kv_type = KvType::int8}})), name_of_test);
 
 // The same weights in a GGUF file, in mixed storage types that hold them exactly.
 class GoldenGguf : public testing::TestWithParam<std::string> {};

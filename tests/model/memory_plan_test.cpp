@@ -22,7 +22,7 @@ MemoryPlan plan(const ModelFiles& files, const Layout& layout, int pp_rank, int 
 }
 
 constexpr ModelNumbers in_f32{};
-constexpr ModelNumbers in_bf16{.type = DType::bf16, .kv_type = DType::bf16};
+constexpr ModelNumbers in_bf16{.type = DType::bf16, .kv_type = KvType::bf16};
 constexpr std::uint64_t vectors = 61 * 576;  // two norms in each layer and one behind, in float everywhere
 constexpr ModelLimits limits{.kv_tokens = 1024};  // whole pages
 
@@ -33,6 +33,8 @@ TEST(MemoryPlan, OfOneRankHoldsEveryParameterOnceAsItIsStored) {
 }
 
 TEST(MemoryPlan, TheKvCacheHasTwoRowsPerTokenLayerAndKvHead) {
+  const ModelNumbers in_int8{.type = DType::bf16, .kv_type = KvType::int8};
+  EXPECT_EQ(plan(smollm2(), {}, 0, 0, in_int8, limits).kv_cache, 2ULL * 1024 * 30 * 3 * (64 + 4));
   EXPECT_EQ(plan(smollm2(), {}, 0, 0, in_bf16, limits).kv_cache, 2ULL * 1024 * 30 * 3 * 64 * 2);
   EXPECT_EQ(plan(smollm2(), {}, 0, 0, in_f32, limits).kv_cache, 2ULL * 1024 * 30 * 3 * 64 * 4);
 }

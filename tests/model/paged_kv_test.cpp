@@ -4,6 +4,7 @@
 #include <grist/layers/attention.hpp>
 #include <grist/model/batch.hpp>
 
+#include <support/kv_rows.hpp>
 #include <support/refuses.hpp>
 #include <support/views.hpp>
 
@@ -19,7 +20,7 @@ constexpr int window = 100;
 /// Layers of two windows; what they hold differs.
 const std::vector<KvLayer> layers_of_a_model{{2, 6, window}, {2, 6, 0}, {1, 4, window}};
 
-PagedKv cache(const KvLimits& limits, DType type = DType::f32) { return {type, layers_of_a_model, {0, 3}, limits}; }
+PagedKv cache(const KvLimits& limits, KvType type = KvType::f32) { return {type, layers_of_a_model, {0, 3}, limits}; }
 
 int pages_of(const KvSequence& sequence, int pool) { return static_cast<int>(sequence.pages(pool).size()); }
 
@@ -116,9 +117,10 @@ TEST(PagedKv, GoingBackBehindAWindowsLostKeysForgetsAll) {
 
 TEST(PagedKv, StagesCountPagesAlikeAndHoldTheirOwnLayers) {
   const KvLimits limits{.tokens = 1000, .sequences = 2};
-  PagedKv first(DType::bf16, layers_of_a_model, {0, 1}, limits), second(DType::bf16, layers_of_a_model, {1, 3}, limits);
+  const std::vector<KvLayer>& layers = layers_of_a_model;
+  PagedKv first(KvType::bf16, layers, {0, 1}, limits), second(KvType::bf16, layers, {1, 3}, limits);
   for (int pool = 0; pool < 2; ++pool) EXPECT_EQ(first.pages(pool), second.pages(pool));
-  const auto bytes = [&](Range held) { return PagedKv::bytes(DType::bf16, layers_of_a_model, held, limits); };
+  const auto bytes = [&](Range held) { return PagedKv::bytes(KvType::bf16, layers, held, limits); };
   EXPECT_EQ(bytes({0, 1}) + bytes({1, 3}), bytes({0, 3}));
   EXPECT_EQ(bytes({0, 1}), 2ULL * 2 * 2 * 6 * 64 * static_cast<unsigned>(first.pages(0)));
 }
@@ -129,51 +131,176 @@ std::vector<AttentionConfig> pools() {
           {.heads = 4, .kv_heads = 2, .head_dim = 6, .scale = 0.4F}};
 }
 
-/// A sequence that comes in pieces, through the cache, is what it is at once without one.
-template <class K>
-void expect_pieces_equal_whole(int layer, const std::vector<int>& pieces) {
-  const auto config = pools()[static_cast<std::size_t>(layer)];
-  const int length = std::accumulate(pieces.begin(), pieces.end(), 0);
-  const Index width = (4 + 2 * 2) * 6, out_width = 4 * 6;
-  const AttentionLimits limits{.tokens = length, .sequences = 2, .kv_tokens = 2 * length};
-  auto kv = cache({.tokens = 2 * length, .sequences = 2, .batch_tokens = 700}, dtype_of<K>);
-  Batch batch(limits, 1000, pools());
-  const auto qkv = stored<K>(normals("qkv", length * width));
-  const std::vector<int> ids(static_cast<std::size_t>(length), 7);
-  const Buffer<float> scratch("scratch", attention_scratch(config, limits));
-  const auto run = [&](const std::vector<float>& rows, std::span<const BatchItem> items) {
-    batch.assign(Exec(), items);
-    const Index tokens = batch.tokens();
-    const auto device = on_device<float>(rows);
+/// Attention of one sequence's tokens, whose heads are all in rows [tokens, width].
+class OneSequence {
+public:
+  static constexpr Index width = (4 + 2 * 2) * 6, out_width = 4 * 6;
+
+  OneSequence(int layer, std::vector<float> rows)
+      : layer_(layer),
+        rows_(std::move(rows)),
+        length_(static_cast<int>(std::ssize(rows_) / width)),
+        ids_(static_cast<std::size_t>(length_), 7),
+        config_(pools()[static_cast<std::size_t>(layer)]),
+        limits_{.tokens = length_, .sequences = 2, .kv_tokens = 2 * length_},
+        batch_(limits_, 1000, pools()),
+        scratch_("scratch", attention_scratch(config_, limits_)) {}
+
+  std::vector<float> whole() { return part({ids_}, nullptr); }
+  /// In pieces, through a cache, some of whose pages another sequence has.
+  std::vector<float> in_pieces(KvType type, const std::vector<int>& pieces) {
+    auto kv = cache({.tokens = 2 * length_, .sequences = 2, .batch_tokens = 700}, type);
+    KvSequence sequence, other;
+    EXPECT_TRUE(kv.reserve(other, 70));  // takes the first pages
+    std::vector<float> all;
+    for (int at = 0; const int piece : pieces) {
+      EXPECT_TRUE(kv.reserve(sequence, at + piece));
+      const auto ids = std::span(ids_).first(static_cast<std::size_t>(piece));
+      const auto out = part({ids, at, &sequence}, &kv);
+      all.insert(all.end(), out.begin(), out.end());
+      at += piece;
+    }
+    EXPECT_EQ(all.size(), static_cast<std::size_t>(length_ * out_width)) << "these are not all tokens";
+    return all;
+  }
+
+private:
+  std::vector<float> part(const BatchItem& item, const PagedKv* kv) {
+    batch_.assign(Exec(), {&item, 1});
+    const Index tokens = batch_.tokens();
+    const auto first = rows_.begin() + item.position * width;
+    const auto device = on_device<float>(std::vector<float>(first, first + tokens * width));
     const auto view = as_const(device.view(tokens, width));
     const Buffer<float> out("out", tokens * out_width);
-    if (batch.cached()) kv.append(Exec(), layer, view, batch);
-    const auto keys = batch.cached() ? kv.view(layer, batch) : layers::packed_kv(config, view, batch.query_begin());
-    layers::attention(Exec(), config, view, keys, batch.packed(layer), scratch.view(), out.view(tokens, out_width));
+    if (kv != nullptr) kv->append(Exec(), layer_, view, batch_);
+    const auto keys =
+        kv != nullptr ? kv->view(layer_, batch_) : layers::packed_kv(config_, view, batch_.query_begin());
+    layers::attention(Exec(), config_, view, keys, batch_.packed(layer_), scratch_.view(), out.view(tokens, out_width));
     return on_host(out);
-  };
-  const BatchItem all{ids};
-  const auto whole = run(qkv, {&all, 1});
-  KvSequence sequence, other;
-  ASSERT_TRUE(kv.reserve(other, 70));  // takes the first pages
-  int at = 0;
-  for (const int piece : pieces) {
-    ASSERT_TRUE(kv.reserve(sequence, at + piece));
-    const BatchItem item{std::span(ids).first(static_cast<std::size_t>(piece)), at, &sequence};
-    const auto out = run({qkv.begin() + at * width, qkv.begin() + (at + piece) * width}, {&item, 1});
-    EXPECT_TRUE(std::ranges::equal(out, std::span(whole).subspan(static_cast<std::size_t>(at * out_width), out.size())))
-        << "from position " << at;
-    at += piece;
   }
+
+  int layer_;
+  std::vector<float> rows_;
+  int length_;
+  std::vector<int> ids_;
+  AttentionConfig config_;
+  AttentionLimits limits_;
+  Batch batch_;
+  Buffer<float> scratch_;
+};
+
+const std::vector<int> pieces{1, 63, 65, 200, 1, 1, 300, 5, 1, 600}, two_pieces{637, 600};
+constexpr Index tokens_of_pieces = 1237;
+
+template <class K>
+std::vector<float> rows_as_stored() {
+  return stored_rows<K>(normals("qkv", tokens_of_pieces * OneSequence::width), 6);
 }
 
 TEST(PagedKv, HoldsWhatAttentionReadsInEachType) {
   for (const int layer : {0, 1}) {
-    const std::vector<int> pieces{1, 63, 65, 200, 1, 1, 300, 5, 1, 600};
-    expect_pieces_equal_whole<float>(layer, pieces);
-    expect_pieces_equal_whole<bf16>(layer, pieces);
-    expect_pieces_equal_whole<f16>(layer, pieces);
+    const auto expect_equal = [&]<class K>(K) {
+      OneSequence sequence(layer, rows_as_stored<K>());
+      EXPECT_EQ(sequence.in_pieces(kv_type<K>, pieces), sequence.whole()) << name_of(kv_type<K>);
+    };
+    expect_equal(float());
+    expect_equal(bf16());
+    expect_equal(f16());
   }
+}
+
+/// Scales are multiplied with scores and weights instead of keys and values, so that sums are rounded otherwise.
+TEST(PagedKv, HoldsInInt8WhatAttentionReadsWhateverItsPieces) {
+  for (const int layer : {0, 1}) {
+    OneSequence sequence(layer, rows_as_stored<std::int8_t>());
+    const auto expected = sequence.whole(), cached = sequence.in_pieces(KvType::int8, pieces);
+    EXPECT_EQ(cached, sequence.in_pieces(KvType::int8, two_pieces));
+    for (std::size_t i = 0; i < cached.size(); ++i) EXPECT_NEAR(cached[i], expected[i], 1e-5);
+  }
+}
+
+/// A key's numbers are off by s / 2 at most, s = max |k| / 127, and a score by d = scale |q|_1 s / 2. Then weights are
+/// off by a factor e^(2 d) at most, and the result by (e^(2 d) - 1) max |v| and half a scale of values.
+TEST(PagedKv, InInt8IsAsNearToFloatAsItsScalesSay) {
+  const auto rows = normals("qkv", tokens_of_pieces * OneSequence::width);
+  double sum_q = 0, key = 0, value = 0;  // the largest ones
+  for (std::size_t at = 0; at < rows.size(); at += 6) {
+    const auto head = std::span(rows).subspan(at, 6);
+    const std::size_t number = at / 6 % 8;  // four of queries, two of keys, two of values
+    double sum = 0;
+    for (const float x : head) sum += std::abs(double{x});
+    if (number < 4) sum_q = std::max(sum_q, sum);
+    else (number < 6 ? key : value) = std::max<double>(number < 6 ? key : value, largest_of(head));
+  }
+  for (const int layer : {0, 1}) {
+    const double d = double{pools()[static_cast<std::size_t>(layer)].scale} * sum_q * key / 127 / 2;
+    const double bound = std::expm1(2 * d) * value + value / 127 / 2;
+    OneSequence sequence(layer, rows);
+    const auto expected = sequence.whole(), cached = sequence.in_pieces(KvType::int8, pieces);
+    double worst = 0;
+    for (std::size_t i = 0; i < cached.size(); ++i)
+      worst = std::max(worst, std::abs(double{cached[i]} - double{expected[i]}));
+    EXPECT_LE(worst, bound);
+    EXPECT_GT(worst, value / 127 / 8) << "this was not stored as int8";
+  }
+}
+
+/// What a cache of one head of 5 makes of a row: its integers and the scale.
+std::pair<std::vector<int>, float> int8_of(const std::vector<float>& row) {
+  PagedKv kv(KvType::int8, {{1, 5, 0}}, {0, 1}, {.tokens = 64});
+  Batch batch({.tokens = 2, .sequences = 1, .kv_tokens = 64}, 1000, {{.head_dim = 5}});
+  KvSequence sequence;
+  EXPECT_TRUE(kv.reserve(sequence, 2));
+  const std::vector<int> ids{1, 2};
+  const BatchItem item{ids, 0, &sequence};
+  batch.assign(Exec(), {&item, 1});
+  std::vector<float> qkv(3 * 5, 7.0F);  // another token's
+  qkv.insert(qkv.end(), 5, 0.0F);
+  qkv.insert(qkv.end(), row.begin(), row.end());
+  qkv.insert(qkv.end(), 5, 0.0F);
+  const auto device = on_device<float>(qkv);
+  kv.append(Exec(), 0, as_const(device.view(2, 15)), batch);
+  Kokkos::fence("grist::test: rows for the host");
+  const KvPages pages = kv.view(0, batch);
+  const int page = sequence.pages(0)[0];
+  std::vector<std::int8_t> bytes(64 * (5 + sizeof(float)));
+  Kokkos::deep_copy(HostView<std::int8_t>(bytes.data(), bytes.size()),
+                    View1<const std::int8_t>(static_cast<const std::int8_t*>(pages.keys) + page * pages.page_stride,
+                                             bytes.size()));
+  float scale = 0;
+  std::memcpy(&scale, &bytes[64 * 5 + sizeof(float)], sizeof scale);
+  return {std::vector<int>(bytes.begin() + 5, bytes.begin() + 10), scale};
+}
+
+TEST(PagedKv, RoundsARowOfInt8ByItsLargestNumber) {
+  using Row = std::pair<std::vector<int>, float>;
+  EXPECT_EQ(int8_of({127, -3, 0.4F, 0.6F, -127}), (Row{{127, -3, 0, 1, -127}, 1.0F}));
+  EXPECT_EQ(int8_of({0, 0, 0, 0, 0}), (Row{{0, 0, 0, 0, 0}, 0.0F}));
+  EXPECT_EQ(int8_of({-0x1.fcp107F, 0x1p100F, 0x1.8p101F, 0x1.fcp106F, 0x1p101F}),
+            (Row{{-127, 0, 2, 64, 1}, 0x1p101F}))
+      << "ties to even";
+  for (const float size : {1.0F, 1e-35F, 1e37F}) {
+    const std::vector<float> row{-0.7F * size, 0.31F * size, 0.002F * size, size, -0.5F * size};
+    const auto [n, scale] = int8_of(row);
+    for (std::size_t i = 0; i < 5; ++i)
+      EXPECT_LE(std::abs(static_cast<double>(n[i]) * scale - row[i]), 0.5001 * scale) << row[i];
+  }
+  const auto [n, scale] = int8_of({1.8e-43F, -1.8e-43F, 0, 0, 0});  // its scale is one subnormal number, or none
+  EXPECT_LE(std::abs(n[0] * scale), 1.8e-43F);
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()})
+    for (std::size_t i = 0; i < 5; ++i) {
+      std::vector<float> row{1, 2, 3, 4, 5};
+      row[i] = -bad;
+      EXPECT_TRUE(std::isnan(int8_of(row).second)) << "nothing hides " << bad;
+    }
+}
+
+TEST(PagedKv, TakesInInt8AByteForANumberAndFourForARow) {
+  const KvLimits limits{.tokens = 640};
+  const std::vector<KvLayer> layers{{2, 128, 0}};
+  const auto bytes = [&](KvType type) { return PagedKv::bytes(type, layers, {0, 1}, limits); };
+  EXPECT_EQ(bytes(KvType::bf16), 2ULL * 640 * 2 * 128 * 2);
+  EXPECT_EQ(bytes(KvType::int8), 2ULL * 640 * 2 * (128 + 4));
 }
 
 TEST(Batch, PacksItemsInTheirOrder) {
@@ -201,7 +328,7 @@ TEST(Batch, PacksItemsInTheirOrder) {
 
 /// A graph that was recorded for one serves the other: what lies behind the partial results must not move.
 TEST(Batch, PutsMemoryBehindPartialResultsWhereNoBatchMovesIt) {
-  PagedKv kv(DType::f32, {{1, 6, 0}}, {0, 1}, {.tokens = 2000});
+  PagedKv kv(KvType::f32, {{1, 6, 0}}, {0, 1}, {.tokens = 2000});
   Batch batch({.tokens = 10, .sequences = 1, .kv_tokens = 2000}, 100, {{.heads = 1, .kv_heads = 1, .head_dim = 6}});
   KvSequence sequence;
   const std::vector<int> ids{5};
