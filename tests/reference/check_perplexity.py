@@ -3,9 +3,9 @@
     ./run build grist
     ./run --peers python3 tests/reference/check_perplexity.py MODEL.gguf...
 
-Both read the same GGUF files by llama.cpp's protocol: the model as it is, and what `grist convert --quantize` makes of
-it; `--weights` of grist, which quantizes while it loads, is held against llama.cpp with the file of that type. Prints a
-Markdown table, and fails where a pair differs by more than the limit.
+Both read the same GGUF files by llama.cpp's protocol: the model as it is, and what `grist convert --quantize` makes
+of it; `--weights` of grist, which quantizes while it loads, is held against llama.cpp with the file of that type.
+Prints a Markdown table, and fails where a pair differs by more than the limit.
 
 Where weights are in blocks llama.cpp rounds activations to 8 bits, grist does not. So llama.cpp reads each file a second
 time, its numbers widened to f32 by llama-quantize: then both compute the same. On one core six minutes for a model of
