@@ -22,12 +22,12 @@ namespace grist::cli {
 /// --max-walltime.
 CLI::Option* add_walltime_to(CLI::App& app, std::string& walltime);
 
-/// The end of a job that saves nothing, by that option and Slurm. `begin`: of the program. Collective. Throws UsageError
-/// on all ranks.
+/// The end of a job that saves nothing, by that option and Slurm. `begin`: of the program. Collective. All ranks leave
+/// where the option is not understood.
 Deadline deadline_of(const Runtime& runtime, const std::string& walltime, Deadline::Clock::time_point begin);
 
-/// Made by all ranks. The signals that an Interrupt hears, and the deadline, stop all replicas, whichever rank they come
-/// to.
+/// Made by all ranks. The signals that an Interrupt hears, and the deadline, stop all replicas, whichever rank they
+/// come to.
 class SharedRun {
 public:
   /// What progress speaks of: "answered", "prompts".
