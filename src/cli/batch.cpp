@@ -133,7 +133,8 @@ private:
   /// where all have to stop.
   bool take(Group& group) {
     constexpr std::size_t most = 4;
-    const auto texts = shared_.take(std::min(most, slots_ - group.asked.size()));
+    const bool idle = std::ranges::all_of(groups_, [](const Group& one) { return one.scheduler->idle(); });
+    const auto texts = shared_.take(std::min(most, slots_ - group.asked.size()), idle);
     if (!texts) return false;
     for (const auto& text : *texts) {
       PromptLine line = unpacked(text);

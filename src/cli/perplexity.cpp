@@ -8,8 +8,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstdio>
+#include <deque>
 #include <format>
+#include <iterator>
 
 namespace grist::cli {
 namespace {
@@ -98,9 +101,14 @@ void run(Runtime& runtime, const Options& options) {
     SharedRun shared(runtime.world(), loaded.grid->world(), texts, deadline, {"scored", "windows"}, collect);
     std::optional<LogLikelihood> scorer;
     runtime.together([&] { scorer.emplace(runtime.exec(), *loaded.model, options.context); });
-    for (auto next = shared.take(1); next && !next->empty(); next = shared.take(1)) {
+    std::deque<std::string> mine;
+    // The next one comes while one is scored.
+    for (auto more = shared.take(2, true); more; more = shared.take(2 - mine.size(), mine.empty())) {
+      std::ranges::move(*more, std::back_inserter(mine));
+      if (mine.empty()) break;
       const auto begin = Deadline::Clock::now();
-      shared.send(score(*scorer, next->front()));
+      shared.send(score(*scorer, mine.front()));
+      mine.pop_front();
       shared.stepped(seconds_since(begin));
     }
     finished = shared.finish();

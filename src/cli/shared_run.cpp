@@ -46,35 +46,34 @@ SharedRun::SharedRun(const Communicator& world, const Communicator& replica, std
       texts_(texts.size()),
       replicas_left_(world.size() / replica.size()) {}
 
-std::optional<std::vector<std::string>> SharedRun::take(std::size_t most) {
+std::optional<std::vector<std::string>> SharedRun::take(std::size_t wanted, bool wait) {
   pass_on_stop();
   std::vector<std::string> texts;
+  bool stopped = false;
   if (replica_.rank() == 0) {
-    if (seconds_since(looked_) > 0.05) {
-      looked_ = Clock::now();
-      stopped_ = work_.stopped();
+    texts = work_.take(wanted);
+    while (wait && texts.empty() && !work_.done() && !work_.stopped()) {
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+      pass_on_stop();
+      texts = work_.take(wanted);
     }
-    while (!stopped_ && !nothing_left_ && texts.size() < most) {
-      auto text = work_.take();
-      nothing_left_ = !text;
-      if (text) texts.push_back(std::move(*text));
-    }
+    stopped = work_.stopped();
   }
   if (replica_.size() > 1) {
     json orders = json::array();
     for (const auto& text : texts) orders.push_back(json::binary({text.begin(), text.end()}));
-    const auto bytes = stopped_ || !texts.empty() ? json::to_msgpack({{"stop", stopped_}, {"take", orders}})
-                                                  : std::vector<std::uint8_t>();
+    const auto bytes = stopped || !texts.empty() ? json::to_msgpack({{"stop", stopped}, {"take", orders}})
+                                                 : std::vector<std::uint8_t>();
     const std::string told = broadcast_text(replica_, {bytes.begin(), bytes.end()}, 0);
     texts.clear();
     if (!told.empty()) {
       const json all = json::from_msgpack(told);
-      stopped_ = all.at("stop");
+      stopped = all.at("stop");
       for (const auto& order : all.at("take"))
         texts.emplace_back(order.get_binary().begin(), order.get_binary().end());
     }
   }
-  if (stopped_) return std::nullopt;
+  if (stopped) return std::nullopt;
   return texts;
 }
 
@@ -114,6 +113,7 @@ void SharedRun::pass_on_stop() {
 
 /// An empty text is a replica's last.
 void SharedRun::collect() {
+  work_.look();
   if (!root_) return;
   for (const auto& result : results_.receive()) {
     if (result.empty()) {

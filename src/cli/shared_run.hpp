@@ -1,5 +1,5 @@
-// Work that the replicas of a model share: texts taken from one counter, what comes of them on its way to rank 0, a
-// line of progress, and an early end.
+// Work that the replicas of a model share: texts that rank 0 gives to those who ask, what comes of them on its way back,
+// a line of progress, and an early end.
 #pragma once
 
 #include "deadline.hpp"
@@ -41,9 +41,9 @@ public:
   SharedRun(const Communicator& world, const Communicator& replica, std::span<const std::string> texts,
             const Deadline& deadline, Names names, Collect collect);
 
-  /// At most so many texts that no replica has taken, on all ranks of this one: fewer where no more are left, nothing
-  /// where all have to stop.
-  std::optional<std::vector<std::string>> take(std::size_t most);
+  /// At most `wanted` texts for this replica, on all its ranks, and asks for the rest, so that it is there at a later
+  /// call; nothing where all have to stop. `wait`, where there is nothing else to do: none only where none is left.
+  std::optional<std::vector<std::string>> take(std::size_t wanted, bool wait);
 
   /// What came of a text, not empty: the replica's first rank sends it, others send nothing.
   void send(std::string result);
@@ -76,8 +76,8 @@ private:
   bool root_;
   std::size_t texts_, collected_ = 0, tokens_ = 0;
   int replicas_left_;
-  bool nothing_left_ = false, stopped_ = false, told_ = false;
-  Clock::time_point begin_ = Clock::now(), shown_ = begin_, looked_ = begin_;
+  bool told_ = false;
+  Clock::time_point begin_ = Clock::now(), shown_ = begin_;
 };
 
 }  // namespace grist::cli
