@@ -1,5 +1,5 @@
-// Work that the replicas of a model share: texts that rank 0 gives to those who ask, what comes of them on its way back,
-// a line of progress, and an early end.
+// Work that the replicas of a model share: texts that rank 0 gives to those who ask, what comes of them on its way
+// back, a line of progress, and an early end.
 #pragma once
 
 #include "deadline.hpp"
