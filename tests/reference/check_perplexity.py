@@ -8,8 +8,8 @@ of it; `--weights` of grist, which quantizes while it loads, is held against lla
 Prints a Markdown table, and fails where a pair differs by more than the limit.
 
 Where weights are in blocks llama.cpp rounds activations to 8 bits, grist does not. So llama.cpp reads each file a
-second time, its numbers widened to f32 by llama-quantize: then both compute the same. On one core six minutes for a
-model of 135 M parameters, half an hour for 0.5 B.
+second time, its numbers widened to f32 by llama-quantize: then both compute the same, but for keys and values in f16.
+On one core six minutes for a model of 135 M parameters, half an hour for 0.5 B.
 """
 import argparse
 import pathlib
@@ -20,7 +20,7 @@ import sys
 import tempfile
 
 LIMIT = 1e-2         # of the perplexity, beside llama.cpp with rounded activations
-EXACT_LIMIT = 1e-4   # beside llama.cpp on the same numbers in f32
+EXACT_LIMIT = 5e-4   # beside llama.cpp on the same numbers in f32; its keys and values are f16 then too
 
 
 def output_of(*words):
