@@ -36,7 +36,7 @@ void cross_entropy_highest(const Exec& exec, View2<const float> logits, View1<fl
 }
 
 void cross_entropy_sums(const Exec& exec, View2<const float> logits, View1<const int> targets, Index first_column,
-                        View1<const float> highest, View1<float> sums, View1<float> target_logits) {
+                        View1<const float> highest, View1<double> sums, View1<float> target_logits) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::cross_entropy::forward");
   check("cross_entropy_sums", logits, targets, highest, sums, target_logits);
   const auto columns = static_cast<int>(logits.extent(1));
@@ -47,11 +47,12 @@ void cross_entropy_sums(const Exec& exec, View2<const float> logits, View1<const
         const float* const row = logits.data() + t * columns;
         const float most = highest(t);
         const bool masked = targets(t) < 0, first_rank = first_column == 0 && columns > 0;
-        const float sum = masked ? 0.0F : row_sum(team, columns, [&](int i) { return exp_negative(row[i] - most); });
+        const double sum =
+            masked ? 0.0 : exact_row_sum(team, columns, [&](int i) { return exp_negative(row[i] - most); });
         Kokkos::single(Kokkos::PerTeam(team), [&] {
           const Index column = targets(t) - first_column;
           // One rank alone makes a masked nll log(1) + highest - highest.
-          sums(t) = masked && first_rank ? 1.0F : sum;
+          sums(t) = masked && first_rank ? 1.0 : sum;
           target_logits(t) = masked ? (first_rank ? most : 0.0F) : column >= 0 && column < columns ? row[column] : 0.0F;
         });
       });
@@ -59,7 +60,7 @@ void cross_entropy_sums(const Exec& exec, View2<const float> logits, View1<const
 
 template <class X>
 void cross_entropy_backward(const Exec& exec, View2<const float> logits, View1<const int> targets, Index first_column,
-                            View1<const float> highest, View1<const float> sums, View1<const float> scale,
+                            View1<const float> highest, View1<const double> sums, View1<const float> scale,
                             View2<X> dlogits) {
   const auto region = Kokkos::Profiling::ScopedRegion("grist::cross_entropy::backward");
   check("cross_entropy_backward", logits, targets, highest, sums, scale);
@@ -77,7 +78,7 @@ void cross_entropy_backward(const Exec& exec, View2<const float> logits, View1<c
           Kokkos::parallel_for(Kokkos::TeamVectorRange(team, columns), [&](Index i) { to[i] = X(0.0F); });
           return;
         }
-        const float most = highest(t), factor = 1.0F / sums(t), times = scale(t);
+        const float most = highest(t), factor = 1.0F / static_cast<float>(sums(t)), times = scale(t);
         Kokkos::parallel_for(Kokkos::TeamVectorRange(team, columns), [&](Index i) {
           to[i] = X((exp_negative(from[i] - most) * factor - (i == target ? 1.0F : 0.0F)) * times);
         });
@@ -85,8 +86,8 @@ void cross_entropy_backward(const Exec& exec, View2<const float> logits, View1<c
 }
 
 template void cross_entropy_backward(const Exec&, View2<const float>, View1<const int>, Index, View1<const float>,
-                                     View1<const float>, View1<const float>, View2<float>);
+                                     View1<const double>, View1<const float>, View2<float>);
 template void cross_entropy_backward(const Exec&, View2<const float>, View1<const int>, Index, View1<const float>,
-                                     View1<const float>, View1<const float>, View2<bf16>);
+                                     View1<const double>, View1<const float>, View2<bf16>);
 
 }  // namespace grist::layers

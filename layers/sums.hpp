@@ -11,13 +11,13 @@ namespace detail {
 constexpr int partial_results = 16;
 
 /// Combines f(i), i < size, by `combine`, in an order that depends on `size` and the team's size alone.
-template <class Reducer, class Member, class F, class Combine>
-KOKKOS_INLINE_FUNCTION float reduce_row(const Member& team, int size, float identity, F&& f, Combine&& combine) {
-  float total = identity;
+template <class Reducer, class T, class Member, class F, class Combine>
+KOKKOS_INLINE_FUNCTION T reduce_row(const Member& team, int size, T identity, F&& f, Combine&& combine) {
+  T total = identity;
   Kokkos::parallel_reduce(
       Kokkos::TeamVectorRange(team, size / partial_results),
-      [&](int block, float& result) {
-        float partial[partial_results];
+      [&](int block, T& result) {
+        T partial[partial_results];
         for (int i = 0; i < partial_results; ++i) partial[i] = f(block * partial_results + i);
         for (int width = partial_results / 2; width > 0; width /= 2)
           for (int i = 0; i < width; ++i) partial[i] = combine(partial[i], partial[i + width]);
@@ -33,6 +33,15 @@ KOKKOS_INLINE_FUNCTION float reduce_row(const Member& team, int size, float iden
 template <class Member, class F>
 KOKKOS_INLINE_FUNCTION float row_sum(const Member& team, int size, F&& f) {
   return detail::reduce_row<Kokkos::Sum<float>>(team, size, 0.0F, f, [](float a, float b) { return a + b; });
+}
+
+/// Sum over i < size of f(i), numbers from 0 to 1 that are rounded to multiples of 2^-34: exact for 2^19 of them, so
+/// that parts of a row, added in any order, give the bits of the whole.
+template <class Member, class F>
+KOKKOS_INLINE_FUNCTION double exact_row_sum(const Member& team, int size, F&& f) {
+  constexpr double whole = 0x1.8p18;  // the last bit of what lies near it is 2^-34
+  return detail::reduce_row<Kokkos::Sum<double>>(
+      team, size, 0.0, [&](int i) { return (double{f(i)} + whole) - whole; }, [](double a, double b) { return a + b; });
 }
 
 /// Maximum over i < size of f(i); -infinity where there is none.

@@ -1,13 +1,9 @@
 #include "batch.hpp"
 
 #include "answer_file.hpp"
-#include "deadline.hpp"
 #include "interrupt.hpp"
-#include "progress.hpp"
-#include "train_options.hpp"
+#include "shared_run.hpp"
 
-#include <grist/comm/broadcast_text.hpp>
-#include <grist/comm/shared_work.hpp>
 #include <grist/generate/generation.hpp>
 #include <grist/train/metrics.hpp>
 
@@ -17,7 +13,6 @@
 #include <map>
 #include <memory>
 #include <sstream>
-#include <thread>
 
 namespace grist::cli {
 namespace {
@@ -75,72 +70,22 @@ std::string answer_of(const PromptLine& line, const Completion& completion) {
                      answer.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
-/// Of all replicas, on the root: writes answers, and tells how far the work is.
-class Desk {
-public:
-  Desk(AnswerFile& file, ToRoot& arriving, std::size_t prompts, int replicas)
-      : file_(file), arriving_(arriving), prompts_(prompts), replicas_(replicas), line_("answered", true) {}
-
-  /// Writes what has arrived. An empty text is a replica's last.
-  void write() {
-    for (const auto& text : arriving_.receive()) {
-      if (text.empty()) {
-        --replicas_;
-        continue;
-      }
-      std::istringstream in(text);
-      std::size_t tokens = 0;
-      int guessed = 0, right = 0;
-      in >> tokens >> guessed >> right;
-      file_.append(text.substr(static_cast<std::size_t>(in.tellg()) + 1));
-      ++answered_;
-      tokens_ += tokens;
-      guesses_.add(tokens, guessed, right);
-    }
-    tell();
-  }
-  [[nodiscard]] bool all_left() const { return replicas_ == 0; }
-  [[nodiscard]] std::size_t answered() const { return answered_; }
-  [[nodiscard]] std::size_t tokens() const { return tokens_; }
-  [[nodiscard]] const GuessCount& guesses() const { return guesses_; }
-
-private:
-  /// On a terminal a line that changes; elsewhere one now and then.
-  void tell() {
-    const auto now = Clock::now();
-    if (now - told_ < (on_terminal(STDERR_FILENO) ? std::chrono::milliseconds(200) : std::chrono::seconds(60))) return;
-    told_ = now;
-    const double seconds = seconds_since(begin_);
-    std::string rate = std::format("{:.0f} tok/s", static_cast<double>(tokens_) / seconds);
-    if (answered_ > 0) {
-      const double each = seconds / static_cast<double>(answered_);
-      const auto left = static_cast<long>(each * static_cast<double>(prompts_ - answered_));
-      rate += std::format(", {}:{:02}:{:02} left", left / 3600, left / 60 % 60, left % 60);
-    }
-    if (on_terminal(STDERR_FILENO))
-      line_.show(answered_, prompts_, rate);
-    else
-      note(std::format("{} of {} prompts answered, {}", answered_, prompts_, rate));
-  }
-
-  AnswerFile& file_;
-  ToRoot& arriving_;
-  std::size_t prompts_, answered_ = 0, tokens_ = 0;
-  GuessCount guesses_;
-  int replicas_;
-  ProgressLine line_;
-  Clock::time_point begin_ = Clock::now(), told_ = begin_;
-};
+/// Writes what answer_of() made, adds to `guesses`, and tells its new tokens.
+std::size_t write(AnswerFile& file, GuessCount& guesses, std::string_view answer) {
+  std::istringstream in{std::string(answer)};
+  std::size_t tokens = 0;
+  int guessed = 0, right = 0;
+  in >> tokens >> guessed >> right;
+  file.append(std::string(answer.substr(static_cast<std::size_t>(in.tellg()) + 1)));
+  guesses.add(tokens, guessed, right);
+  return tokens;
+}
 
 /// One replica's share: takes requests, runs them, sends answers. All its ranks do the same.
 class Replica {
 public:
-  Replica(Runtime& runtime, const LoadedModel& loaded, const DraftSource& drafts, SharedWork& work, ToRoot& answers,
-          Deadline deadline)
-      : ranks_(loaded.grid->world()),
-        work_(work),
-        answers_(answers),
-        deadline_(deadline),
+  Replica(Runtime& runtime, const LoadedModel& loaded, const DraftSource& drafts, SharedRun& shared)
+      : shared_(shared),
         slots_(static_cast<std::size_t>(loaded.model->limits().batch_sequences)) {
     // With as many groups of sequences as stages every stage has one to work on.
     for (int group = 0; group < loaded.model->limits().caches; ++group)
@@ -152,9 +97,8 @@ public:
                          {}});
   }
 
-  /// Until nothing is left, or all have to stop. Calls `between` after each step. No rank waits for another but for
-  /// the results of stages before it.
-  void run(const std::function<void()>& between) {
+  /// Until nothing is left, or all have to stop. No rank waits for another but for the results of stages before it.
+  void run() {
     for (bool idle = false, stop = false; !idle && !stop;) {
       idle = true;
       for (auto& group : groups_) {
@@ -166,18 +110,9 @@ public:
           group.scheduler->begin_step();
           idle = false;
         }
-        deadline_.stepped(seconds_since(begin));
-        between();
+        shared_.stepped(seconds_since(begin));
       }
     }
-    if (ranks_.rank() == 0) answers_.send("");
-  }
-
-  /// Tells all ranks to stop where a signal came to this one or its time is over.
-  void pass_on_stop() {
-    if (told_ || !(Interrupt::came() || deadline_.reached(Clock::now()))) return;
-    work_.stop();
-    told_ = true;
   }
 
 private:
@@ -192,7 +127,7 @@ private:
         if (event.finish == Finish::running) continue;
         const auto completion = group.scheduler->take(event.request);
         const auto asked = group.asked.extract(event.request);
-        if (ranks_.rank() == 0) answers_.send(answer_of(asked.mapped(), completion));
+        shared_.send(answer_of(asked.mapped(), completion));
       }
     } catch (const NumericalError& error) {
       for (const auto& [number, line] : group.asked)
@@ -202,51 +137,24 @@ private:
     }
   }
 
-  /// Gives a group what its free slots take, some at a time, so that other groups and replicas find work too. The first
-  /// rank decides, and tells the others. False where all have to stop.
+  /// Gives a group what its free slots take, some at a time, so that other groups and replicas find work too. False
+  /// where all have to stop.
   bool take(Group& group) {
-    constexpr int most = 4;
-    pass_on_stop();
-    json orders = json::array();
-    if (ranks_.rank() == 0) {
-      if (seconds_since(looked_) > 0.05) {
-        looked_ = Clock::now();
-        stopped_ = work_.stopped();
-      }
-      while (!stopped_ && !nothing_left_ && std::ssize(orders) < most && group.asked.size() + orders.size() < slots_) {
-        auto text = work_.take();
-        nothing_left_ = !text;
-        if (text) orders.push_back(json::binary({text->begin(), text->end()}));
-      }
-    }
-    if (ranks_.size() > 1) {
-      const auto bytes = stopped_ || !orders.empty() ? json::to_msgpack({{"stop", stopped_}, {"take", orders}})
-                                                     : std::vector<std::uint8_t>();
-      const std::string told = broadcast_text(ranks_, {bytes.begin(), bytes.end()}, 0);
-      if (!told.empty()) {
-        const json all = json::from_msgpack(told);
-        stopped_ = all.at("stop");
-        orders = all.at("take");
-      }
-    }
-    if (stopped_) return false;
-    for (const auto& order : orders) {
-      const auto& bytes = order.get_binary();
-      PromptLine line = unpacked({bytes.begin(), bytes.end()});
+    constexpr std::size_t most = 4;
+    const bool idle = std::ranges::all_of(groups_, [](const Group& one) { return one.scheduler->idle(); });
+    const auto texts = shared_.take(std::min(most, slots_ - group.asked.size()), idle);
+    if (!texts) return false;
+    for (const auto& text : *texts) {
+      PromptLine line = unpacked(text);
       const int number = group.scheduler->submit(line.request);
       group.asked.emplace(number, std::move(line));
     }
     return true;
   }
 
-  const Communicator& ranks_;
-  SharedWork& work_;
-  ToRoot& answers_;
-  Deadline deadline_;
+  SharedRun& shared_;
   std::vector<Group> groups_;
   std::size_t slots_;  // requests of a group
-  bool nothing_left_ = false, stopped_ = false, told_ = false;
-  Clock::time_point looked_ = Clock::now();
 };
 
 /// What the root knows before the work begins.
@@ -294,11 +202,10 @@ ModelLimits plan_of(Plan& plan, const BatchOptions& options, int ranks, const Re
 void run_batch(Runtime& runtime, const BatchOptions& options) {
   const auto begin = Clock::now();
   const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2}, SA_RESTART);
+  const Deadline deadline = deadline_of(runtime, options.max_walltime, begin);
   Request otherwise = options.otherwise;
-  std::optional<std::chrono::seconds> walltime;
   runtime.together([&] {
     options.draft.check();
-    if (!options.max_walltime.empty()) walltime = parse_walltime(options.max_walltime);
     otherwise.sampling = options.sampling.options_for(options.model.model, runtime.root());
   });
   Plan plan;
@@ -309,34 +216,14 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
   bool finished = true;
   {
     const DraftSource drafts(runtime, loaded, options.draft);
-    SharedWork work(runtime.world(), plan.requests);
-    ToRoot answers(runtime.world());
-    const int replicas = runtime.world().size() / loaded.grid->world().size();
-    std::optional<Desk> desk;
-    if (runtime.root()) desk.emplace(*plan.file, answers, plan.requests.size(), replicas);
+    GuessCount guesses;
+    SharedRun shared(runtime.world(), loaded.grid->world(), plan.requests, deadline, {"answered", "prompts"},
+                     [&](std::string_view answer) { return write(*plan.file, guesses, answer); });
     std::optional<Replica> replica;
-    runtime.together([&] {
-      replica.emplace(runtime, loaded, drafts, work, answers, Deadline(end_of_job(walltime, begin), 0));
-    });
-    replica->run([&] {
-      if (desk) desk->write();
-    });
-    // Until the last replica has left, a signal to any rank is one to all.
-    while (desk ? !desk->all_left() : !work.closed()) {
-      replica->pass_on_stop();
-      if (desk) desk->write();
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-    if (desk) work.close();
-    answers.flush();
-    int all = desk ? desk->answered() == plan.requests.size() : 0;
-    runtime.world().broadcast(&all, 1, 0);
-    finished = all != 0;
-    if (desk && on_terminal(STDERR_FILENO)) {
-      note(std::format("{} prompts answered, {} tokens, {:.1f} tok/s", desk->answered(), desk->tokens(),
-                       static_cast<double>(desk->tokens()) / seconds_since(begin)));
-      if (desk->guesses().any()) note(desk->guesses().text());
-    }
+    runtime.together([&] { replica.emplace(runtime, loaded, drafts, shared); });
+    replica->run();
+    finished = shared.finish();
+    if (guesses.any() && on_terminal(STDERR_FILENO)) note(guesses.text());
   }
   runtime.together([&] {
     if (!finished)

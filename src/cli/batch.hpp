@@ -20,7 +20,7 @@ struct BatchOptions {
   SamplingGroup sampling;
 };
 
-/// Answers the prompts of the file that have no answer yet, the longest first; replicas take them from one counter. A
+/// Answers the prompts of the file that have no answer yet, the longest first; replicas take them as they have room. A
 /// line is written as soon as its answer is known. A signal or the wall time ends it with code 75: what is being
 /// answered is given up, and the same command goes on, with any number of ranks. Throws as AnswerFile, read_prompts and
 /// load_model.

@@ -5,6 +5,7 @@
 #include "model_options.hpp"
 #include "progress.hpp"
 #include "sampling.hpp"
+#include "shared_run.hpp"
 
 #include <grist/generate/generation.hpp>
 #include <grist/text/chat_template.hpp>
@@ -266,9 +267,7 @@ void add_generate(CLI::App& app, Action& action) {
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str()
       ->needs(file);
-  verb->add_option("--max-walltime", options->max_walltime,
-                   "HH:MM:SS after which it stops with code 75; under Slurm the job's end is known")
-      ->needs(file);
+  add_walltime_to(*verb, options->max_walltime)->needs(file);
   options->model.add_replicas_to(*verb)->needs(file);
   for (const char* other : {"--prompt", "--prompt-file", "--chat", "--prompt-ids", "--system", "--json", "--json-file"})
     file->excludes(verb->get_option(other));

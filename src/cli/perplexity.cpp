@@ -1,17 +1,28 @@
 // grist perplexity: how well a model predicts a text.
+#include "interrupt.hpp"
 #include "model_options.hpp"
-#include "progress.hpp"
+#include "shared_run.hpp"
 
 #include <grist/generate/perplexity.hpp>
+#include <grist/train/metrics.hpp>
 
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
 #include <cstdio>
+#include <deque>
+#include <format>
+#include <iterator>
 
 namespace grist::cli {
 namespace {
 
+using nlohmann::json;
+using train::seconds_since;
+
 struct Options {
   ModelOptionsGroup model;
-  std::string file;
+  std::string file, max_walltime;
   std::string protocol = "plain";
   bool bos = false;
   int context = 512;
@@ -25,55 +36,95 @@ int bos_of(const ModelTokens& tokens, const text::Tokenizer& tokenizer, const st
   return bos;
 }
 
-/// Token ids of the text, and how they are cut; on the root alone.
-std::vector<int> cut(const Options& options, const ModelTokens& tokens, const text::Tokenizer& tokenizer,
-                     PerplexityOptions& windows) {
-  const auto text = read_text(options.file);
+/// The windows of the text; on the root alone.
+std::vector<Continuation> windows_of(const Options& options, const ModelFiles& files,
+                                     const text::Tokenizer& tokenizer) {
+  PerplexityOptions how{.context = options.context, .max_windows = options.windows};
+  std::vector<int> ids;
   if (options.protocol == "plain") {
-    if (options.bos) windows.bos = bos_of(tokens, tokenizer, options.model.model);
-    windows.bos_in_front = true;
-    return tokenizer.encode(text, false);
+    ids = tokenizer.encode(read_text(options.file), false);
+    if (options.bos) how.bos = bos_of(files.tokens, tokenizer, options.model.model);
+    how.bos_in_front = true;
+  } else {
+    ids = tokenizer.encode(read_text(options.file), true);
+    if (tokenizer.doubles_bos(ids)) note(second_bos);
+    const auto nothing = tokenizer.encode("", true);
+    const bool adds_bos = !nothing.empty() && nothing.front() == tokenizer.bos;
+    how.bos = adds_bos || options.bos ? bos_of(files.tokens, tokenizer, options.model.model) : -1;
+    how.second_half = true;
+    if (std::ssize(ids) < 2 * options.context)
+      throw InputError("{}: {} tokens; llama.cpp's protocol wants two windows, {}", options.file, ids.size(),
+                       2 * options.context);
   }
-  const auto ids = tokenizer.encode(text, true);
-  if (tokenizer.doubles_bos(ids)) note(second_bos);
-  const auto nothing = tokenizer.encode("", true);
-  const bool adds_bos = !nothing.empty() && nothing.front() == tokenizer.bos;
-  windows.bos = adds_bos || options.bos ? bos_of(tokens, tokenizer, options.model.model) : -1;
-  windows.second_half = true;
-  if (std::ssize(ids) < 2 * options.context)
-    throw InputError("{}: {} tokens; llama.cpp's protocol wants two windows, {}", options.file, ids.size(),
-                     2 * options.context);
-  return ids;
+  return cut_windows(ids, how, static_cast<int>(files.spec.vocab_size), files.spec.max_positions);
+}
+
+// A window on its way from the root to the replica that scores it, and back.
+
+std::string packed(const json& object) {
+  const auto bytes = json::to_msgpack(object);
+  return {bytes.begin(), bytes.end()};
+}
+
+std::string score(LogLikelihood& scorer, const std::string& text) {
+  const json from = json::from_msgpack(text);
+  const Index number = from.at("number");
+  const double sum = score_window(scorer, {from.at("ids"), from.at("given")}, number);
+  return packed({{"number", number}, {"log_likelihood", sum}});
 }
 
 void run(Runtime& runtime, const Options& options) {
-  std::vector<int> ids;
-  PerplexityOptions windows{.context = options.context, .max_windows = options.windows};
+  const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2}, SA_RESTART);
+  const Deadline deadline = deadline_of(runtime, options.max_walltime, Deadline::Clock::now());
+  std::vector<Continuation> windows;
+  std::vector<std::string> texts;
   const auto loaded =
       load_model(runtime, options.model, [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
         if (tokenizer == nullptr) throw InputError("{}: the model has no tokenizer", options.model.model);
         if (options.context > files.spec.max_positions)
           throw UsageError("--context {} is more than the model's {}", options.context, files.spec.max_positions);
-        ids = cut(options, files.tokens, *tokenizer, windows);
+        windows = windows_of(options, files, *tokenizer);
+        for (const auto& [ids, given] : windows)
+          texts.push_back(packed({{"number", texts.size()}, {"ids", ids}, {"given", given}}));
         return limits_for_windows(options.context);
       });
-  runtime.share(ids);
-  std::vector<int> shared = {windows.bos, windows.bos_in_front ? 1 : 0, windows.second_half ? 1 : 0};
-  runtime.share(shared);
-  windows.bos = shared[0];
-  windows.bos_in_front = shared[1] != 0;
-  windows.second_half = shared[2] != 0;
-  Perplexity result;
+  std::vector<double> sums(windows.size());
+  const auto collect = [&](std::string_view result) {
+    const json from = json::from_msgpack(result);
+    const std::size_t number = from.at("number");
+    sums.at(number) = from.at("log_likelihood");
+    return windows[number].ids.size();
+  };
+  bool finished = false;
+  std::size_t scored = 0;
   {
-    ProgressLine line("scoring", runtime.root());
-    result = perplexity(runtime.exec(), *loaded.model, ids, windows, [&](const Perplexity& so_far, Index all) {
-      line.show(static_cast<std::uint64_t>(so_far.windows), static_cast<std::uint64_t>(all));
-    });
+    SharedRun shared(runtime.world(), loaded.grid->world(), texts, deadline, {"scored", "windows"}, collect);
+    std::optional<LogLikelihood> scorer;
+    runtime.together([&] { scorer.emplace(runtime.exec(), *loaded.model, options.context); });
+    std::deque<std::string> mine;
+    // The next one comes while one is scored.
+    for (auto more = shared.take(2, true); more; more = shared.take(2 - mine.size(), mine.empty())) {
+      std::ranges::move(*more, std::back_inserter(mine));
+      if (mine.empty()) break;
+      const auto begin = Deadline::Clock::now();
+      shared.send(score(*scorer, mine.front()));
+      mine.pop_front();
+      shared.stepped(seconds_since(begin));
+    }
+    finished = shared.finish();
+    scored = shared.collected();
   }
-  if (runtime.root())
-    std::printf("perplexity %.5f | mean nll %.7f | %lld tokens scored in %lld windows of %d\n", result.value(),
-                result.mean_nll, static_cast<long long>(result.tokens), static_cast<long long>(result.windows),
-                options.context);
+  runtime.together([&] {
+    if (!finished)
+      throw Error(ended_by_signal, std::format("stopped after {} of {} windows; the same command begins anew", scored,
+                                               windows.size()));
+  });
+  if (!runtime.root()) return;
+  Perplexity result;
+  for (std::size_t i = 0; i < windows.size(); ++i) result.add(windows[i], sums[i]);
+  std::printf("perplexity %.5f | mean nll %.7f | %lld tokens scored in %lld windows of %d\n", result.value(),
+              result.mean_nll(), static_cast<long long>(result.tokens), static_cast<long long>(result.windows),
+              options.context);
 }
 
 }  // namespace
@@ -96,6 +147,8 @@ void add_perplexity(CLI::App& app, Action& action) {
   verb->add_option("--windows", options->windows, "Score the first N windows only; 0: all")
       ->check(CLI::Range(0, 1 << 30))
       ->capture_default_str();
+  add_walltime_to(*verb, options->max_walltime);
+  options->model.add_replicas_to(*verb);
   verb->footer(
       "Protocols:\n"
       "  plain      The text's tokens, without special ones, are cut into windows of --context\n"
@@ -107,8 +160,12 @@ void add_perplexity(CLI::App& app, Action& action) {
       "             that the model adds, are cut into windows. Where the model adds BOS (or\n"
       "             with --bos), it takes the place of each window's first token. The first\n"
       "             half of a window gives context and is not scored.\n"
-      "Figures compare only at the same protocol, --context and tokenizer.");
-  verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });
+      "Figures compare only at the same protocol, --context and tokenizer. Ranks that --tp and\n"
+      "--pp leave over are replicas, which share the windows; sums are added in their order.");
+  verb->callback([options, &action, verb] {
+    if (verb->get_option("--dp")->empty()) options->model.dp = 0;  // all ranks
+    action.run = [options](Runtime& runtime) { run(runtime, *options); };
+  });
 }
 
 }  // namespace grist::cli

@@ -12,8 +12,9 @@
 
 namespace grist {
 
-/// Texts of rank 0, taken in order by any rank at any time (MPI one-sided: rank 0 does nothing for it). Making and
-/// destroying one is collective. Throws InternalError where MPI fails.
+/// Texts of rank 0 that go, in their order, to ranks that ask for them. Nobody waits: a rank asks ahead and works on;
+/// rank 0 answers when it looks, which it has to do now and then. Making and destroying one is collective. Throws
+/// InternalError where MPI fails.
 class SharedWork {
 public:
   /// `texts`: rank 0's; others give none.
@@ -22,15 +23,20 @@ public:
   SharedWork(const SharedWork&) = delete;
   SharedWork& operator=(const SharedWork&) = delete;
 
-  /// The next text that no rank has taken; none where nothing is left.
-  std::optional<std::string> take();
+  /// At most `wanted` texts that have come; asks for what is missing and not yet under way. Rank 0 has its own at once.
+  std::vector<std::string> take(std::size_t wanted);
+  /// Whether no text is left for this rank, nor under way to it.
+  [[nodiscard]] bool done() const;
 
-  /// From now on no rank is given any.
+  /// Takes in what others said; rank 0 answers them.
+  void look();
+
+  /// From now on no rank is given any; others hear of it when they look.
   void stop();
-  /// Whether some rank has called stop(), or close().
+  /// Whether some rank has called stop(), or close(), as far as this one has heard.
   [[nodiscard]] bool stopped() const;
 
-  /// Tells all ranks that nothing is being worked on any more.
+  /// On rank 0: tells all ranks that nothing is being worked on any more.
   void close();
   [[nodiscard]] bool closed() const;
 

@@ -1,7 +1,6 @@
 #include <grist/generate/perplexity.hpp>
 
 #include <grist/core/errors.hpp>
-#include <grist/generate/loglikelihood.hpp>
 #include <grist/generate/scheduler.hpp>
 
 #include <algorithm>
@@ -10,11 +9,10 @@
 namespace grist {
 namespace {
 
-void check(std::span<const int> ids, const PerplexityOptions& options, const Model& model) {
+void check(std::span<const int> ids, const PerplexityOptions& options, int vocabulary, int most_context) {
   const auto context = options.context;
-  const auto vocabulary = model.spec().vocab_size;
-  if (context < 2 || context > model.limits().context)
-    throw InputError("context {} is out of range: 2 to the model's {}", context, model.limits().context);
+  if (context < 2 || context > most_context)
+    throw InputError("context {} is out of range: 2 to the model's {}", context, most_context);
   if (options.second_half && std::ssize(ids) < context)
     throw InputError("a text of {} tokens is no window of {}", ids.size(), context);
   if (ids.size() < 2) throw InputError("a text of {} tokens has no token to score; two are needed", ids.size());
@@ -27,7 +25,41 @@ void check(std::span<const int> ids, const PerplexityOptions& options, const Mod
 
 }  // namespace
 
-double Perplexity::value() const { return std::exp(mean_nll); }
+std::vector<Continuation> cut_windows(std::span<const int> ids, const PerplexityOptions& options, int vocabulary,
+                                      int most_context) {
+  check(ids, options, vocabulary, most_context);
+  const bool in_front = options.bos >= 0 && options.bos_in_front;
+  const std::size_t length =
+      std::min(static_cast<std::size_t>(options.context - (in_front ? 1 : 0)), ids.size());  // of the text
+  const std::size_t given = 1 + (options.second_half ? length / 2 : 0);
+  std::vector<Continuation> windows(ids.size() / length);
+  if (options.max_windows > 0) windows.resize(std::min(windows.size(), static_cast<std::size_t>(options.max_windows)));
+  for (std::size_t w = 0; w < windows.size(); ++w) {
+    const auto part = ids.subspan(w * length, length);
+    auto& window = windows[w];
+    window = {{part.begin(), part.end()}, given};
+    if (in_front) window.ids.insert(window.ids.begin(), options.bos);
+    else if (options.bos >= 0) window.ids[0] = options.bos;
+  }
+  return windows;
+}
+
+double score_window(LogLikelihood& scorer, const Continuation& window, Index number) {
+  try {
+    return scorer.sum(window.ids, window.given);
+  } catch (const NumericalError& error) {
+    throw NumericalError("window {}: {}", number, error.what());
+  }
+}
+
+void Perplexity::add(const Continuation& window, double log_likelihood) {
+  ++windows;
+  tokens += static_cast<Index>(window.ids.size() - window.given);
+  nll -= log_likelihood;
+}
+
+double Perplexity::mean_nll() const { return nll / static_cast<double>(tokens); }
+double Perplexity::value() const { return std::exp(mean_nll()); }
 
 ModelLimits limits_for_windows(int context) {
   return {.batch_tokens = std::min<Index>(prefill_tokens, context),
@@ -39,30 +71,12 @@ ModelLimits limits_for_windows(int context) {
 
 Perplexity perplexity(const Exec& exec, Model& model, std::span<const int> ids, const PerplexityOptions& options,
                       const std::function<void(const Perplexity&, Index)>& progress) {
-  check(ids, options, model);
-  const bool in_front = options.bos >= 0 && options.bos_in_front;
-  const std::size_t length =
-      std::min(static_cast<std::size_t>(options.context - (in_front ? 1 : 0)), ids.size());  // of the text
-  const std::size_t unscored = options.second_half ? length / 2 : 0;
-  Index windows = static_cast<Index>(ids.size() / length);
-  if (options.max_windows > 0) windows = std::min(windows, options.max_windows);
+  const auto windows = cut_windows(ids, options, model.spec().vocab_size, static_cast<int>(model.limits().context));
   LogLikelihood scorer(exec, model, options.context);
   Perplexity result;
-  double total = 0;
-  for (Index w = 0; w < windows; ++w) {
-    const auto part = ids.subspan(static_cast<std::size_t>(w) * length, length);
-    std::vector<int> window(part.begin(), part.end());
-    if (in_front) window.insert(window.begin(), options.bos);
-    else if (options.bos >= 0) window[0] = options.bos;
-    try {
-      total -= scorer.sum(window, unscored + 1);
-    } catch (const NumericalError& error) {
-      throw NumericalError("window {}: {}", w, error.what());
-    }
-    result.windows = w + 1;
-    result.tokens += static_cast<Index>(window.size() - 1 - unscored);
-    result.mean_nll = total / static_cast<double>(result.tokens);
-    if (progress) progress(result, windows);
+  for (const auto& window : windows) {
+    result.add(window, score_window(scorer, window, result.windows));
+    if (progress) progress(result, std::ssize(windows));
   }
   return result;
 }

@@ -192,7 +192,8 @@ private:
     const auto h = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, b.highest);
     const auto s = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, b.sums);
     const auto t = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, b.target_logits);
-    for (Index i = 0; i < static_cast<Index>(rows.size()); ++i) nll[i] = std::log(s(i)) + h(i) - t(i);
+    for (Index i = 0; i < static_cast<Index>(rows.size()); ++i)
+      nll[i] = static_cast<float>(std::log(s(i)) + h(i) - t(i));
   }
 
   KvType kv_type_;

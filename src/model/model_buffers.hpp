@@ -34,15 +34,16 @@ struct LogitBuffers {
   View2<float> logits;  // [rows, this rank's columns of the vocabulary]
   View2<float> picked;  // [rows, hidden]
   View2<X> normed;      // [rows, hidden]
-  View1<float> highest, sums, target_logits;  // of the loss
+  View1<float> highest, target_logits;  // of the loss
+  View1<double> sums;
 
   LogitBuffers(const Exec& exec, Workspace& workspace, const ModelSpec& spec, const Shard& shard, Index rows)
       : logits(workspace.take<float>(exec, "logits", rows, shard.vocabulary.size())),
         picked(workspace.take<float>(exec, "picked rows", rows, spec.hidden_size)),
         normed(workspace.take<X>(exec, "normed rows", rows, spec.hidden_size)),
         highest(workspace.take<float>(exec, "highest logits", rows)),
-        sums(workspace.take<float>(exec, "sums", rows)),
-        target_logits(workspace.take<float>(exec, "logits of targets", rows)) {}
+        target_logits(workspace.take<float>(exec, "logits of targets", rows)),
+        sums(workspace.take<double>(exec, "sums", rows)) {}
 };
 
 }  // namespace grist

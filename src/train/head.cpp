@@ -33,15 +33,16 @@ template <class X>
 struct LogitBuffers {
   View2<X> dlogits;
   View2<float> logits;
-  View1<float> highest, sums, target_logits, scale;
+  View1<float> highest, target_logits, scale;
+  View1<double> sums;
 
   LogitBuffers(const Exec& exec, Workspace& workspace, Index columns, Index rows)
       : dlogits(workspace.take<X>(exec, "gradient of logits", rows, columns)),
         logits(workspace.take<float>(exec, "logits", rows, columns)),
         highest(workspace.take<float>(exec, "highest logits", rows)),
-        sums(workspace.take<float>(exec, "sums", rows)),
         target_logits(workspace.take<float>(exec, "logits of targets", rows)),
-        scale(workspace.take<float>(exec, "scale of losses", rows)) {}
+        scale(workspace.take<float>(exec, "scale of losses", rows)),
+        sums(workspace.take<double>(exec, "sums", rows)) {}
 };
 
 /// The sum of losses from what the rows' cross-entropy left.
@@ -53,7 +54,7 @@ double loss_of(const LogitBuffers<X>& b, View1<const int> targets) {
   const auto wanted = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, targets);
   double loss = 0;
   for (std::size_t i = 0; i < wanted.size(); ++i)
-    if (wanted(i) >= 0) loss += std::log(double{sums(i)}) + double{highest(i)} - double{of_target(i)};
+    if (wanted(i) >= 0) loss += std::log(sums(i)) + double{highest(i)} - double{of_target(i)};
   return loss;
 }
 

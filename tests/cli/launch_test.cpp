@@ -38,6 +38,24 @@ std::vector<std::string> processors_of(const std::string& info) {
   return found;
 }
 
+/// UCX's hooks into functions of memory cost 0.4 s at each start, and serve devices.
+TEST(Start, LeavesOutUcxHooksWhereNoDeviceNeedsThemAndTheUserDoesNotSay) {
+  const auto hooks = [](const std::vector<std::string>& variables) {
+    std::vector<std::string> all{"-u", "UCX_MEM_EVENTS", "UCX_MEM_LOG_LEVEL=debug"};
+    all.insert(all.end(), variables.begin(), variables.end());
+    return with(all, {"--version"}).out.find("hook for munmap") != std::string::npos;
+  };
+  if (!hooks({"UCX_MEM_EVENTS=y"})) GTEST_SKIP() << "MPI does not use UCX, or not at once";
+  EXPECT_FALSE(hooks({"UCX_MEM_EVENTS=n"}));
+  const auto there = [](const std::string& path) {
+    return std::filesystem::exists(path) && (!path.starts_with("/sys") || !std::filesystem::is_empty(path));
+  };
+  const std::vector<std::string> devices{"/sys/class/infiniband", "/dev/xpmem", "/dev/knem", "/dev/nvidiactl",
+                                         "/dev/kfd"};
+  const bool device = std::ranges::any_of(devices, there);
+  EXPECT_EQ(hooks({}), device);
+}
+
 TEST(BatchTask, SpeaksWhateverItsNumber) {
   const auto alone = quiet({"tokenize", "--model", tiny(), "--text", "hello"});
   for (const std::string variable : {"SLURM_PROCID=1", "PMI_RANK=1", "OMPI_COMM_WORLD_RANK=1", "PALS_RANKID=1"}) {

@@ -161,6 +161,20 @@ TEST(Progress, OfPromptsIsShownOnATerminalAlone) {
   EXPECT_EQ(run_command({"bash", "-c", command}).err, "");
 }
 
+TEST(Progress, OfWindowsIsShownOnATerminalWithTheTimeLeft) {
+  const std::string text = contents_of(data_file("text/sample.txt"));
+  const TemporaryFolder folder;
+  std::string long_text;
+  while (long_text.size() < 2'000'000) long_text += text;
+  Terminal terminal({GRIST_PROGRAM, "perplexity", "--model", data_file("tiny/llama2"), "--context", "16", "--windows",
+                     "6000", "--file", folder.write("text.txt", long_text)});
+  EXPECT_TRUE(terminal.shows("scored ["));
+  EXPECT_TRUE(terminal.shows(" tok/s, 0:00:"));
+  EXPECT_TRUE(terminal.shows("grist: note: 6000 windows scored, 96000 tokens, "));
+  EXPECT_TRUE(terminal.shows("perplexity "));
+  EXPECT_EQ(terminal.ends(), 0);
+}
+
 TEST(Progress, OfTokenizingIsShownOnATerminal) {
   const TemporaryFolder folder;
   const std::string file = folder.write("a.jsonl", "{\"text\":\"one\"}\n{\"text\":\"two\"}\n");

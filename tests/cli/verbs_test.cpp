@@ -7,8 +7,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
 #include <sstream>
 #include <thread>
 
@@ -118,78 +116,6 @@ TEST(Init, MakesAModelThatRunsTheSameWhoeverMakesIt) {
   EXPECT_EQ(
       quiet({"generate", "--model", folder / "a", "--prompt-ids", "1,2", "--max-new-tokens", "5", "--json"}).empty(),
       false);
-}
-
-TEST(Perplexity, IsThatOfTheReference) {
-  if (!std::filesystem::exists(smollm2_file())) GTEST_SKIP() << "no " << smollm2_file();
-  const auto golden = nlohmann::json::parse(contents_of(data_file("smollm2/golden.json"))).at("perplexity");
-  const auto out =
-      quiet({"perplexity", "--model", smollm2_file().string(), "--file", data_file("text/sample.txt").string(),
-             "--context", std::to_string(golden.at("context").get<int>()), "--windows", "1", "--dtype", "f32"});
-  ASSERT_THAT(out, StartsWith("perplexity "));
-  EXPECT_NEAR(std::log(std::stod(out.substr(11))), golden.at("window_nll")[0].get<double>(), 1e-3);
-}
-
-/// What `grist perplexity` says of a text with the tiny model: tokens scored, windows, the sum of their nll.
-struct Scored {
-  double nll = 0;
-  int tokens = 0, windows = 0;
-};
-
-Scored scored(const std::string& text, std::vector<std::string> more) {
-  more.insert(more.begin(), {"perplexity", "--model", tiny("llama2"), "--dtype", "f32", "--file", "-"});
-  const auto out = quiet(more, 1, text);
-  Scored result;
-  double perplexity = 0, mean = 0;
-  EXPECT_EQ(std::sscanf(out.c_str(), "perplexity %lf | mean nll %lf | %d tokens scored in %d windows", &perplexity,
-                        &mean, &result.tokens, &result.windows),
-            4)
-      << out;
-  EXPECT_NEAR(perplexity, std::exp(mean), 1e-3 * perplexity);
-  result.nll = mean * result.tokens;
-  return result;
-}
-
-TEST(Perplexity, CountsWhatItsHelpSays) {
-  const std::string text =
-      "the cat sat on the mat and the dog lay beside it all day long, and slept, and dreamt of cats";
-  const auto ids = nlohmann::json::parse(quiet({"tokenize", "--model", tiny("llama2"), "--text", text, "--json",
-                                                "--no-special"}));
-  const int count = static_cast<int>(ids.size());
-  ASSERT_GT(count, 40);
-  const auto plain = scored(text, {"--context", "16"});
-  EXPECT_EQ(plain.windows, count / 16);
-  EXPECT_EQ(plain.tokens, count / 16 * 15);
-  const auto bos = scored(text, {"--context", "16", "--bos"});
-  EXPECT_EQ(bos.windows, count / 15);
-  EXPECT_EQ(bos.tokens, count / 15 * 15);
-  const auto llama_cpp = scored(text, {"--context", "16", "--protocol", "llama.cpp"});
-  EXPECT_EQ(llama_cpp.windows, (count + 1) / 16);
-  EXPECT_EQ(llama_cpp.tokens, (count + 1) / 16 * 7);
-}
-
-TEST(Perplexity, PutsBosInFrontAndLeavesOutTheFirstHalf) {
-  const std::string text =
-      "the cat sat on the mat and the dog lay beside it all day long, and slept, and dreamt of cats";
-  // <s> written in the text is BOS: the first window is the same.
-  const auto written = scored("<s>" + text, {"--context", "16", "--windows", "1"});
-  EXPECT_NEAR(scored(text, {"--context", "16", "--windows", "1", "--bos"}).nll, written.nll, 1e-4);
-  // Tokens 9 to 15 are scored: those of a window of 16 without those of a window of 9.
-  const auto half = scored("<s>" + text, {"--context", "9", "--windows", "1"});
-  const auto llama_cpp = scored(text, {"--context", "16", "--windows", "1", "--protocol", "llama.cpp"});
-  EXPECT_NEAR(llama_cpp.nll, written.nll - half.nll, 1e-4);
-  // A later window begins with BOS in place of its first token.
-  const auto both = scored(text, {"--context", "16", "--windows", "2", "--protocol", "llama.cpp"});
-  EXPECT_EQ(both.tokens, 14);
-  EXPECT_GT(std::abs(both.nll - llama_cpp.nll), 1.0);
-}
-
-TEST(Perplexity, RefusesATextThatIsTooShortForTheProtocol) {
-  const std::vector<std::string> arguments = {"perplexity", "--model", tiny("llama2"), "--file", "-",
-                                              "--context", "64", "--protocol", "llama.cpp"};
-  const auto outcome = grist::test::grist(arguments, 1, "a short text");
-  EXPECT_EQ(outcome.code, 3);
-  EXPECT_THAT(outcome.err, HasSubstr("two windows, 128"));
 }
 
 TEST(Info, TellsOfBuildAndModel) {

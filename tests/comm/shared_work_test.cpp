@@ -29,47 +29,76 @@ std::vector<std::string> gathered(const Communicator& ranks, ToRoot& to_root, st
   return all;
 }
 
-TEST(SharedWork, GoesToOneRankEach) {
-  const Communicator ranks(world());
-  const auto texts = ranks.rank() == 0 ? numbered(101) : std::vector<std::string>();
-  SharedWork work(ranks, texts);
-  ToRoot to_root(ranks);
-  while (auto text = work.take()) to_root.send(*text);
-  auto all = gathered(ranks, to_root, 101);
-  if (ranks.rank() != 0) return;
-  auto expected = numbered(101);
-  std::ranges::sort(all);
-  std::ranges::sort(expected);
-  EXPECT_EQ(all, expected);
+/// Texts of rank 0 until none is left, some at a time.
+std::vector<std::string> take_all(SharedWork& work, std::size_t wanted) {
+  std::vector<std::string> mine;
+  while (!work.done() && !work.stopped())
+    for (auto& text : work.take(wanted)) mine.push_back(std::move(text));
+  return mine;
 }
 
-TEST(SharedWork, IsGivenToNobodyOnceARankStopsIt) {
-  const Communicator ranks(world());
-  const auto texts = ranks.rank() == 0 ? numbered(50) : std::vector<std::string>();
-  SharedWork work(ranks, texts);
+/// Looks until it holds.
+template <class F>
+void look_until(SharedWork& work, F&& holds) {
+  while (!holds()) work.look();
+}
+
+class Shared : public testing::Test {
+protected:
+  [[nodiscard]] std::vector<std::string> of_root(int count) const {
+    return ranks.rank() == 0 ? numbered(count) : std::vector<std::string>();
+  }
+  Communicator ranks{world()};
+};
+
+TEST_F(Shared, GoesToOneRankEach) {
+  for (const std::size_t wanted : {1, 3}) {
+    SharedWork work(ranks, of_root(101));
+    ToRoot to_root(ranks);
+    for (auto& text : take_all(work, wanted)) to_root.send(std::move(text));
+    std::vector<std::string> all;
+    while (ranks.rank() == 0 && all.size() < 101) {
+      work.look();
+      for (auto& text : to_root.receive()) all.push_back(std::move(text));
+    }
+    to_root.flush();
+    if (ranks.rank() != 0) continue;
+    auto expected = numbered(101);
+    std::ranges::sort(all);
+    std::ranges::sort(expected);
+    EXPECT_EQ(all, expected);
+  }
+}
+
+TEST_F(Shared, IsAskedForWithoutWaitingForRankZero) {
+  SharedWork work(ranks, of_root(40));
+  if (ranks.rank() != 0) {
+    EXPECT_TRUE(work.take(2).empty());
+  }
+  ranks.barrier();  // until here rank 0 has not looked
+  take_all(work, 2);
+  EXPECT_TRUE(work.done());
+}
+
+TEST_F(Shared, IsGivenToNobodyOnceARankStopsIt) {
+  SharedWork work(ranks, of_root(50));
   EXPECT_FALSE(work.stopped());
   ranks.barrier();
-  if (ranks.rank() == ranks.size() - 1) {
-    EXPECT_TRUE(work.take());
-    work.stop();
-  }
-  ranks.barrier();
-  EXPECT_TRUE(work.stopped());
-  EXPECT_FALSE(work.take());
+  if (ranks.rank() == ranks.size() - 1) work.stop();
+  look_until(work, [&] { return work.stopped(); });
+  EXPECT_TRUE(work.take(1).empty());
   work.stop();
-  EXPECT_FALSE(work.take());
+  EXPECT_TRUE(work.take(1).empty());
   EXPECT_FALSE(work.closed());
   ranks.barrier();
   if (ranks.rank() == 0) work.close();
-  ranks.barrier();
-  EXPECT_TRUE(work.closed());
+  look_until(work, [&] { return work.closed(); });
   EXPECT_TRUE(work.stopped());
 }
 
-TEST(SharedWork, MayBeNone) {
-  const Communicator ranks(world());
+TEST_F(Shared, MayBeNone) {
   SharedWork work(ranks, {});
-  EXPECT_FALSE(work.take());
+  EXPECT_TRUE(take_all(work, 1).empty());
   EXPECT_FALSE(work.stopped());
 }
 

@@ -60,7 +60,7 @@ TEST_F(Scoring, EveryTokenOfAWindowButTheFirstIsScored) {
     const auto found = score(ids, {.context = size});
     EXPECT_EQ(found.windows, 2);
     EXPECT_EQ(found.tokens, tokens);
-    EXPECT_NEAR(found.mean_nll, mean, 1e-12) << size;
+    EXPECT_NEAR(found.mean_nll(), mean, 1e-12) << size;
     EXPECT_NEAR(found.value(), std::exp(mean), 1e-9);
   }
 }
@@ -73,14 +73,14 @@ TEST_F(Scoring, TheProtocolOfLlamaCppScoresTheSecondHalfBehindABos) {
     const auto found = score(ids, {.context = size, .bos = 59, .second_half = true});
     EXPECT_EQ(found.tokens, tokens);
     EXPECT_EQ(found.tokens, 3 * (size - size / 2 - 1)) << "as llama-perplexity counts";
-    EXPECT_NEAR(found.mean_nll, mean, 1e-12) << size;
-    EXPECT_NE(found.mean_nll, score(ids, {.context = size, .second_half = true}).mean_nll);
+    EXPECT_NEAR(found.mean_nll(), mean, 1e-12) << size;
+    EXPECT_NE(found.mean_nll(), score(ids, {.context = size, .second_half = true}).mean_nll());
   }
 }
 
 TEST_F(Scoring, AShortTextIsOneWindow) {
   const auto ids = text(50);
-  EXPECT_NEAR(score(ids, {.context = 1000}).mean_nll, expected(ids, 50, 1, -1), 1e-12);
+  EXPECT_NEAR(score(ids, {.context = 1000}).mean_nll(), expected(ids, 50, 1, -1), 1e-12);
   EXPECT_EQ(score(text(300), {.context = 100, .max_windows = 2}).windows, 2);
 }
 

@@ -65,6 +65,7 @@ struct Memory {
       offsets{"offsets", hidden + 1};
   Buffer<T> rows{"rows", 2 * tokens * hidden};
   Buffer<float> outputs = on_device<float>(normals("outputs", 2 * tokens * hidden));
+  Buffer<double> exact{"exact sums", tokens};
   Buffer<float> scratch, backward_scratch;
   Buffer<T> dqkv = Buffer<T>("dqkv", tokens * 2 * hidden), drows = Buffer<T>("drows", 2 * tokens * hidden);
   Buffer<float> sums{"sums", layers::norm_backward_scratch(tokens, hidden)}, dw{"dw", hidden * hidden};
@@ -205,9 +206,10 @@ std::vector<Call> calls(const Memory<T>& m) {
        [=, &m](const Exec& e) {
          const auto highest = View1<float>(m.more.data(), tokens);
          layers::cross_entropy_highest(e, x, highest);
-         layers::cross_entropy_sums(e, x, ids, 0, as_const(highest), View1<float>(m.more.data() + tokens, tokens),
-                                    View1<float>(m.more.data() + 2 * tokens, tokens));
-         layers::cross_entropy_backward(e, x, ids, 0, as_const(highest), as_const(highest), as_const(highest), b);
+         layers::cross_entropy_sums(e, x, ids, 0, as_const(highest), m.exact.view(),
+                                    View1<float>(m.more.data() + tokens, tokens));
+         layers::cross_entropy_backward(e, x, ids, 0, as_const(highest), as_const(m.exact.view()), as_const(highest),
+                                        b);
        }},
       {"attention", [=, &m](const Exec& e) { layers::attention(e, config, a, kv, whole, m.scratch.view(), b); }},
       {"attention", [=, &m](const Exec& e) { layers::attention(e, config, a, kv, merged, m.scratch.view(), b); }},

@@ -11,7 +11,9 @@ using namespace grist;
 using namespace grist::test;
 
 struct Parts {
-  std::vector<float> highest, sums, target_logits;
+  std::vector<float> highest;
+  std::vector<double> sums;
+  std::vector<float> target_logits;
 };
 
 /// The columns [first, first + columns) of logits [tokens, vocabulary] as one rank of tp sees them.
@@ -37,7 +39,8 @@ struct Shard {
   [[nodiscard]] Parts sums(const std::vector<float>& highest, const std::vector<int>& targets) const {
     const auto device_highest = on_device<float>(highest);
     const auto device_targets = on_device<int>(targets);
-    const Buffer<float> sums("sums", tokens), target_logits("target_logits", tokens);
+    const Buffer<double> sums("sums", tokens);
+    const Buffer<float> target_logits("target_logits", tokens);
     layers::cross_entropy_sums(Exec(), as_const(logits.view(tokens, columns)), as_const(device_targets.view()), first,
                                as_const(device_highest.view()), sums.view(), target_logits.view());
     return {highest, on_host(sums), on_host(target_logits)};
@@ -59,7 +62,8 @@ std::vector<float> nll(const std::vector<float>& logits, const std::vector<int>&
     const auto mine = shard.highest();
     for (std::size_t t = 0; t < targets.size(); ++t) highest[t] = std::max(highest[t], mine[t]);
   }
-  std::vector<float> sums(targets.size()), target_logits(targets.size()), result;
+  std::vector<double> sums(targets.size());
+  std::vector<float> target_logits(targets.size()), result;
   for (const auto& shard : shards) {
     const auto mine = shard.sums(highest, targets);
     for (std::size_t t = 0; t < targets.size(); ++t) {
@@ -67,7 +71,8 @@ std::vector<float> nll(const std::vector<float>& logits, const std::vector<int>&
       target_logits[t] += mine.target_logits[t];
     }
   }
-  for (std::size_t t = 0; t < targets.size(); ++t) result.push_back(std::log(sums[t]) + highest[t] - target_logits[t]);
+  for (std::size_t t = 0; t < targets.size(); ++t)
+    result.push_back(static_cast<float>(std::log(sums[t]) + highest[t] - target_logits[t]));
   return result;
 }
 
@@ -98,6 +103,16 @@ TEST(CrossEntropy, IsItsFormulaHoweverTheVocabularyIsSplit) {
   }
 }
 
+TEST(CrossEntropy, HasTheSameBitsHoweverTheVocabularyIsSplit) {
+  for (const float scale : {0.1F, 1.0F, 10.0F}) {
+    const auto logits = normals("logits", 5 * 50000, scale);
+    const std::vector<int> of_many{0, 49999, 12, 25000, 30000};
+    const auto whole = nll(logits, of_many, {50000});
+    for (const auto& split : std::vector<std::vector<Index>>{{24999, 25001}, {1, 49998, 1}, {16667, 16667, 16666}})
+      EXPECT_EQ(nll(logits, of_many, split), whole) << scale;
+  }
+}
+
 TEST(CrossEntropy, LogitsFarBelowZeroGiveTheSumsOfLogitsAtZero) {
   const std::vector<float> logits{-5000, -5001, -5002, 2, 1, 0};
   EXPECT_LE(worst_error(nll(logits, {1, 1}, {2, 1}), expected(logits, {1, 1})), 1);
@@ -122,7 +137,8 @@ std::vector<float> backward(const std::vector<float>& logits, const std::vector<
   const Index tokens = static_cast<Index>(of_tokens.size()), vocabulary = static_cast<Index>(logits.size()) / tokens;
   const Shard whole(logits, tokens, 0, vocabulary);
   const auto parts = whole.sums(whole.highest(), of_tokens);
-  const auto highest = on_device<float>(parts.highest), sums = on_device<float>(parts.sums);
+  const auto highest = on_device<float>(parts.highest);
+  const auto sums = on_device<double>(parts.sums);
   const auto device_scale = on_device<float>(scale);
   const auto device_targets = on_device<int>(of_tokens);
   std::vector<float> all(logits.size());
@@ -202,8 +218,8 @@ TEST(CrossEntropyBackwardInPlace, GivesTheSame) {
   const auto logits = normals("logits", 5 * 100);
   const Shard whole(logits, 5, 0, 100);
   const auto parts = whole.sums(whole.highest(), targets);
-  const auto highest = on_device<float>(parts.highest), sums = on_device<float>(parts.sums),
-             scale = on_device<float>(std::vector<float>(5, 0.25F));
+  const auto highest = on_device<float>(parts.highest), scale = on_device<float>(std::vector<float>(5, 0.25F));
+  const auto sums = on_device<double>(parts.sums);
   const auto device_targets = on_device<int>(targets);
   const auto x = whole.logits.view(5, 100);
   layers::cross_entropy_backward(Exec(), as_const(x), as_const(device_targets.view()), 0, as_const(highest.view()),
@@ -213,18 +229,22 @@ TEST(CrossEntropyBackwardInPlace, GivesTheSame) {
 
 TEST(CrossEntropyShapes, ThatDisagreeAreNamed) {
   const Buffer<float> logits("logits", 6), two("two", 2), three("three", 3);
+  const Buffer<double> sums("sums", 2);
   const auto some = on_device<int>(std::vector<int>(2));
   const auto x = as_const(logits.view(2, 3));
   const auto v = as_const(two.view());
   EXPECT_EQ(refusal([&] { layers::cross_entropy_highest(Exec(), x, three.view()); }),
             "cross_entropy_highest: logits [2, 3] do not go with a vector of 3 tokens");
   EXPECT_EQ(refusal([&] {
-              layers::cross_entropy_backward(Exec(), x, as_const(some.view()), 0, v, v, as_const(three.view()),
-                                             logits.view(2, 3));
+              layers::cross_entropy_backward(Exec(), x, as_const(some.view()), 0, v, as_const(sums.view()),
+                                             as_const(three.view()), logits.view(2, 3));
             }),
             "cross_entropy_backward: logits [2, 3] do not go with a vector of 3 tokens");
   EXPECT_EQ(
-      refusal([&] { layers::cross_entropy_backward(Exec(), x, as_const(some.view()), 0, v, v, v, logits.view(3, 2)); }),
+      refusal([&] {
+        layers::cross_entropy_backward(Exec(), x, as_const(some.view()), 0, v, as_const(sums.view()), v,
+                                       logits.view(3, 2));
+      }),
       "cross_entropy_backward: logits [2, 3] do not give dlogits [3, 2]");
 }
 

@@ -52,15 +52,15 @@ Buffer<T> on_device(const std::vector<From>& values) {
   return buffer;
 }
 
-/// Waits for the device; rows of a matrix follow each other.
-template <class T>
-std::vector<float> on_host(const Buffer<T>& buffer) {
+/// Waits for the device; rows of a matrix follow each other. double stays as it is, all else becomes float.
+template <class T, class Value = std::conditional_t<std::is_same_v<T, double>, double, float>>
+std::vector<Value> on_host(const Buffer<T>& buffer) {
   std::vector<T> copied(static_cast<std::size_t>(buffer.size()));
   Kokkos::fence("grist::test: results for the host");
   Kokkos::deep_copy(HostView<T>(copied.data(), copied.size()), buffer.view());
-  std::vector<float> values;
+  std::vector<Value> values;
   values.reserve(copied.size());
-  for (const T value : copied) values.push_back(static_cast<float>(value));
+  for (const T value : copied) values.push_back(static_cast<Value>(value));
   return values;
 }
 

@@ -53,11 +53,10 @@ class Failed(Exception):
     """What cannot be measured, in one line."""
 
 
-def run_program(words, report_errors=4, **environment):
+def run_program(words, report_errors=4):
     """Runs a program; returns its stdout, the seconds it took, and its peak resident memory in bytes."""
     began = time.perf_counter()
-    with subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          env=os.environ | environment) as process:
+    with subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         errors = []
         reader = threading.Thread(target=lambda: errors.append(process.stderr.read()))
         reader.start()

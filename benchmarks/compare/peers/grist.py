@@ -9,7 +9,6 @@ from gguf_files import gguf_of, vocabulary_of
 NAME = "grist"
 PACKAGES = []
 WEIGHTS = {"bf16": "as stored", "q8_0": "GGUF Q8_0", "q4_0": "GGUF Q4_0"}
-QUIET_MPI = {"UCX_MEM_EVENTS": "n"}   # UCX's hooks cost 0.4 s a start, and serve InfiniBand
 
 
 def prepare(job):
@@ -31,7 +30,7 @@ def rate_of(job, test):
     n_prompt, n_gen, n_depth, batch = test
     words = [f"{job['programs']}/grist", "bench", "--model", job["model"], "--dtype", "bf16", "--threads",
              job["threads"], "-p", n_prompt, "-n", n_gen, "-d", n_depth, "-b", batch, "-r", 1, "-o", "json"]
-    out, _, _ = run_program(words, **QUIET_MPI)
+    out, _, _ = run_program(words)
     return json.loads(out)[-1]["avg_ts"]
 
 
@@ -40,14 +39,14 @@ def first_token(job, prompt):
     words = [f"{job['programs']}/grist", "generate", "--model", job["model"], "--dtype", "bf16", "--threads",
              job["threads"], "--max-new-tokens", 1, "--ignore-eos", "--temperature", 0, "--json", "--prompt-ids",
              ",".join(map(str, prompt))]
-    _, seconds, rss = run_program(words, **QUIET_MPI)
+    _, seconds, rss = run_program(words)
     return seconds, rss
 
 
 def measure(job, report):
-    version, _, _ = run_program([f"{job['programs']}/grist", "--version"], **QUIET_MPI)
+    version, _, _ = run_program([f"{job['programs']}/grist", "--version"])
     report.facts(version.removeprefix("grist").strip(),
-                 f"--dtype bf16 --threads {job['threads']}, UCX_MEM_EVENTS=n; {pathlib.Path(job['model']).name}")
+                 f"--dtype bf16 --threads {job['threads']}; {pathlib.Path(job['model']).name}")
     report.first_token(*first_token(job, token_ids(16, vocabulary(job))))
     for test in job["tests"]:
         try:

@@ -2,10 +2,40 @@
 
 #include <grist/core/errors.hpp>
 
+#include <glob.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <sstream>
+
+namespace {
+
+/// Whether this node has one for which UCX keeps memory registered, so that it must hear of what is unmapped.
+bool has_device_that_registers_memory() {
+  constexpr std::array devices{"/sys/class/infiniband/*", "/dev/xpmem", "/dev/knem", "/dev/nvidiactl", "/dev/kfd"};
+  return std::ranges::any_of(devices, [](const char* device) {
+    glob_t found{};
+    const bool there = glob(device, GLOB_NOSORT, nullptr, &found) == 0;
+    globfree(&found);
+    return there;
+  });
+}
+
+}  // namespace
+
+/// The C library's, but that UCX_MEM_EVENTS is "n" where it is not set and no device needs it. UCX reads it as the
+/// program is loaded, before any code of ours can set it (docs/decisions/2026-11-26-ucx-hooks.md).
+extern "C" char* getenv(const char* name) noexcept {
+  const std::size_t length = std::strlen(name);
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
+    if (std::strncmp(*entry, name, length) == 0 && (*entry)[length] == '=') return *entry + length + 1;
+  static char no[] = "n";
+  return std::strcmp(name, "UCX_MEM_EVENTS") == 0 && !has_device_that_registers_memory() ? no : nullptr;
+}
 
 namespace grist::cli {
 

@@ -1,13 +1,13 @@
 // One rank: the texts are its own.
 #include <grist/comm/shared_work.hpp>
 
+#include <deque>
 #include <utility>
 
 namespace grist {
 
 struct SharedWork::State {
-  std::vector<std::string> texts;
-  std::size_t next = 0;
+  std::deque<std::string> texts;
   bool stopped = false, closed = false;
 };
 
@@ -15,10 +15,14 @@ SharedWork::SharedWork(const Communicator&, std::span<const std::string> texts)
     : state_(new State{{texts.begin(), texts.end()}}) {}
 SharedWork::~SharedWork() = default;
 
-std::optional<std::string> SharedWork::take() {
-  if (stopped() || state_->next == state_->texts.size()) return std::nullopt;
-  return std::move(state_->texts[state_->next++]);
+std::vector<std::string> SharedWork::take(std::size_t wanted) {
+  std::vector<std::string> taken;
+  for (auto& texts = state_->texts; !stopped() && taken.size() < wanted && !texts.empty(); texts.pop_front())
+    taken.push_back(std::move(texts.front()));
+  return taken;
 }
+bool SharedWork::done() const { return state_->texts.empty(); }
+void SharedWork::look() {}
 void SharedWork::stop() { state_->stopped = true; }
 bool SharedWork::stopped() const { return state_->stopped || state_->closed; }
 void SharedWork::close() { state_->closed = true; }
