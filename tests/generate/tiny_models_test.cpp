@@ -180,7 +180,7 @@ TEST_P(TinyGeneration, GuessesOfADraftModelLeaveTheAnswersAsTheyAre) {
     for (const auto& layout : layouts) {
       SCOPED_TRACE(std::format("{} in {}", to_string(layout), name_of(type)));
       const ProcessGrid all(test::world(), layout), first_stage(all.tp().handle(), {.tp = layout.tp});
-      ModelOptions settings{.numbers = {.type = type, .kv_type = type},
+      ModelOptions settings{.numbers = {.type = type, .kv_type = kv_type_of(type)},
                             .products = test::invariant_gemm(),
                             .limits = {.batch_tokens = prefill_tokens + sequences * (1 + draft_tokens),
                                        .batch_sequences = sequences,

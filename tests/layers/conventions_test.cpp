@@ -6,6 +6,7 @@
 #include <grist/layers/embedding.hpp>
 #include <grist/layers/experts.hpp>
 #include <grist/layers/hadamard.hpp>
+#include <grist/layers/hadamard.hpp>
 #include <grist/layers/linear.hpp>
 #include <grist/layers/norm.hpp>
 #include <grist/layers/norm_over_heads.hpp>
@@ -211,6 +212,7 @@ std::vector<Call> calls(const Memory<T>& m) {
          layers::cross_entropy_backward(e, x, ids, 0, as_const(highest), as_const(m.exact.view()), as_const(highest),
                                         b);
        }},
+      {"hadamard", [=](const Exec& e) { layers::hadamard(e, 4, 8, b); }},
       {"attention", [=, &m](const Exec& e) { layers::attention(e, config, a, kv, whole, m.scratch.view(), b); }},
       {"attention", [=, &m](const Exec& e) { layers::attention(e, config, a, kv, merged, m.scratch.view(), b); }},
       {"attention", [=, &m](const Exec& e) { layers::attention_plain(e, config, a, kv, whole, m.scratch.view(), b); }},
