@@ -101,8 +101,8 @@ public:
 
   /// Writes k and v of the batch's tokens, the last 2 * kv_heads heads of each row of qkv [tokens, width], into a
   /// layer's pages, converted to the cache's type. In int8 a row that is not finite becomes NaN; the caller has
-  /// transformed q and k before (layers/hadamard.hpp), for accuracy. Layers are numbered as in the whole model. Enqueues
-  /// on exec.
+  /// transformed q and k before (layers/hadamard.hpp), for accuracy. Layers are numbered as in the whole model.
+  /// Enqueues on exec.
   template <class X>
   void append(const Exec& exec, int layer, View2<const X> qkv, const Batch& batch) const;
 
