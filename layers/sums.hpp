@@ -5,6 +5,10 @@
 
 #include <grist/core/view.hpp>
 
+#ifdef __FAST_MATH__
+#error "grist's sums have one order and round as written: compile without -ffast-math (icpx: -fp-model=precise)"
+#endif
+
 namespace grist::layers {
 
 namespace detail {

@@ -280,6 +280,14 @@ HWY_INLINE SignedBytes integers_of(const Block& block, int i) {
   }
 }
 
+template <class Block>
+HWY_INLINE Run run_by_integers(const Block& block, const Scales<Block>& scales, int in_block, int i) {
+  alignas(16) std::int8_t integers[run];
+  hn::Store(integers_of(block, 2 * in_block), signed_bytes, integers);
+  hn::Store(integers_of(block, 2 * in_block + 1), signed_bytes, integers + half_run);
+  return run_of_integers(integers, scales, i);
+}
+
 #if HWY_TARGET <= HWY_AVX3
 // A code picks its weight from the 16 or 32 that its group can have: one multiplication for 16 codes, one lookup for a
 // run. In a word of two bytes lie the codes of two neighbours: shifted by a byte in the upper half of the vector, they
@@ -407,19 +415,13 @@ HWY_INLINE Run run_of(const Block& block, const Scales<Block>& scales, int in_bl
     if constexpr (has_five_bits) second = scales.weights(values_from<Block, 16>(), i);
     return {lookup(hn::OrderedDemote2To(bf16s, first, second), words_of(block, in_block))};
   } else {
-    alignas(16) std::int8_t integers[run];
-    hn::Store(integers_of(block, 2 * in_block), signed_bytes, integers);
-    hn::Store(integers_of(block, 2 * in_block + 1), signed_bytes, integers + half_run);
-    return run_of_integers(integers, scales, i);
+    return run_by_integers(block, scales, in_block, i);
   }
 }
 #else
 template <class Block>
 HWY_INLINE Run run_of(const Block& block, const Scales<Block>& scales, int in_block, int i) {
-  alignas(16) std::int8_t integers[run];
-  hn::Store(integers_of(block, 2 * in_block), signed_bytes, integers);
-  hn::Store(integers_of(block, 2 * in_block + 1), signed_bytes, integers + half_run);
-  return run_of_integers(integers, scales, i);
+  return run_by_integers(block, scales, in_block, i);
 }
 #endif
 HWY_INLINE Run run_of(const Q8_0& block, const Scales<Q8_0>& scales, int, int i) {

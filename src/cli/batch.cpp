@@ -205,8 +205,8 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
   const Deadline deadline = deadline_of(runtime, options.max_walltime, begin);
   Request otherwise = options.otherwise;
   runtime.together([&] {
-    options.draft.check();
     otherwise.sampling = options.sampling.options_for(options.model.model, runtime.root());
+    options.draft.check(otherwise.sampling, runtime.root());
   });
   Plan plan;
   const auto sizes = [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
@@ -223,7 +223,7 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
     runtime.together([&] { replica.emplace(runtime, loaded, drafts, shared); });
     replica->run();
     finished = shared.finish();
-    if (guesses.any() && on_terminal(STDERR_FILENO)) note(guesses.text());
+    if (guesses.any()) note(guesses.text());
   }
   runtime.together([&] {
     if (!finished)

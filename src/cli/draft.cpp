@@ -35,11 +35,14 @@ void DraftOptions::add_to(CLI::App& app) {
   from_corpus->excludes(from_model);
 }
 
-void DraftOptions::check() const {
+void DraftOptions::check(const SamplingOptions& sampling, bool root) const {
   if (tokens == 0 && !(corpus.empty() && model.empty()))
     throw UsageError("--draft-tokens is 0, and {} says where guesses come from: leave one of them away",
                      corpus.empty() ? "--draft-model" : "--draft-corpus");
   const Documents there(corpus);
+  if (root && draft_tokens() > 0 && sampling.repetition_penalty != 1)
+    note(std::format("with a repetition penalty ({}) nothing is guessed; --repetition-penalty 1 turns it off",
+                     sampling.repetition_penalty));
 }
 
 DraftSource::DraftSource(Runtime& runtime, const LoadedModel& loaded, const DraftOptions& options)

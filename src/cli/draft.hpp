@@ -19,9 +19,9 @@ struct DraftOptions {
   std::string model;
 
   void add_to(CLI::App& app);
-  /// Before a model is loaded. Throws UsageError where nothing is to be guessed and a source is named, InputError where
-  /// the corpus is not there.
-  void check() const;
+  /// Before a model is loaded. The root says where `sampling` leaves nothing to guess. Throws UsageError where nothing
+  /// is to be guessed and a source is named, InputError where the corpus is not there.
+  void check(const SamplingOptions& sampling, bool root) const;
   /// Guessed at a time; 0: nothing is.
   [[nodiscard]] int draft_tokens() const { return tokens.value_or(corpus.empty() && model.empty() ? 0 : 4); }
 };

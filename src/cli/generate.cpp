@@ -155,14 +155,16 @@ void run(Runtime& runtime, const Options& options) {
   Outputs outputs{.text = runtime.root() && !options.json};
   const int draft_tokens = options.draft.draft_tokens();
   runtime.together([&] {
-    options.draft.check();
     sampling = options.sampling.options_for(options.model.model, runtime.root());
+    options.draft.check(sampling, runtime.root());
   });
   const auto sizes = [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
     prompts = encode_all(options, files.tokens, tokenizer);
     if (options.json) outputs.lines.emplace();
     if (!options.json_file.empty()) outputs.file.emplace(options.json_file);
     const auto requests = requests_of(options, sampling, prompts);
+    for (std::size_t i = 0; i < requests.size(); ++i)
+      check(requests[i], std::format("prompt {}", i), files.spec.vocab_size, files.spec.max_positions);
     return limits_for(requests, files.spec.max_positions, max_sequences, {}, draft_tokens);
   };
   const auto loaded = load_model(runtime, options.model, sizes, options.draft.model);

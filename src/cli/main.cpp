@@ -146,7 +146,8 @@ int main(int argc, char** argv) {
       "MODEL is a Hugging Face folder or a GGUF file. Results go to stdout, errors and notes\n"
       "to stderr, one line each.\n\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input file, 4 out of memory,\n"
-      "5 numerical failure, 75 stopped by a signal, the same command continues.");
+      "5 numerical failure, 75 stopped by a signal or the wall time: the same command continues\n"
+      "(perplexity begins anew).");
   const std::vector<std::string> words(argv + 1, argv + argc);
   grist::cli::Action action;
   grist::cli::add_generate(app, action);

@@ -24,8 +24,9 @@ struct TableEntry {
 std::vector<TableEntry> sent_to_owners(const Communicator& ranks, std::vector<TableEntry> entries,
                                        Index largest_message = 1 << 26);
 
-/// A hash table in a window of each rank (MPI one-sided): reading it takes nothing of the rank that has the entry, and
-/// within a node no message. Making and destroying one is collective. Throws InternalError where MPI fails.
+/// A hash table in a window of each rank (MPI one-sided), read without the owner's help where the network can; over TCP
+/// a reader waits until the owner next enters MPI. Making and destroying one is collective. Throws InternalError where
+/// MPI fails.
 class SharedTable {
 public:
   /// `mine`: the entries that this rank owns, each key once.

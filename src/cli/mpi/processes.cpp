@@ -31,8 +31,11 @@ bool has_device_that_registers_memory() {
 /// program is loaded, before any code of ours can set it (docs/decisions/2026-11-26-ucx-hooks.md).
 extern "C" char* getenv(const char* name) noexcept {
   const std::size_t length = std::strlen(name);
-  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
-    if (std::strncmp(*entry, name, length) == 0 && (*entry)[length] == '=') return *entry + length + 1;
+  for (char** at = environ; at != nullptr; ++at) {
+    char* const entry = *at;  // read once: another thread may change the environment, as with the C library's
+    if (entry == nullptr) break;
+    if (std::strncmp(entry, name, length) == 0 && entry[length] == '=') return entry + length + 1;
+  }
   static char no[] = "n";
   return std::strcmp(name, "UCX_MEM_EVENTS") == 0 && !has_device_that_registers_memory() ? no : nullptr;
 }

@@ -1,0 +1,91 @@
+// Products of rows for every kind of processor that this one can play: a program that is built for any x86-64 picks
+// among them when it runs. Here row_products.cpp is compiled for all of them (CMakeLists.txt), not for this one alone.
+#include <grist/backends/cpu/row_products.hpp>
+
+#include <support/compare.hpp>
+#include <support/weights.hpp>
+
+#include <hwy/targets.h>
+
+namespace {
+
+using namespace grist;
+using namespace grist::test;
+
+constexpr Index rows = 7, most_tokens = 37;
+
+struct RowProducts : testing::TestWithParam<std::int64_t> {
+  RowProducts() { hwy::SetSupportedTargetsForTest(GetParam()); }
+  ~RowProducts() override { hwy::SetSupportedTargetsForTest(0); }
+
+  /// Of the first `tokens` of x.
+  static std::vector<float> products(const StoredRows& w, const std::vector<bf16>& x, Index tokens) {
+    std::vector<float> y(static_cast<std::size_t>(tokens * rows));
+    cpu::multiply_rows(w.format, w.memory.data(), w.columns, 0, rows,
+                       cpu::TokenRows<bf16, float>{x.data(), y.data(), tokens, w.columns, rows});
+    return y;
+  }
+  static std::vector<bf16> rounded(const StoredRows& w) {
+    std::vector<bf16> numbers(w.numbers.size());
+    for (Index r = 0; r < rows; ++r)
+      if (block_of(w.format).elements == 1)
+        for (Index c = 0; c < w.columns; ++c) numbers[r * w.columns + c] = bf16(w.numbers[r * w.columns + c]);
+      else
+        cpu::round_row(w.format, w.memory.data(), w.columns, r, numbers.data() + r * w.columns);
+    return numbers;
+  }
+};
+
+/// Wider than what is decoded at a time, and no whole number of it.
+Index columns_of(Format format) { return block_of(format).elements == 256 ? 5 * 256 : 33 * 32; }
+
+std::vector<bf16> tokens_of(Index columns) {
+  const auto numbers = normals("x", most_tokens * columns);
+  return {numbers.begin(), numbers.end()};
+}
+
+TEST_P(RowProducts, AreThoseOfRowsRoundedOnce) {
+  for (const Format format : every_format) {
+    if (!cpu::has_row_products(format)) continue;
+    SCOPED_TRACE(name_of(format));
+    const StoredRows w(format, rows, columns_of(format));
+    const auto numbers = rounded(w);
+    const auto x = tokens_of(w.columns);
+    for (std::size_t i = 0; i < numbers.size(); ++i)
+      ASSERT_NEAR(numbers[i], w.numbers[i], 1e-5 + std::abs(w.numbers[i]) / 256) << "number " << i;
+    const auto y = products(w, x, most_tokens);
+    for (Index t = 0; t < most_tokens; ++t) {
+      for (Index r = 0; r < rows; ++r) {
+        double sum = 0, size = 0;
+        for (Index c = 0; c < w.columns; ++c) {
+          const double product = double{x[t * w.columns + c]} * double{numbers[r * w.columns + c]};
+          sum += product;
+          size += std::abs(product);
+        }
+        ASSERT_NEAR(y[t * rows + r], sum, 1e-6 * size) << "token " << t << ", row " << r;
+      }
+    }
+  }
+}
+
+TEST_P(RowProducts, OfATokenHaveTheSameBitsAmongOthers) {
+  for (const Format format : every_format) {
+    if (!cpu::has_row_products(format)) continue;
+    const StoredRows w(format, rows, columns_of(format));
+    const auto x = tokens_of(w.columns);
+    const auto all = products(w, x, most_tokens);
+    for (const Index tokens : {1, 2, 3, 32})
+      EXPECT_TRUE(std::ranges::equal(products(w, x, tokens), all | std::views::take(tokens * rows)))
+          << name_of(format) << ", " << tokens << " tokens";
+  }
+}
+
+std::vector<std::int64_t> targets() {
+  std::vector<std::int64_t> all;
+  for (std::int64_t left = hwy::SupportedTargets(); left != 0; left &= left - 1) all.push_back(left & -left);
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(targets, RowProducts, testing::ValuesIn(targets()),
+                         [](const auto& target) { return std::string(hwy::TargetName(target.param)); });
+
+}  // namespace
