@@ -234,7 +234,8 @@ HWY_INLINE void block_rows_by_many(const Rows& to, const Block* w, Index columns
 template <class Block>
 void multiply(const Block* w, Index columns, Index rows, const Rows& to) {
   const Index row_blocks = columns / Block::elements;
-  constexpr int few = 4;  // hide each other's chains of sums
+  // One token's rows of many bytes take as long as memory does: in its order. Others hide their chains of sums in four.
+  constexpr int few = sizeof(Block) > Block::elements ? 1 : 4;
   Index row = 0;
   if (to.tokens == 1) {
     for (; row + few <= rows; row += few) block_rows_by_one<few>(to.from(0, row), w + row * row_blocks, columns);
