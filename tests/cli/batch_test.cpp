@@ -95,7 +95,9 @@ TEST_F(TwoRanks, GuessFromACorpusOrByADraftModelAndGiveTheSameAnswersAtEveryLayo
       Words more = layout;
       more.insert(more.end(), source.begin(), source.end());
       const auto answers = folder / std::format("answers{}", number++);
-      EXPECT_EQ(quiet(batch(file, answers, more), 2), "");
+      const auto outcome = run(batch(file, answers, more), 2);
+      EXPECT_EQ(outcome.code, 0);
+      EXPECT_THAT(outcome.err, testing::MatchesRegex("grist: note: guessed [0-9]+ tokens, [0-9]+ of them right.*\n"));
       EXPECT_EQ(read(answers), expected) << testing::PrintToString(more);
     }
   }
