@@ -2,6 +2,8 @@
 // however often the work is stopped.
 #include "training_run.hpp"
 
+#include <gmock/gmock.h>
+
 #include <fstream>
 #include <map>
 #include <random>
