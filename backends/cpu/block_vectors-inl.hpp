@@ -250,8 +250,8 @@ struct Run {
   Bf16s numbers[vectors];
 };
 template <class Block>
-inline constexpr bool evens_first = HWY_TARGET <= HWY_AVX3 && Block::elements != 1 &&
-                                    !std::is_same_v<Block, Q8_0> && !std::is_same_v<Block, Q6_K>;
+inline constexpr bool evens_first =
+    HWY_TARGET <= HWY_AVX3 && !std::is_same_v<Block, Q8_0> && !std::is_same_v<Block, Q6_K>;
 
 /// Run i of `scales`, whose integers these are.
 template <class Block>
@@ -296,30 +296,34 @@ HWY_INLINE Run run_by_integers(const Block& block, const Scales<Block>& scales, 
 constexpr hn::Repartition<std::uint16_t, decltype(bf16s)> words;
 using Words = hn::Vec<decltype(words)>;
 
-/// The numbers of a vector of words in memory.
-template <int... shifts>
+/// A vector in memory whose word i is `word(i)`.
+template <auto word>
 HWY_INLINE Words constant() {
-  constexpr int count = sizeof...(shifts);
   struct Table {
     alignas(64) std::uint16_t of[lanes];
     constexpr Table() {
-      constexpr int shift[] = {shifts...};
-      for (int i = 0; i < lanes; ++i) of[i] = static_cast<std::uint16_t>(shift[i * count / lanes]);
+      for (int i = 0; i < lanes; ++i) of[i] = static_cast<std::uint16_t>(word(i));
     }
   };
   static constexpr Table table;
   return hn::Load(words, table.of);
 }
+// Words of a vector by their place.
+constexpr int quarter_nibble(int i) { return i * 4 / lanes * 4; }       // 0, 4, 8, 12 in the quarters
+constexpr int half_byte(int i) { return i * 2 / lanes * 8; }            // 0, 8 in the halves
+constexpr int second_group(int i) { return i * 4 / lanes % 2 * 16; }    // 0, 16, 0, 16 in the quarters
+constexpr int even_then_odd(int i) { return i < lanes / 2 ? 2 * i : 2 * i + 1 - lanes; }
+constexpr int alternating(int i) { return i % 2 * lanes / 2 + i / 2; }  // undoes even_then_odd
 
 /// The nibbles of 16 bytes; above each lie its neighbours.
 HWY_INLINE Words nibbles_of_16(const std::uint8_t* from) {
   return hn::Shr(hn::BitCast(words, hn::LoadDup128(hn::Repartition<std::uint8_t, decltype(bf16s)>(), from)),
-                 constant<0, 4, 8, 12>());
+                 constant<quarter_nibble>());
 }
 /// 32 bytes; above the evens lie the odds.
 HWY_INLINE Words words_of_32(const std::uint8_t* from) {
   const auto both = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-  return hn::Shr(Words{both}, constant<0, 8>());
+  return hn::Shr(Words{both}, constant<half_byte>());
 }
 HWY_INLINE Words masked(Words from, int mask) {
   return hn::And(from, hn::Set(words, static_cast<std::uint16_t>(mask)));
@@ -332,33 +336,16 @@ HWY_INLINE Words bit_moved(Words from, int bit, int to) {
 
 /// table[codes % 32]
 HWY_INLINE Bf16s lookup(Bf16s table, Words codes) {
-  return Bf16s{hn::BitCast(bf16s, Words{_mm512_permutexvar_epi16(codes.raw, hn::BitCast(words, table).raw)})};
+  return hn::BitCast(bf16s, Words{_mm512_permutexvar_epi16(codes.raw, hn::BitCast(words, table).raw)});
 }
 /// 0, 2, 4, ... 1, 3, 5, ... of the numbers of a vector.
-HWY_INLINE Words evens_before_odds(Words numbers) {
-  struct Table {
-    alignas(64) std::uint16_t of[lanes];
-    constexpr Table() {
-      for (int i = 0; i < lanes; ++i) of[i] = static_cast<std::uint16_t>(i < lanes / 2 ? 2 * i : 2 * i + 1 - lanes);
-    }
-  };
-  static constexpr Table table;
-  return Words{_mm512_permutexvar_epi16(hn::Load(words, table.of).raw, numbers.raw)};
-}
-/// What evens_before_odds undoes.
-HWY_INLINE Bf16s interleaved(Bf16s numbers) {
-  struct Table {
-    alignas(64) std::uint16_t of[lanes];
-    constexpr Table() {
-      for (int i = 0; i < lanes; ++i) of[i] = static_cast<std::uint16_t>(i % 2 * lanes / 2 + i / 2);
-    }
-  };
-  static constexpr Table table;
-  return lookup(numbers, hn::Load(words, table.of));
-}
+HWY_INLINE Bf16s evens_before_odds(Bf16s numbers) { return lookup(numbers, constant<even_then_odd>()); }
+/// Undoes evens_before_odds.
+HWY_INLINE Bf16s interleaved(Bf16s numbers) { return lookup(numbers, constant<alternating>()); }
 /// 16 where the bit of a number is set.
 HWY_INLINE Words fifth_bits(const std::uint8_t* high) {
-  return evens_before_odds(hn::IfThenElseZero(hn::LoadMaskBits(words, high), hn::Set(words, std::uint16_t{16})));
+  const Words bits = hn::IfThenElseZero(hn::LoadMaskBits(words, high), hn::Set(words, std::uint16_t{16}));
+  return hn::BitCast(words, evens_before_odds(hn::BitCast(bf16s, bits)));
 }
 
 // Codes of run i of a block; the second of two groups in a run looks 16 further, and where 16 weights stand twice in
@@ -382,12 +369,12 @@ HWY_INLINE Words words_of(const Q5_K& b, int i) {
 }
 HWY_INLINE Words words_of(const Q2_K& b, int i) {
   const Words codes = hn::ShiftRightSame(words_of_32(b.pairs + i / 4 * 32), i % 4 * 2);
-  return hn::Or(masked(codes, 3), constant<0, 16, 0, 16>());
+  return hn::Or(masked(codes, 3), constant<second_group>());
 }
 HWY_INLINE Words words_of(const Q3_K& b, int i) {
   const Words low = hn::ShiftRightSame(words_of_32(b.pairs + i / 4 * 32), i % 4 * 2);
   const Words codes = hn::Or(masked(low, 3), bit_moved(words_of_32(b.high), i, 2));
-  return hn::Or(codes, constant<0, 16, 0, 16>());
+  return hn::Or(codes, constant<second_group>());
 }
 
 /// value<Block>(code) for 16 codes.
@@ -439,7 +426,7 @@ HWY_INLINE Run run_at(const Block* blocks, const Scales<Block>& scales, int i) {
 template <class Block>
 HWY_INLINE Bf16s load_as_in(const bf16* from) {
 #if HWY_TARGET <= HWY_AVX3
-  if constexpr (evens_first<Block>) return hn::BitCast(bf16s, evens_before_odds(hn::BitCast(words, load(from))));
+  if constexpr (evens_first<Block>) return evens_before_odds(load(from));
 #endif
   return load(from);
 }
