@@ -142,6 +142,42 @@ PATH=$work/bin:$PATH MODEL=$model PROMPTS=$work/silence timeout 60 sbatch --wait
 same "a batch job with a killed rank ends by a signal: sbatch's exit code is above 128" $(($? > 128)) 1
 [ $((SECONDS - begin)) -ge 3 ] || fail "a batch job with a killed rank ended before: $(cat "$work/killed")"
 
+state() { scontrol show job "$job" | grep -oE "$1=[^ ]*"; }
+until_is() { for ((i = 0; i < 300; ++i)); do [ "$(state "$1")" = "$1=$2" ] && return; sleep 0.2; done; }
+# until_lines FILE COUNT
+until_lines() {
+  for ((i = 0; i < 300; ++i)); do [ "$(cat "$1" 2>/dev/null | wc -l)" -ge "$2" ] && return; sleep 0.1; done
+}
+
+# ---- a file of prompts: a signal, exit code 75, the queue, another number of tasks
+prompts=$work/prompts.jsonl answers=$work/answers.jsonl count=80
+for ((i = 0; i < count; ++i)); do
+  echo "{\"id\": $i, \"prompt_ids\": [$((i % 90 + 3)), $((i / 90 + 3)), 7], \"ignore_eos\": true}"
+done >"$prompts"
+options="--dtype f32 --max-sequences 2"
+job=$(MODEL=$model PROMPTS=$prompts ANSWERS=$answers TOKENS=200 ARGUMENTS=$options \
+  sbatch --parsable --ntasks=2 --output="$work/batch" "$root/examples/batch/generate.sbatch")
+until_lines "$answers" 5
+scancel --signal=TERM "$job"
+until_is Restarts 1
+same "a signalled batch of prompts is in the queue again" "$(state Restarts)" "Restarts=1"
+grep -q 'stopped before all prompts were answered' "$work/batch" ||
+  fail "it does not say that it was stopped: $(cat "$work/batch")"
+before=$(wc -l <"$answers")
+[ "$before" -ge 5 ] && [ "$before" -lt $count ] || fail "$before of $count prompts were answered before the signal"
+until_is JobState PENDING
+scontrol update JobId="$job" NumTasks=1 StartTime=now || fail "the queue takes no other number of tasks"
+until_is JobState COMPLETED
+same "and done at another number of tasks" "$(state JobState) $(state NumTasks)" "JobState=COMPLETED NumTasks=1"
+same "as Slurm keeps it" "$(state ExitCode)" "ExitCode=0:0"
+grep -q "$before of $count prompts are answered already" "$work/batch" || fail "it began anew: $(cat "$work/batch")"
+same "with each answer once" "$(grep -o '"id":[0-9]*' "$answers" | sort -u | wc -l) of $(wc -l <"$answers")" \
+  "$count of $count"
+head -n 20 "$prompts" >"$work/few.jsonl"
+# shellcheck disable=SC2086  # options are words
+grist generate --model "$model" --prompts "$work/few.jsonl" --output "$work/few" --max-new-tokens 200 $options
+same "which are those of one rank without Slurm" "$(grep -cxFf "$work/few" "$answers")" 20
+
 # ---- training: a signal, exit code 75, the queue, another number of tasks
 cat >"$work/run.toml" <<TEXT
 config = '$root/examples/train_demo/config.json'
@@ -155,9 +191,7 @@ save-hf = '$work/trained'
 TEXT
 job=$(OPTIONS=$work/run.toml CHECKPOINT=$work/checkpoints sbatch --parsable --ntasks=2 --output="$work/training" \
   "$root/examples/batch/train.sbatch")
-state() { scontrol show job "$job" | grep -oE "$1=[^ ]*"; }
-until_is() { for ((i = 0; i < 300; ++i)); do [ "$(state "$1")" = "$1=$2" ] && return; sleep 0.2; done; }
-for ((i = 0; i < 300; ++i)); do [ "$(cat "$work/metrics.jsonl" 2>/dev/null | wc -l)" -ge 5 ] && break; sleep 0.1; done
+until_lines "$work/metrics.jsonl" 5
 scancel --signal=USR1 "$job"
 until_is Restarts 1
 same "a signalled training is in the queue again" "$(state Restarts)" "Restarts=1"
