@@ -1,5 +1,6 @@
 #include <grist/backends/rates.hpp>
 
+#include <grist/core/clock.hpp>
 #include <grist/core/errors.hpp>
 
 #include <algorithm>
@@ -17,7 +18,7 @@ double seconds(const Exec& exec, F&& f) {
   const auto begin = std::chrono::steady_clock::now();
   f();
   exec.fence("grist::rates: what is measured");
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return seconds_since(begin);
 }
 
 void sum_chunks(const Exec& exec, View1<const Index> array, View1<Index> sums) {

@@ -3,6 +3,7 @@
 #include <grist/backends/gemm.hpp>
 #include <grist/backends/rates.hpp>
 #include <grist/bench/timing.hpp>
+#include <grist/core/clock.hpp>
 #include <grist/core/errors.hpp>
 
 #include <fcntl.h>
@@ -70,10 +71,6 @@ private:
   std::filesystem::path path_;
   int descriptor_;
 };
-
-double seconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
 
 double write_file(const std::filesystem::path& path, const std::vector<char>& block, std::uint64_t bytes) {
   const auto begin = std::chrono::steady_clock::now();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <grist/comm/communicator.hpp>
+#include <grist/core/clock.hpp>
 
 #include <chrono>
 #include <functional>
@@ -18,7 +19,7 @@ double timed(const Exec& exec, const Communicator& ranks, F&& f) {
   const auto begin = std::chrono::steady_clock::now();
   f();
   exec.fence("grist::bench: what is measured");
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds = seconds_since(begin);
   return ranks.all_reduce(seconds, Reduction::max);
 }
 

@@ -4,8 +4,8 @@
 #include "interrupt.hpp"
 #include "shared_run.hpp"
 
+#include <grist/core/clock.hpp>
 #include <grist/generate/generation.hpp>
-#include <grist/train/metrics.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -19,7 +19,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using nlohmann::json;
-using train::seconds_since;
 
 // A request on its way from the root to the replica that answers it.
 

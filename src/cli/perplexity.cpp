@@ -3,8 +3,8 @@
 #include "model_options.hpp"
 #include "shared_run.hpp"
 
+#include <grist/core/clock.hpp>
 #include <grist/generate/perplexity.hpp>
-#include <grist/train/metrics.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -18,7 +18,6 @@ namespace grist::cli {
 namespace {
 
 using nlohmann::json;
-using train::seconds_since;
 
 struct Options {
   ModelOptionsGroup model;

@@ -4,7 +4,7 @@
 #include "train_options.hpp"
 
 #include <grist/comm/broadcast_text.hpp>
-#include <grist/train/metrics.hpp>
+#include <grist/core/clock.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -17,7 +17,6 @@
 namespace grist::cli {
 
 using nlohmann::json;
-using train::seconds_since;
 
 CLI::Option* add_walltime_to(CLI::App& app, std::string& walltime) {
   return app.add_option("--max-walltime", walltime,

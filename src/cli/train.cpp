@@ -13,6 +13,7 @@
 #include <grist/backends/device.hpp>
 #include <grist/backends/rates.hpp>
 #include <grist/comm/broadcast_text.hpp>
+#include <grist/core/clock.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/core/staging.hpp>
 #include <grist/model/memory_plan.hpp>
@@ -28,7 +29,6 @@ namespace grist::cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using train::seconds_since;
 
 /// One run: the trainer, its data, and what it writes.
 class Run {

@@ -3,7 +3,6 @@
 
 #include <grist/model/spec.hpp>
 
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -11,11 +10,6 @@
 #include <vector>
 
 namespace grist::train {
-
-/// Wall time.
-inline double seconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
 
 /// Wall time of a step by what it was spent on, of one rank.
 struct StepSeconds {

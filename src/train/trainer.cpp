@@ -1,5 +1,6 @@
 #include <grist/train/trainer.hpp>
 
+#include <grist/core/clock.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/core/staging.hpp>
 #include <grist/train/trainer_state.hpp>

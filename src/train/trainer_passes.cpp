@@ -1,4 +1,5 @@
 // The passes of a step: a stage's pipeline actions, one after the other, with messages that go on beside them.
+#include <grist/core/clock.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/train/trainer_state.hpp>
 
