@@ -7,7 +7,7 @@ from driver import Failed, converted, measure_by_difference, run_program, token_
 from tokenizer_folder import with_tokenizer
 
 NAME = "CTranslate2"
-PACKAGES = ["ctranslate2", "torch", "transformers", "safetensors", "sentencepiece"]
+PACKAGES = ["ctranslate2", "torch", "transformers<5", "safetensors", "sentencepiece"]
 WEIGHTS = {"bf16": "bfloat16", "q8_0": "int8"}   # in the file
 # What is computed in: the first that CTranslate2 has on the processor. Bfloat16 it has on some alone.
 COMPUTE = {"bf16": ["bfloat16", "float32"], "q8_0": ["int8_bfloat16", "int8_float32"]}

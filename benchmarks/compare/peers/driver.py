@@ -38,12 +38,14 @@ class Report:
 
     def first_token(self, seconds=None, rss=None):
         """There is a first token: now, or after the seconds that a program took; and the memory that it took."""
-        if rss is None:
-            rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if rss is None:   # and that of the largest process that it started
+            whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+            rss = 1024 * sum(resource.getrusage(who).ru_maxrss for who in whose)
         self.say("first_token", seconds=seconds, rss=rss)
 
-    def rate(self, test, tokens_per_second):
-        self.say("rate", test=test, rate=tokens_per_second)
+    def rate(self, test, tokens_per_second, **about):
+        """about: of grist alone, limit, fraction, problem and platform of its own row."""
+        self.say("rate", test=test, rate=tokens_per_second, **about)
 
     def left_out(self, test, reason):
         self.say("left_out", test=test, reason=reason)
@@ -100,16 +102,24 @@ def token_ids(count, vocabulary, first=0):
 def measure_by_difference(job, report, vocabulary, generate):
     """For an application whose one call reads prompts and generates: generate(prompts, new_tokens) is called with one
     new token for a prefill; a decode is what n_gen more of them take longer. A first call of each shape does not
-    count."""
+    count; each call has prompts of its own, so that nothing is found in a cache."""
+    calls = 0
+
+    def seconds_with(test, new_tokens):
+        nonlocal calls
+        n_prompt, _, n_depth, batch = test
+        prompts = [token_ids(n_prompt or n_depth, vocabulary, 7 * i + 1009 * calls) for i in range(batch)]
+        calls += 1
+        return seconds_of(lambda: generate(prompts, new_tokens))
+
     for test in job["tests"]:
-        n_prompt, n_gen, n_depth, batch = test
-        prompts = [token_ids(n_prompt or n_depth, vocabulary, 7 * i) for i in range(batch)]
-        generate(prompts, 1)
-        first = seconds_of(lambda: generate(prompts, 1))
+        n_prompt, n_gen, _, batch = test
+        seconds_with(test, 1)
+        first = seconds_with(test, 1)
         if n_gen == 0:
             report.rate(test, n_prompt * batch / first)
             continue
-        more = seconds_of(lambda: generate(prompts, n_gen + 1)) - first
+        more = seconds_with(test, n_gen + 1) - first
         if more <= 0:
             report.left_out(test, "more tokens took no longer than one: the machine is too noisy")
         else:

@@ -25,13 +25,13 @@ def vocabulary(job):
     return config_of(model)["vocab_size"] if model.is_dir() else vocabulary_of(model)
 
 
-def rate_of(job, test):
-    """Tokens per second of one test, of all sequences together."""
+def row_of(job, test):
+    """The row of one test; its rate is of all sequences together."""
     n_prompt, n_gen, n_depth, batch = test
     words = [f"{job['programs']}/grist", "bench", "--model", job["model"], "--dtype", "bf16", "--threads",
              job["threads"], "-p", n_prompt, "-n", n_gen, "-d", n_depth, "-b", batch, "-r", 1, "-o", "json"]
     out, _, _ = run_program(words)
-    return json.loads(out)[-1]["avg_ts"]
+    return json.loads(out)[-1]
 
 
 def first_token(job, prompt):
@@ -50,6 +50,8 @@ def measure(job, report):
     report.first_token(*first_token(job, token_ids(16, vocabulary(job))))
     for test in job["tests"]:
         try:
-            report.rate(test, rate_of(job, test))
+            row = row_of(job, test)
+            report.rate(test, row["avg_ts"], limit=row["limit"], fraction=row["fraction"], problem=row["problem"],
+                        platform=row["platform"])
         except Failed as failed:
             report.left_out(test, str(failed))
