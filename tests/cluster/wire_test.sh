@@ -73,6 +73,19 @@ for layout in tp pp; do
   [ "$bytes" -gt "${least[$layout]}" ] ||
     fail "--$layout 2: only $bytes bytes went over the wire, expected more than ${least[$layout]}"
 done
+# A file of prompts: two copies of the model, one on each node, then one copy over both.
+for ((i = 0; i < 8; ++i)); do
+  echo "{\"id\": $i, \"prompt\": \"Once upon a time $i\", \"max_new_tokens\": $((4 + 3 * i))}"
+done >"$work/prompts.jsonl"
+batch=(grist generate --model "$model" --prompts "$work/prompts.jsonl" --dtype f32 --threads 1)
+"${batch[@]}" --output "$work/answers" 2>"$work/messages" || fail "a batch on one rank: $(cat "$work/messages")"
+same "a batch on one rank answers all" "$(wc -l <"$work/answers")" 8
+for layout in dp tp; do
+  over_the_wire "${batch[@]}" "--$layout" 2 --output "$work/answers.$layout" 2>"$work/messages" ||
+    fail "a batch with --$layout 2: exit code $?: $(cat "$work/messages")"
+  same "a batch with --$layout 2 over the wire answers as one rank does" "$(sort "$work/answers.$layout")" \
+    "$(sort "$work/answers")"
+done
 over_the_wire grist generate --model "$work/nowhere" --prompt x --tp 2 >/dev/null 2>"$work/messages"
 same "a failure on two nodes: the exit code" $? 3
 same "and one line of it" "$(grep -c '^grist: error: .*nowhere' "$work/messages")" 1
