@@ -29,7 +29,7 @@ public:
     const auto w = varied<T>(rows * columns), x = varied<T>(tokens * columns);
     const Buffer<T> y("y", tokens * rows);
     const Weight weight(as_const(w.view(rows, columns)));
-    measure(std::format("matvec {} tokens", tokens), product_of(tokens, rows, columns), [&] {
+    measure(std::format("matvec {} tokens", tokens), matrix(rows, columns), product_of(tokens, rows, columns), [&] {
       grist::matvec(exec_, as_const(x.view(tokens, columns)), {}, weight, y.view(tokens, rows));
     });
   }
@@ -40,7 +40,7 @@ public:
     const auto w = varied<T>(rows * columns), x = varied<T>(tokens * columns);
     const Buffer<T> y("y", tokens * rows);
     const Weight weight(as_const(w.view(rows, columns)));
-    measure(std::format("product {} tokens", tokens), product_of(tokens, rows, columns), [&] {
+    measure(std::format("product {} tokens", tokens), matrix(rows, columns), product_of(tokens, rows, columns), [&] {
       products.multiply(exec_, as_const(x.view(tokens, columns)), weight, y.view(tokens, rows));
     });
   }
@@ -74,7 +74,8 @@ public:
     const double seen = queries * static_cast<double>(past) + queries * (queries + 1.0) / 2;
     const Work work{4 * seen * static_cast<double>(width),
                     2.0 * sizeof(T) * length * config.kv_heads * config.head_dim};
-    measure(std::format("attention {}", name), work, [&] {
+    const std::string sizes = std::format("{} of {} heads of {}", config.kv_heads, config.heads, config.head_dim);
+    measure(std::format("attention {}", name), sizes, work, [&] {
       layers::attention(exec_, config, as_const(q.view(queries, width)), kv, packed, scratch.view(),
                         out.view(queries, width));
     });
@@ -86,7 +87,7 @@ public:
     const auto x = varied<float>(tokens * width), w = varied<float>(width);
     const Buffer<T> y("y", tokens * width);
     const Work work{0, static_cast<double>(sizeof(float) + sizeof(T)) * static_cast<double>(tokens * width)};
-    measure(std::format("rms_norm {} tokens", tokens), work, [&] {
+    measure(std::format("rms_norm {} tokens", tokens), std::format("{}", width), work, [&] {
       layers::rms_norm(exec_, as_const(x.view(tokens, width)), as_const(w.view()), 1e-5F, y.view(tokens, width));
     }, true);
   }
@@ -105,13 +106,15 @@ private:
     Kokkos::deep_copy(buffer.view(), OnHost(values.data(), values.size()));
     return buffer;
   }
+  static std::string matrix(Index rows, Index columns) { return std::format("{} x {}", rows, columns); }
   static Work product_of(Index tokens, Index rows, Index columns) {
     return {2.0 * static_cast<double>(tokens * rows * columns), static_cast<double>(sizeof(T)) *
                                                                      static_cast<double>(rows * columns)};
   }
 
   /// Every rank does the same work at the same time. What is counted is what bounds it: FLOP or bytes.
-  void measure(const std::string& name, const Work& one, const std::function<void()>& f, bool writes = false) {
+  void measure(const std::string& name, const std::string& sizes, const Work& one, const std::function<void()>& f,
+               bool writes = false) {
     f();
     const double first = timed(exec_, ranks_, f);
     const int calls = 1 + static_cast<int>(std::min(1e4, long_enough / std::max(first, 1e-7)));
@@ -120,6 +123,7 @@ private:
     const Limit limit = roofline(work, {machine_.gemm(dtype_of<T>), writes ? machine_.triad : machine_.read});
     const bool multiplies = limit.name == "gemm";
     Test test{.name = name,
+              .sizes = sizes,
               .unit = multiplies ? "FLOP" : "bytes",
               .amount = multiplies ? work.flops : work.bytes,
               .work = work,

@@ -1,5 +1,6 @@
 #include <grist/bench/result.hpp>
 
+#include <grist/core/csv.hpp>
 #include <grist/core/si_prefix.hpp>
 
 #include <algorithm>
@@ -15,12 +16,6 @@ Row or_null(const std::optional<T>& value) {
   return value ? Row(*value) : Row(nullptr);
 }
 
-std::string quoted(const std::string& text) {
-  std::string all = "\"";
-  for (const char c : text) all += c == '"' ? "\"\"" : std::string(1, c);
-  return all + "\"";
-}
-
 /// Columns of characters, where a text is UTF-8.
 std::size_t width_of(const std::string& text) {
   return static_cast<std::size_t>(std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; }));
@@ -31,9 +26,10 @@ struct Column {
   std::size_t width;
   bool left;
 };
-constexpr Column columns[] = {{"model", 30, true}, {"size", 10, false},   {"params", 10, false}, {"backend", 10, true},
-                              {"ranks", 5, false}, {"threads", 7, false}, {"batch", 5, false},   {"test", 24, false},
-                              {"t/s", 20, false},  {"limit", 20, false},  {"%", 5, false}};
+constexpr Column columns[] = {{"model", 20, true}, {"size", 10, false},   {"params", 10, false}, {"backend", 8, true},
+                              {"ranks", 5, false}, {"threads", 7, false}, {"dtype", 5, false},   {"kv", 4, false},
+                              {"batch", 5, false}, {"test", 24, false},   {"reps", 4, false},    {"t/s", 18, false},
+                              {"limit", 18, false}, {"%", 5, false}};
 
 std::string padded(const std::string& text, const Column& column) {
   const std::size_t width = width_of(text);
@@ -72,8 +68,11 @@ std::string table_line(const Row& row) {
       text("backends"),
       std::format("{}", number("ranks")),
       std::format("{}", number("n_threads")),
+      text("dtype"),
+      text("type_k"),
       number("batch") > 0 ? std::format("{}", number("batch")) : "",
       text("test"),
+      std::format("{}", number("repetitions")),
       tokens ? std::format("{:.2f} ± {:.2f}", number("avg_ts"), number("stddev_ts"))
              : std::format("{} ± {:.0f} %", per_second(number("avg_ts"), text("unit")),
                            100 * number("stddev_ts") / number("avg_ts")),
@@ -97,6 +96,15 @@ std::string machine_lines(const Setting& setting) {
   return std::format("\nbuild: {} ({})\n{}\n", setting.build_commit, setting.version, line);
 }
 
+std::string problem_of(const Setting& setting, const std::string& model_type, const Test& test) {
+  std::string problem = model_type.empty() ? test.name : model_type + ", " + test.name;
+  if (!test.sizes.empty()) problem += ", " + test.sizes;
+  if (test.batch > 0) problem += std::format(", batch {}", test.batch);
+  problem += ", " + setting.dtype;
+  if (!setting.kv_type.empty()) problem += ", kv " + setting.kv_type;
+  return problem;
+}
+
 }  // namespace
 
 Row row_of(const Setting& setting, const Test& test) {
@@ -111,16 +119,14 @@ Row row_of(const Setting& setting, const Test& test) {
   const double limit = test.amount / test.limit_seconds;
   const Machine& m = setting.machine;
   const std::string none;
-  std::string problem = test.name;
-  if (!setting.model_type.empty())
-    problem = std::format("{} {} batch {} {}", setting.model_type, setting.dtype, test.batch, test.name);
+  const std::string model_type = setting.model.empty() ? none : setting.model + " " + setting.weights;
   return {{"build_commit", setting.build_commit},
           {"version", setting.version},
           {"cpu_info", setting.device_is_host ? setting.device : none},
           {"gpu_info", setting.device_is_host ? none : setting.device},
           {"backends", setting.backend},
           {"model_filename", setting.model_file},
-          {"model_type", setting.model_type},
+          {"model_type", model_type},
           {"model_size", setting.model_bytes},
           {"model_n_params", setting.parameters},
           {"n_batch", test.pass_tokens},
@@ -139,6 +145,9 @@ Row row_of(const Setting& setting, const Test& test) {
           {"samples_ts", rates},
           {"test", test.name},
           {"unit", test.unit},
+          {"repetitions", test.seconds.size()},
+          {"median_ts", rate.median},
+          {"model", setting.model},
           {"batch", test.batch},
           {"dtype", setting.dtype},
           {"weights", setting.weights},
@@ -167,7 +176,7 @@ Row row_of(const Setting& setting, const Test& test) {
           {"date", test.time.substr(0, 10)},
           {"fom", rate.mean},
           {"application", "grist"},
-          {"problem", problem},
+          {"problem", problem_of(setting, model_type, test)},
           {"platform", setting.device}};
 }
 
@@ -185,7 +194,7 @@ std::string csv_line(const Row& row) {
     if (value.is_array()) continue;
     if (!first) line += ",";
     first = false;
-    line += value.is_string() ? quoted(value.get<std::string>()) : value.is_null() ? "" : value.dump();
+    line += value.is_string() ? csv_quoted(value.get<std::string>()) : value.is_null() ? "" : value.dump();
   }
   return line + "\n";
 }

@@ -40,7 +40,7 @@ struct Setting {
   std::string binding, command;
   int threads = 1, ranks = 1;
   std::string layout;       // "tp 2"
-  std::string model_file, model_type;  // empty without a model
+  std::string model_file, model;  // "llama 1.1B"; empty without a model
   std::uint64_t model_bytes = 0, parameters = 0;
   std::string dtype, kv_type, weights;
   Machine machine;
@@ -48,7 +48,8 @@ struct Setting {
 
 /// One test and its repetitions.
 struct Test {
-  std::string name;         // "pp512", "tg128 @ d4096", "all_reduce 65536"
+  std::string name;         // "pp512", "tg128 @ d4096", "all_reduce 64 KiB"
+  std::string sizes{};      // of a kernel, which no model tells: "65536 x 2048"
   std::string unit = "tokens";  // what is counted: tokens, bytes or FLOP
   std::int64_t batch = 0, pass_tokens = 0;  // sequences at once, tokens of a pass; 0: has none
   std::int64_t prompt = 0, generated = 0, depth = 0;
@@ -60,6 +61,8 @@ struct Test {
   std::string time;         // when the test began, ISO 8601 in UTC
 };
 
+/// `problem` names the work and nothing of how it is done: model and weights, test, batch, types of activations and of
+/// the cache; not ranks, threads or layout.
 Row row_of(const Setting& setting, const Test& test);
 
 enum class Output { markdown, csv, json, jsonl };

@@ -2,7 +2,9 @@
 
 #include <grist/core/errors.hpp>
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace grist::bench {
 namespace {
@@ -30,7 +32,11 @@ double message_seconds(Message message, double bytes, int ranks, double latency,
 Statistics statistics(std::span<const double> values) {
   Statistics result;
   const auto count = static_cast<double>(values.size());
+  if (values.empty()) return result;
   for (const double value : values) result.mean += value / count;
+  std::vector<double> sorted(values.begin(), values.end());
+  std::ranges::sort(sorted);
+  result.median = (sorted[(sorted.size() - 1) / 2] + sorted[sorted.size() / 2]) / 2;
   if (values.size() < 2) return result;
   for (const double value : values) result.deviation += (value - result.mean) * (value - result.mean) / (count - 1);
   result.deviation = std::sqrt(result.deviation);

@@ -34,10 +34,11 @@ enum class Message { send, all_gather, all_reduce };
 /// Of `bytes` in all, on so many ranks; `latency` in seconds, `bandwidth` in bytes per second.
 double message_seconds(Message message, double bytes, int ranks, double latency, double bandwidth);
 
-/// Mean and sample deviation (Bessel's: n - 1); the deviation of one value is 0.
+/// Mean, sample deviation (Bessel's: n - 1; 0 of one value) and median (of an even count the mean of the middle two).
 struct Statistics {
   double mean = 0;
   double deviation = 0;
+  double median = 0;
 };
 Statistics statistics(std::span<const double> values);
 

@@ -56,15 +56,19 @@ void Bench::go() {
   measure_machine();
   const bench::Setting no_model = [&] {
     bench::Setting setting = setting_;
-    for (auto* text : {&setting.model_file, &setting.model_type, &setting.weights, &setting.kv_type, &setting.layout})
+    for (auto* text : {&setting.model_file, &setting.model, &setting.weights, &setting.kv_type, &setting.layout})
       text->clear();
     setting.model_bytes = setting.parameters = 0;
     return setting;
   }();
   const auto alone = [&](const bench::Test& test) { take(test, no_model); };
   const Communicator& world = runtime_.world();
-  if (options_.comm)
-    bench::measure_messages(runtime_.exec(), world, setting_.machine, options_.repetitions, alone);
+  if (options_.comm) {
+    bench::Setting floats = no_model;
+    floats.dtype = name_of(DType::f32);
+    bench::measure_messages(runtime_.exec(), world, setting_.machine, options_.repetitions,
+                            [&](const bench::Test& test) { take(test, floats); });
+  }
   if (options_.kernels) {
     const auto sizes = spec_ ? bench::sizes_of(spec_->spec) : bench::KernelSizes();
     const auto measure = numbers_.type == DType::f32 ? bench::measure_kernels<float> : bench::measure_kernels<bf16>;
@@ -72,7 +76,8 @@ void Bench::go() {
   }
   if (options_.passes) measure_passes();
   bench::Setting training = setting_;  // master weights are float, and there is no cache
-  training.weights = "f32", training.kv_type = "";
+  training.weights = name_of(DType::f32), training.kv_type = "";
+  training.model_bytes = sizeof(float) * setting_.parameters;
   const Layout model = options_.model.layout();
   training.layout = to_string(Layout{.dp = world.size() / (model.pp * model.tp), .pp = model.pp, .tp = model.tp});
   const auto trained = [&](const bench::Test& test) { take(test, training); };
@@ -122,9 +127,9 @@ void Bench::describe() {
   if (!spec_) return;
   const auto parameters = parameter_count(spec_->spec);
   setting_.model_file = options_.named();
-  setting_.model_type = std::format("{} {:.3g}{} {}", spec_->family,
-                                    static_cast<double>(parameters) * (parameters < 1e9 ? 1e-6 : 1e-9),
-                                    parameters < 1e9 ? "M" : "B", name_of(spec_->stored));
+  setting_.model = std::format("{} {:.3g}{}", spec_->family,
+                               static_cast<double>(parameters) * (parameters < 1e9 ? 1e-6 : 1e-9),
+                               parameters < 1e9 ? "M" : "B");
   setting_.model_bytes = work_->bytes();
   setting_.parameters = static_cast<std::uint64_t>(parameters);
   setting_.weights = model.weights == "stored" ? std::string(name_of(spec_->stored)) : model.weights;

@@ -44,7 +44,7 @@ void add_report(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand("report", "Make a page of the results of `grist bench`, of several files");
   action.alone.insert(verb);
   const auto options = std::make_shared<Options>();
-  verb->add_option("file", options->files, "Results: .json or .jsonl")
+  verb->add_option("file", options->files, "Results: .json, .jsonl or .csv")
       ->required()
       ->check(CLI::ExistingFile)
       ->type_name("FILE");

@@ -20,6 +20,30 @@ void keep_best(std::optional<double>& best, std::optional<double> value) {
   if (value && (!best || *value > *best)) best = value;
 }
 
+/// How much of a platform is used, such that a smaller one is taken first.
+struct Size {
+  int ranks = 0, fewer_threads = 0;
+  auto operator<=>(const Size&) const = default;
+};
+Size size_of(const Result& result) { return {result.ranks, -result.threads}; }
+
+/// Of each problem and platform, that which most applications ran.
+using Sizes = std::map<std::pair<std::string, std::string>, Size>;
+
+Sizes sizes_of(const std::vector<Result>& results) {
+  std::map<std::pair<std::string, std::string>, std::map<Size, std::set<std::string>>> runs;  // applications
+  for (const Result& result : results)
+    runs[{result.problem, result.platform}][size_of(result)].insert(result.application);
+  Sizes sizes;
+  for (const auto& [place, applications] : runs)
+    sizes[place] = std::ranges::max_element(applications, {}, [](const auto& one) { return one.second.size(); })->first;
+  return sizes;
+}
+
+bool counts(const Sizes& sizes, const Result& result) {
+  return sizes.at({result.problem, result.platform}) == size_of(result);
+}
+
 }  // namespace
 
 double performance_portability(std::span<const std::optional<double>> efficiencies) {
@@ -32,8 +56,10 @@ double performance_portability(std::span<const std::optional<double>> efficienci
 }
 
 std::vector<Portability> portability_of(const std::vector<Result>& results) {
+  const Sizes sizes = sizes_of(results);
   std::map<std::string, Efficiencies> best;  // values, of each problem and platform
-  for (const Result& result : results) keep_best(best[result.problem][result.platform], result.value);
+  for (const Result& result : results)
+    if (counts(sizes, result)) keep_best(best[result.problem][result.platform], result.value);
   std::vector<Portability> all;
   for (const Result& result : results) {
     auto found = std::ranges::find_if(all, [&](const Portability& one) {
@@ -45,6 +71,7 @@ std::vector<Portability> portability_of(const std::vector<Result>& results) {
       for (const auto& [platform, value] : best[result.problem])
         found->application_efficiency[platform] = found->architectural_efficiency[platform] = std::nullopt;
     }
+    if (!counts(sizes, result)) continue;
     keep_best(found->application_efficiency[result.platform],
               result.value / *best[result.problem][result.platform]);
     keep_best(found->architectural_efficiency[result.platform], result.fraction());
@@ -56,16 +83,18 @@ std::vector<Portability> portability_of(const std::vector<Result>& results) {
   return all;
 }
 
+std::optional<double> to_best_peer(const std::vector<Result>& results, const Result& result) {
+  double best = 0;
+  for (const Result& other : results)
+    if (other.application != result.application && comparable(other, result)) best = std::max(best, other.value);
+  return best > 0 ? std::optional(result.value / best) : std::nullopt;
+}
+
 std::vector<Scaling> scaling_of(const std::vector<Result>& results) {
-  const auto text = [](const Result& result, const char* key) {
-    const auto found = result.row.find(key);
-    return found == result.row.end() ? std::string() : found->dump();
-  };
   std::vector<std::pair<Scaling, std::map<int, double>>> groups;
-  std::vector<std::tuple<std::string, std::string, std::string, int, std::string, std::string>> keys;
+  std::vector<std::tuple<std::string, std::string, std::string, int>> keys;
   for (const Result& result : results) {
-    const std::tuple key(result.application, result.problem, result.platform, result.threads, text(result, "dtype"),
-                         text(result, "weights"));
+    const std::tuple key(result.application, result.problem, result.platform, result.threads);
     const auto at = static_cast<std::size_t>(std::ranges::find(keys, key) - keys.begin());
     if (at == keys.size()) {
       keys.push_back(key);

@@ -1,5 +1,5 @@
 // What results of several platforms and numbers of ranks say together.
-//   application efficiency   : value / best value of any application for the problem on the platform
+//   application efficiency   : value / best value of any application for the problem on as much of the platform
 //   architectural efficiency : value / limit of the platform (`fraction`)
 //   performance portability  : harmonic mean of the efficiencies over a set of platforms, 0 where the application does
 //                              not run on one of them (Pennycook, Sewall, Lee 2016)
@@ -25,17 +25,23 @@ struct Portability {
   std::map<std::string, std::optional<double>> application_efficiency{}, architectural_efficiency{};  // of platforms
   double application_metric = 0, architectural_metric = 0;
 };
-/// Of all applications for all problems, over the platforms that any of them ran the problem on. The best of several
-/// results counts. In the order of the results.
+/// Of all applications for all problems, over the platforms that any of them ran the problem on. On a platform results
+/// of one number of ranks and of threads count alone, so that more of a machine is never taken for a better program:
+/// that which most applications ran, of several the one with the fewest ranks, then with the most threads. An
+/// application without a result there does not run there. Of several results the best counts. In the order of the
+/// results.
 std::vector<Portability> portability_of(const std::vector<Result>& results);
+
+/// Value / best value of other applications' comparable results; nothing where there is none, or it is 0.
+std::optional<double> to_best_peer(const std::vector<Result>& results, const Result& result);
 
 struct ScalingPoint {
   int ranks;
   double value;
   double efficiency;
 };
-/// Results that differ in their ranks alone (application, problem, platform, threads of a rank, activations and weights
-/// are equal), two or more, by ranks.
+/// Results that differ in their ranks alone (application, problem, platform and threads of a rank are equal), two or
+/// more, by ranks. Of several on as many ranks, as by several layouts, the best counts.
 struct Scaling {
   std::string application, problem, platform, unit;
   std::vector<ScalingPoint> points;

@@ -1,5 +1,6 @@
 #include <grist/report/page.hpp>
 
+#include <grist/core/csv.hpp>
 #include <grist/core/si_prefix.hpp>
 #include <grist/report/plots.hpp>
 #include <grist/report/svg.hpp>
@@ -11,16 +12,19 @@
 namespace grist::report {
 namespace {
 
-constexpr const char* style = R"(body { font: 16px/1.45 system-ui, sans-serif; color: #222; background: #fff;
+constexpr const char* style = R"(@page { margin: 15mm }
+body { font: 16px/1.45 system-ui, sans-serif; color: #222; background: #fff; overflow-wrap: anywhere;
   margin: 0 auto; max-width: 46rem; padding: 0 1rem 2rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; margin-top: 2rem }
 svg { width: 100%; height: auto; display: block; margin: 0 0 1rem }
-.wide { overflow-x: auto } table { border-collapse: collapse; font-size: .85rem }
+.wide { overflow-x: auto; margin: 0 0 1rem } table { border-collapse: collapse; font-size: .85rem }
 th, td { padding: .25rem .6rem; text-align: left; border-bottom: 1px solid #ddd; white-space: nowrap }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } .note { color: #555; font-size: .85rem }
-@media print { body { max-width: none; font-size: 10pt; padding: 0 } .wide { overflow: visible }
-  table { font-size: 7pt } th, td { white-space: normal; padding: .1rem .3rem }
-  svg { max-width: 14cm; break-inside: avoid } h2 { break-after: avoid } tr { break-inside: avoid } })";
+@media print { body { max-width: none; font-size: 10pt; padding: 0; color: #000 } .note { color: #000 }
+  .wide { overflow: visible } table { font-size: 7pt; width: 100% } thead { display: table-header-group }
+  th, td { white-space: normal; overflow-wrap: normal; padding: .1rem .3rem; border-bottom: 1px solid #000 }
+  td.n { white-space: nowrap } svg { max-width: 14cm; break-inside: avoid } tr { break-inside: avoid }
+  h2, .note { break-after: avoid } })";
 
 using Cells = std::vector<std::string>;
 
@@ -32,9 +36,9 @@ std::string table(const Cells& titles, const std::vector<Cells>& rows, std::size
       text += std::format("<{0}{1}>{2}</{0}>", kind, i >= numbers ? " class=\"n\"" : "", escaped(cells[i]));
     return text + "</tr>\n";
   };
-  std::string text = "<div class=\"wide\"><table>\n" + line(titles, "th");
+  std::string text = "<div class=\"wide\"><table>\n<thead>" + line(titles, "th") + "</thead>\n<tbody>";
   for (const Cells& row : rows) text += line(row, "td");
-  return text + "</table></div>\n";
+  return text + "</tbody></table></div>\n";
 }
 
 std::string paragraph(const std::string& words) { return "<p class=\"note\">" + escaped(words) + "</p>\n"; }
@@ -43,44 +47,57 @@ std::string heading(const char* words) { return std::format("<h2>{}</h2>\n", wor
 
 std::string percent(const std::optional<double>& share) { return share ? std::format("{:.1f} %", 100 * *share) : ""; }
 
-/// What the rows say of machines and programs, each once.
-std::string machines(const std::vector<Result>& results) {
-  const auto text = [](const Result& result, const char* key) {
-    const auto found = result.row.find(key);
-    return found != result.row.end() && found->is_string() ? found->get<std::string>() : std::string();
-  };
-  const auto rate = [](const Result& result, const char* key, const char* unit) {
-    const auto found = result.row.find(key);
-    return found != result.row.end() && found->is_number() ? with_prefix(found->get<double>(), unit) : std::string();
-  };
+/// What the rows say of programs, each once.
+std::string programs(const std::vector<Result>& results) {
   std::vector<Cells> rows;
   for (const Result& result : results) {
-    const std::string threads = result.threads > 0 ? std::format("{} x {}", result.ranks, result.threads)
-                                                   : std::format("{}", result.ranks);
-    const Cells row = {result.platform, result.application, text(result, "build_commit"), text(result, "backend"),
-                       text(result, "compiler"), text(result, "mpi_version"), threads,
-                       rate(result, "read_bandwidth", "B/s"), rate(result, "triad_bandwidth", "B/s"),
-                       rate(result, "gemm_f32", "FLOP/s"), rate(result, "gemm_bf16", "FLOP/s"),
-                       rate(result, "mpi_latency", "s"), rate(result, "mpi_bandwidth", "B/s"),
-                       rate(result, "disk_write", "B/s"), rate(result, "disk_read", "B/s")};
+    const auto either = [&](const char* key, const char* other) {
+      return result.text(key).empty() ? result.text(other) : result.text(key);
+    };
+    const Cells row = {result.application, either("build_commit", "version"), either("backend", "settings"),
+                       result.text("compiler"), result.text("mpi_version")};
     if (std::ranges::find(rows, row) == rows.end()) rows.push_back(row);
   }
-  return heading("Machines") +
-         table({"platform", "application", "commit", "backend", "compiler", "MPI", "ranks x threads", "read", "triad",
-                "GEMM f32", "GEMM bf16", "MPI latency", "MPI bandwidth", "disk write", "disk read"},
-               rows, 6);
+  return heading("Programs") + table({"application", "version", "backend or settings", "compiler", "MPI"}, rows, 5);
+}
+
+/// And of machines, by whose ranks and threads they were measured.
+std::string machines(const std::vector<Result>& results) {
+  constexpr std::pair<const char*, const char*> rates[] = {
+      {"read_bandwidth", "B/s"}, {"triad_bandwidth", "B/s"}, {"gemm_f32", "FLOP/s"}, {"gemm_bf16", "FLOP/s"},
+      {"mpi_latency", "s"},      {"mpi_bandwidth", "B/s"},   {"disk_write", "B/s"},  {"disk_read", "B/s"}};
+  std::vector<Cells> rows;
+  for (const Result& result : results) {
+    if (result.number("read_bandwidth") == 0) continue;
+    Cells row = {result.platform, extent_of(result)};
+    for (const auto& [key, unit] : rates) {
+      const double value = result.number(key);
+      row.push_back(value > 0 ? with_prefix(value, unit) : "");
+    }
+    if (std::ranges::find(rows, row) == rows.end()) rows.push_back(row);
+  }
+  if (rows.empty()) return {};
+  return heading("Machines") + table({"platform", "runs on", "read", "triad", "GEMM f32", "GEMM bf16", "MPI latency",
+                                      "MPI bandwidth", "disk write", "disk read"},
+                                     rows, 2);
 }
 
 std::string numbers(const std::vector<Result>& results) {
   std::vector<Cells> rows;
-  for (const Result& result : results)
-    rows.push_back({result.application, result.problem, result.platform, result.date,
-                    std::format("{}", result.ranks), per_second(result.value, result.unit),
+  const auto labels = labels_of(results);
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const Result& result = results[i];
+    const auto ratio = to_best_peer(results, result);
+    rows.push_back({result.problem, labels[i], result.platform, extent_of(result), result.date,
+                    per_second(result.value, result.unit),
                     result.deviation > 0 ? "± " + per_second(result.deviation, result.unit) : "",
+                    result.repetitions > 0 ? std::format("{}", result.repetitions) : "",
                     result.limit ? per_second(*result.limit, result.unit) + " " + result.limit_name : "",
-                    percent(result.fraction())});
-  return table({"application", "problem", "platform", "date", "ranks", "result", "deviation", "limit", "of it"}, rows,
-               4);
+                    percent(result.fraction()), ratio ? std::format("{:.2f}", *ratio) : ""});
+  }
+  return table({"problem", "application", "platform", "runs on", "date", "result", "deviation", "reps", "limit",
+                "of it", "x best peer"},
+               rows, 5);
 }
 
 std::string scaling(const std::vector<Result>& results) {
@@ -126,15 +143,10 @@ std::string portability(const std::vector<Result>& results) {
   return text;
 }
 
-std::string quoted(const std::string& text) {
-  std::string all = "\"";
-  for (const char c : text) all += c == '"' ? "\"\"" : std::string(1, c);
-  return all + "\"";
-}
-
 }  // namespace
 
-std::string page(const std::vector<Result>& results) {
+std::string page(const std::vector<Result>& unordered) {
+  const auto results = side_by_side(unordered);
   std::set<std::string> platforms, problems, applications;
   for (const Result& result : results) {
     platforms.insert(result.platform);
@@ -143,8 +155,9 @@ std::string page(const std::vector<Result>& results) {
   }
   std::string body = paragraph(std::format("{} results of {} application(s) for {} problem(s) on {} platform(s)",
                                            results.size(), applications.size(), problems.size(), platforms.size())) +
-                     machines(results) + heading("Results") +
-                     paragraph("Bars are parts of the limit, the dashed line; without limits, of the best result.");
+                     programs(results) + machines(results) + heading("Results") +
+                     paragraph("Bars are parts of the limit, the dashed line; without limits, of the best result. "
+                               "Peers are other applications with as many ranks and threads on the same platform.");
   for (const std::string& picture : bars_by_problem(results)) body += picture;
   body += numbers(results);
   if (const auto pictures = rooflines(results); !pictures.empty()) {
@@ -161,13 +174,15 @@ std::string page(const std::vector<Result>& results) {
 
 std::string csv(const std::vector<Result>& results) {
   std::string text =
-      "date,fom,application,problem,platform,test,unit,ranks,threads,limit,limit_name,fraction,file\n";
+      "date,fom,application,problem,platform,test,unit,ranks,n_threads,stddev_ts,repetitions,limit,limit_name,fraction,"
+      "best_peer_ratio,file\n";
   const auto number = [](const std::optional<double>& value) { return value ? std::format("{}", *value) : ""; };
   for (const Result& result : results)
-    text += std::format("{},{},{},{},{},{},{},{},{},{},{},{},{}\n", quoted(result.date), result.value,
-                        quoted(result.application), quoted(result.problem), quoted(result.platform),
-                        quoted(result.test), quoted(result.unit), result.ranks, result.threads, number(result.limit),
-                        quoted(result.limit_name), number(result.fraction()), quoted(result.file));
+    text += std::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", csv_quoted(result.date), result.value,
+                        csv_quoted(result.application), csv_quoted(result.problem), csv_quoted(result.platform),
+                        csv_quoted(result.test), csv_quoted(result.unit), result.ranks, result.threads,
+                        result.deviation, result.repetitions, number(result.limit), csv_quoted(result.limit_name),
+                        number(result.fraction()), number(to_best_peer(results, result)), csv_quoted(result.file));
   return text;
 }
 

@@ -21,11 +21,12 @@ std::vector<std::string> problems_of(const std::vector<Result>& results) {
   return problems;
 }
 
+/// Comparable ones one after the other.
 std::vector<Result> of_problem(const std::vector<Result>& results, const std::string& problem) {
   std::vector<Result> chosen;
   for (const Result& result : results)
     if (result.problem == problem) chosen.push_back(result);
-  return chosen;
+  return side_by_side(chosen);
 }
 
 std::size_t place_of(std::vector<std::string>& names, const std::string& name) {
@@ -47,10 +48,17 @@ std::string shortened(const std::string& text, std::size_t most) {
 }
 constexpr std::size_t line_characters = 70;  // that the width has room for
 
-constexpr double title_height = 24, bar_height = 32;
+constexpr double title_height = 24, place_height = 20, bar_height = 32;
+
+/// Whether results[i] is the first one of those that are comparable.
+bool begins_place(const std::vector<Result>& group, std::size_t i) {
+  return i == 0 || !comparable(group[i - 1], group[i]);
+}
 
 double height_of(const std::vector<Result>& group) {
-  return title_height + bar_height * static_cast<double>(group.size()) + margin;
+  double height = title_height + bar_height * static_cast<double>(group.size()) + margin;
+  for (std::size_t i = 0; i < group.size(); ++i) height += begins_place(group, i) ? place_height : 0;
+  return height;
 }
 
 /// Of one problem, from y on. The colour is the application's.
@@ -63,15 +71,24 @@ void draw_bars(Svg& svg, double y, const std::vector<Result>& group, std::vector
   const double scale = (width - 2 * margin) / most;
   svg.text(margin, y + 16, shortened(group.front().problem, line_characters - 6), Anchor::begin, true);
   double at = y + title_height;
-  for (const Result& result : group) {
-    const std::string ranks = result.ranks > 1 ? std::format(", {} ranks", result.ranks) : "";
+  const auto labels = labels_of(group);
+  for (std::size_t i = 0; i < group.size(); ++i) {
+    const Result& result = group[i];
+    if (begins_place(group, i)) {
+      const std::string extent = extent_of(result);
+      svg.text(margin, at + 11, shortened(extent.empty() ? result.platform : result.platform + ", " + extent,
+                                          line_characters));
+      at += place_height;
+    }
+    const auto ratio = to_best_peer(group, result);
+    const std::string peer = ratio ? std::format(", {:.2f} x best peer", *ratio) : "";
     const std::string percent =
         result.limit ? std::format(", {:.0f} % of {}", 100 * *result.fraction(),
                                    result.limit_name.empty() ? "limit" : result.limit_name)
                      : "";
-    const std::string value = per_second(result.value, result.unit) + percent;
-    svg.text(margin, at + 11, shortened(std::format("{}{}, {}", result.application, ranks, result.platform),
-                                        std::max<std::size_t>(line_characters, value.size() + 12) - value.size()));
+    const std::string value = per_second(result.value, result.unit) + percent + peer;
+    svg.text(margin, at + 11,
+             shortened(labels[i], std::max<std::size_t>(line_characters, value.size() + 12) - value.size()));
     svg.text(width - margin, at + 11, value, Anchor::end);
     svg.rectangle(margin, at + 15, scale * most, 10, "#F0F0F0");
     svg.rectangle(margin, at + 15, scale * share(result), 10, colour(place_of(applications, result.application)));
@@ -108,15 +125,11 @@ struct Roofs {
 
 Roofs roofs_of(const std::vector<Result>& group) {
   Roofs roofs;
-  const auto rate = [](const Result& result, const char* key) {
-    const auto found = result.row.find(key);
-    return found != result.row.end() && found->is_number() ? found->get<double>() : 0.0;
-  };
   double f32 = 0, bf16 = 0;
   for (const Result& result : group) {
-    roofs.read = std::max(roofs.read, rate(result, "read_bandwidth"));
-    f32 = std::max(f32, rate(result, "gemm_f32"));
-    bf16 = std::max(bf16, rate(result, "gemm_bf16"));
+    roofs.read = std::max(roofs.read, result.number("read_bandwidth"));
+    f32 = std::max(f32, result.number("gemm_f32"));
+    bf16 = std::max(bf16, result.number("gemm_bf16"));
   }
   for (const auto& [name, value] : {std::pair("f32", f32), std::pair("bf16", bf16)})
     if (value > 0) roofs.gemm.emplace_back(name, value);

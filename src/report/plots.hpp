@@ -12,8 +12,8 @@ namespace grist::report {
 /// "41.2 t/s", "3.1 GB/s".
 std::string per_second(double value, const std::string& unit);
 
-/// A bar for each result, with its value: of the limit, where all results of its problem have one, else of the best.
-/// One picture of all problems.
+/// A bar for each result, with its value and the ratio to the best comparable peer: of the limit, where all results of
+/// its problem have one, else of the best. One picture of all problems.
 std::string bars(const std::vector<Result>& results);
 /// The same with a picture for each problem, which a page may break between.
 std::vector<std::string> bars_by_problem(const std::vector<Result>& results);

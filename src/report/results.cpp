@@ -1,13 +1,11 @@
 #include <grist/report/results.hpp>
 
 #include <grist/core/errors.hpp>
+#include <grist/report/rows.hpp>
 
-#include <cerrno>
-#include <cmath>
-#include <cstring>
-#include <fstream>
-#include <iterator>
-#include <sstream>
+#include <algorithm>
+#include <array>
+#include <format>
 
 namespace grist::report {
 namespace {
@@ -72,34 +70,12 @@ Result result_of(const Json& row, const fs::path& file, std::size_t number) {
   result.flops = keys.number("flops").value_or(0);
   result.bytes = keys.number("bytes").value_or(0);
   result.seconds = keys.number("avg_ns").value_or(0) * 1e-9;
-  result.ranks = static_cast<int>(keys.number("ranks").value_or(1));
-  result.threads = static_cast<int>(keys.number("n_threads").value_or(0));
+  result.repetitions = static_cast<int>(keys.number("repetitions").value_or(0));
+  const auto ranks = keys.number("ranks"), peers_ranks = keys.number("n_ranks");
+  result.ranks = static_cast<int>(ranks ? *ranks : peers_ranks.value_or(1));
+  if (keys.text("gpu_info").empty()) result.threads = static_cast<int>(keys.number("n_threads").value_or(0));
   result.row = row;
   return result;
-}
-
-/// The rows of an array, or of lines.
-std::vector<Json> rows_of(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) throw InputError("{}: cannot be read: {}", file.string(), std::strerror(errno));
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  const auto first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string::npos) throw InputError("{}: is empty", file.string());
-  std::vector<Json> rows;
-  if (text[first] == '[') {
-    const Json array = Json::parse(text, nullptr, false);
-    if (array.is_discarded()) throw InputError("{}: is no whole JSON", file.string());
-    rows.assign(array.begin(), array.end());
-    return rows;
-  }
-  std::istringstream lines(text);
-  std::string line;
-  for (int number = 1; std::getline(lines, line); ++number) {
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    rows.push_back(Json::parse(line, nullptr, false));
-    if (rows.back().is_discarded()) throw InputError("{}: line {} is no JSON", file.string(), number);
-  }
-  return rows;
 }
 
 /// What the machine can do does not depend on who is measured.
@@ -107,9 +83,7 @@ void share_limits(std::vector<Result>& results) {
   for (Result& result : results) {
     if (result.limit) continue;
     for (const Result& other : results) {
-      if (!other.limit || other.application == result.application || other.problem != result.problem ||
-          other.platform != result.platform || other.ranks != result.ranks)
-        continue;
+      if (!other.limit || other.application == result.application || !comparable(other, result)) continue;
       result.limit = other.limit;
       result.limit_name = other.limit_name;
       break;
@@ -119,11 +93,65 @@ void share_limits(std::vector<Result>& results) {
 
 }  // namespace
 
+std::string Result::text(const char* key) const {
+  const auto found = row.find(key);
+  return found != row.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+double Result::number(const char* key) const {
+  const auto found = row.find(key);
+  return found != row.end() && found->is_number() ? found->get<double>() : 0;
+}
+
+bool comparable(const Result& a, const Result& b) {
+  return a.problem == b.problem && a.platform == b.platform && a.ranks == b.ranks && a.threads == b.threads;
+}
+
+std::vector<Result> side_by_side(const std::vector<Result>& results) {
+  std::vector<std::array<std::ptrdiff_t, 3>> places;  // first of the problem, first of those comparable, itself
+  for (const Result& result : results) {
+    const auto first = [&](const auto& like) { return std::ranges::find_if(results, like) - results.begin(); };
+    places.push_back({first([&](const Result& other) { return other.problem == result.problem; }),
+                      first([&](const Result& other) { return comparable(other, result); }), &result - results.data()});
+  }
+  std::ranges::sort(places);
+  std::vector<Result> ordered;
+  for (const auto& place : places) ordered.push_back(results[static_cast<std::size_t>(place[2])]);
+  return ordered;
+}
+
+std::vector<std::string> labels_of(const std::vector<Result>& results) {
+  std::vector<std::string> labels;
+  for (const Result& result : results) labels.push_back(result.application);
+  for (const std::string key : {"layout", "backend", "settings", "version", "build_commit", "file", "test_time"}) {
+    const auto text = [&](const Result& result) { return key == "file" ? result.file : result.text(key.c_str()); };
+    const auto before = labels;
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      for (std::size_t k = 0; k < results.size(); ++k) {
+        if (before[i] != before[k] || !comparable(results[i], results[k]) || text(results[i]) == text(results[k]))
+          continue;
+        if (!text(results[i]).empty()) labels[i] += ", " + text(results[i]);
+        break;
+      }
+    }
+  }
+  return labels;
+}
+
+std::string extent_of(const Result& result) {
+  const auto counted = [](int count, const char* what) {
+    return std::format("{} {}{}", count, what, count == 1 ? "" : "s");
+  };
+  if (result.threads == 0) return result.ranks > 1 ? counted(result.ranks, "rank") : "";
+  const std::string threads = counted(result.threads, "thread");
+  return result.ranks > 1 ? counted(result.ranks, "rank") + " x " + threads : threads;
+}
+
 std::vector<Result> read_results(const std::vector<fs::path>& files) {
   std::vector<Result> results;
   for (const fs::path& file : files) {
     std::size_t number = 0;
-    for (const Json& row : rows_of(file)) results.push_back(result_of(row, file, ++number));
+    for (const Json& row : read_rows(file)) results.push_back(result_of(row, file, ++number));
   }
   if (results.empty()) throw InputError("{}: holds no results", files.front().string());
   share_limits(results);

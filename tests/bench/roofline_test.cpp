@@ -39,11 +39,14 @@ TEST(MessageSeconds, CountWhatARankMustSend) {
   EXPECT_DOUBLE_EQ(message_seconds(Message::all_reduce, 100, 4, 1, 50), 1 + 3.0);
 }
 
-TEST(Statistics, AreMeanAndBesselsDeviation) {
-  const auto [mean, deviation] = statistics(std::vector<double>{2, 4, 4, 4, 5, 5, 7, 9});
+TEST(Statistics, AreMeanBesselsDeviationAndMedian) {
+  const auto [mean, deviation, median] = statistics(std::vector<double>{9, 4, 4, 7, 5, 5, 4, 2});
   EXPECT_DOUBLE_EQ(mean, 5);
   EXPECT_DOUBLE_EQ(deviation, std::sqrt(32.0 / 7));
+  EXPECT_DOUBLE_EQ(median, 4.5);
+  EXPECT_EQ(statistics(std::vector<double>{7, 1, 100}).median, 7);
   EXPECT_EQ(statistics(std::vector<double>{3}).deviation, 0);
+  EXPECT_EQ(statistics(std::vector<double>{3}).median, 3);
 }
 
 }  // namespace

@@ -38,6 +38,36 @@ TEST(PortabilityOf, TakesThePlatformsOfAllApplicationsAndTheBestResultThere) {
   EXPECT_DOUBLE_EQ(all[2].architectural_metric, 0.25) << "another problem has its own platforms";
 }
 
+TEST(PortabilityOf, ComparesResultsOfEquallyManyRanksAndThreads) {
+  std::vector<Result> results = {result("grist", "p", "cpu", 40, 50), result("grist", "p", "cpu", 72, 100, 2),
+                                 result("peer", "p", "cpu", 45, 50), result("late", "p", "cpu", 90, 100, 2)};
+  results.push_back(result("grist", "p", "cpu", 50, 60));
+  results.back().threads = 3;
+  const auto all = portability_of(results);
+  EXPECT_DOUBLE_EQ(all[0].application_metric, 40.0 / 45) << "neither with two ranks nor with another thread";
+  EXPECT_DOUBLE_EQ(all[0].architectural_metric, 0.8);
+  EXPECT_DOUBLE_EQ(all[1].application_metric, 1);
+  EXPECT_EQ(all[2].application_metric, 0) << "it did not run as most applications did";
+}
+
+TEST(PortabilityOf, TakesTheFewestRanksAndThenTheMostThreadsOfWhatEquallyManyRan) {
+  std::vector<Result> results = {result("grist", "p", "cpu", 30, 100), result("grist", "p", "cpu", 40, 100),
+                                 result("grist", "p", "cpu", 90, 100, 2)};
+  results[0].threads = 1;
+  EXPECT_DOUBLE_EQ(portability_of(results)[0].architectural_metric, 0.4);
+}
+
+TEST(ToBestPeer, IsTheRatioToTheBestOtherApplicationOnAsMuchOfTheMachine) {
+  const std::vector<Result> results = {result("grist", "p", "cpu", 30), result("grist", "p", "cpu", 60),
+                                       result("slow", "p", "cpu", 20),  result("fast", "p", "cpu", 40),
+                                       result("fast", "p", "cpu", 80, {}, 2), result("fast", "q", "cpu", 1)};
+  EXPECT_DOUBLE_EQ(*to_best_peer(results, results[0]), 0.75);
+  EXPECT_DOUBLE_EQ(*to_best_peer(results, results[1]), 1.5);
+  EXPECT_DOUBLE_EQ(*to_best_peer(results, results[3]), 40.0 / 60);
+  EXPECT_FALSE(to_best_peer(results, results[4])) << "nobody else has two ranks";
+  EXPECT_FALSE(to_best_peer(results, results[5]));
+}
+
 TEST(ScalingOf, ComparesWhatDiffersInRanksAlone) {
   std::vector<Result> results = {result("grist", "p", "cpu", 10, {}, 1), result("grist", "p", "cpu", 36, {}, 4),
                                  result("grist", "p", "cpu", 18, {}, 2), result("grist", "p", "gpu", 90, {}, 2),

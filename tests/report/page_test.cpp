@@ -8,6 +8,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace {
 
 using namespace grist::report;
@@ -67,10 +69,24 @@ TEST(Bars, AreAsLongAsTheirPartOfTheLimit) {
                          HasSubstr("width=\"444.0\" height=\"10.0\" fill=\"#0072B2\""), HasSubstr("50 % of limit")));
 }
 
+TEST(Bars, OfSeveralApplicationsStandSideBySideWithTheirRatioToTheBestOther) {
+  const std::string svg = bars({result("grist", "p", "cpu", 30, 50), result("grist", "q", "cpu", 1, 2),
+                                result("grist", "p", "cpu", 55, 100, 2), result("peer", "p", "cpu", 40, 50)});
+  const auto at = [&](const std::string& words) {
+    EXPECT_THAT(svg, HasSubstr(words));
+    return svg.find(words);
+  };
+  const std::vector<std::size_t> places = {at(">cpu, 2 threads<"), at("60 % of limit, 0.75 x best peer"),
+                                           at("80 % of limit, 1.33 x best peer"), at(">cpu, 2 ranks x 2 threads<"),
+                                           at("55 % of limit<"), at(">q<")};
+  EXPECT_TRUE(std::ranges::is_sorted(places)) << svg;
+}
+
 TEST(Csv, HasP3sColumns) {
   EXPECT_EQ(csv({result("a \"b\"", "p", "cpu", 25, 50)}),
-            "date,fom,application,problem,platform,test,unit,ranks,threads,limit,limit_name,fraction,file\n"
-            "\"\",25,\"a \"\"b\"\"\",\"p\",\"cpu\",\"\",\"tokens\",1,2,50,\"\",0.5,\"\"\n");
+            "date,fom,application,problem,platform,test,unit,ranks,n_threads,stddev_ts,repetitions,limit,limit_name,"
+            "fraction,best_peer_ratio,file\n"
+            "\"\",25,\"a \"\"b\"\"\",\"p\",\"cpu\",\"\",\"tokens\",1,2,0,0,50,\"\",0.5,,\"\"\n");
 }
 
 TEST(Escaped, LeavesNoMarkup) { EXPECT_EQ(escaped("<a b=\"c\">'&"), "&lt;a b=&quot;c&quot;&gt;&#39;&amp;"); }
