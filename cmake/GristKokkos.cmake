@@ -53,6 +53,6 @@ if(GRIST_ON_DEVICE AND NOT GRIST_DEVICE_CHECK AND NOT GRIST_KOKKOS_COMPILES)
   endif()
 endif()
 
-if(GRIST_ON_DEVICE)
-  set(CMAKE_DISABLE_PRECOMPILE_HEADERS ON)  # compilers for devices have none
+if(GRIST_ON_DEVICE AND NOT GRIST_DEVICE_CHECK STREQUAL hip)
+  set(CMAKE_DISABLE_PRECOMPILE_HEADERS ON)  # what compiles for host and device at once has none
 endif()

@@ -49,6 +49,9 @@ function(grist_program_library name)
   file(CREATE_LINK "${CMAKE_CURRENT_SOURCE_DIR}" "${stage}/grist/${name}" SYMBOLIC)
   target_include_directories(${target} PUBLIC "${stage}")
   target_link_libraries(${target} PUBLIC ${ARG_LINKS} PRIVATE grist_flags)
+  if(NOT CMAKE_DISABLE_PRECOMPILE_HEADERS)
+    target_precompile_headers(${target} REUSE_FROM grist_core)
+  endif()
 endfunction()
 
 # grist_stage(NAME FOLDER): the headers of a folder of NAME, which CMake chose among equals, as <grist/NAME/...> too.

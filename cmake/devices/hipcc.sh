@@ -1,10 +1,21 @@
 #!/bin/bash
-# hipcc.sh COMPILER ARGUMENT...: the command of a host compiler, done by hipcc for $GRIST_DEVICE_ARCH instead. With
-# GRIST_HOST_CODE=1 only as far as errors and warnings of the host's part show: nothing is generated.
+# hipcc.sh COMPILER ARGUMENT...: the command of a host compiler, done by hipcc for $GRIST_DEVICE_ARCH instead. One side
+# at a time, for which headers can be precompiled: the device's; with GRIST_HOST_CODE=1 the host's, and this only as far
+# as errors and warnings show: nothing is generated.
 set -euo pipefail
 case " $* " in *" -DKOKKOS_DEPENDENCE "*) ;; *) exec "$@" ;; esac   # no Kokkos in it
-options=(-x hip --offload-arch="$GRIST_DEVICE_ARCH" -Werror)
+options=(-x hip --offload-arch="$GRIST_DEVICE_ARCH" -Werror -Wno-unused-command-line-argument)
+if [ "${GRIST_HOST_CODE:-}" = 1 ]; then
+  options+=(--offload-host-only)
+else
+  options+=(--offload-device-only --no-gpu-bundle-output)
+fi
+command=" ${*:2} "
+if [ "$command" != "${command/ -x c++-header / }" ]; then
+  # shellcheck disable=SC2086  # CMake's build folder has no blanks here
+  exec hipcc "${options[@]}" -S -Xclang -emit-pch ${command/ -x c++-header / }   # -S: nothing is linked
+fi
 [ "${GRIST_HOST_CODE:-}" = 1 ] || exec hipcc "${options[@]}" "${@:2}"
-hipcc "${options[@]}" --offload-host-only -fsyntax-only -Wno-unused-command-line-argument "${@:2}"
+hipcc "${options[@]}" -fsyntax-only "${@:2}"
 while [ "$1" != -o ]; do shift; done
 : >"$2"   # the object that ninja waits for
