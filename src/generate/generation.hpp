@@ -39,6 +39,8 @@ public:
   /// What became of a request so far, by its index.
   [[nodiscard]] const Completion& completion(int request) const { return scheduler_.completion(request); }
 
+  [[nodiscard]] const PassTimes& pass_times() const { return scheduler_.pass_times(); }
+
   class Iterator {
   public:
     using value_type = TokenEvent;

@@ -155,12 +155,15 @@ std::vector<TokenEvent> Scheduler::step() {
 }
 
 void Scheduler::begin_step() {
+  step_begin_ = Clock::now();
   admit();
   const auto shares = this->shares();
   std::vector<BatchItem> items;
   std::vector<SampledRow> rows;
   Index logits = 0;  // rows of them
+  only_decodes_ = true;
   for (const auto& [request, piece] : shares) {
+    only_decodes_ = only_decodes_ && !completions_.at(request).ids.empty();
     const auto& sequence = sequences_.at(request);
     const auto& [ids, pieces, cached, kv] = sequence.tokens;
     const int wanted = 1 + speculation_.guessed(request);
@@ -177,8 +180,13 @@ void Scheduler::begin_step() {
     }
     logits += wanted;
   }
+  guesses_ = logits > std::ssize(items);
   if (!items.empty()) model_.run(exec_, cache_.get(), {.items = items});
-  for (const auto& [request, piece] : shares) sequences_.at(request).tokens.add(piece);
+  for (const auto& [request, piece] : shares) {
+    auto& sequence = sequences_.at(request);
+    sequence.tokens.add(piece);
+    keep_beginning(sequence, piece);
+  }
   if (!rows.empty()) start_choosing(rows);
 }
 
@@ -188,6 +196,7 @@ std::vector<TokenEvent> Scheduler::end_step() {
   finish_choosing();
   std::optional<NumericalError> broken;
   std::size_t first = 0;
+  const auto events_before = std::ssize(events_);
   for (const auto& [request, count] : choosing) {
     const auto choices = std::span(choices_).subspan(first, count);
     first += count;
@@ -199,36 +208,11 @@ std::vector<TokenEvent> Scheduler::end_step() {
       if (!broken) broken = error;
     }
   }
+  if (only_decodes_)
+    pass_times_.add(static_cast<int>(choosing.size()), guesses_, std::ssize(events_) - events_before,
+                    seconds(step_begin_, Clock::now()));
   if (broken) throw *broken;
   return std::exchange(events_, {});
-}
-
-/// Sequences begin in the order of their age, as long as their next piece fits; one that was suspended wants all that
-/// it lost.
-void Scheduler::admit() {
-  while (!waiting_.empty() && std::ssize(running_) < most_running_) {
-    const int request = *waiting_.begin();
-    auto& sequence = sequences_.at(request);
-    const auto lacking = [&] {
-      if (cached_tokens() + sequence.tokens_lost > options_.kv_tokens) return true;
-      for (std::size_t pool = 0; pool < sequence.pages_lost.size(); ++pool)
-        if (cache_->free_pages(static_cast<int>(pool)) < sequence.pages_lost[pool]) return true;
-      return false;
-    };
-    while (!running_.empty() && lacking())
-      if (!evict(sequence)) return;
-    if (!reserve(sequence, next(sequence).end)) {
-      if (running_.empty()) throw InternalError("request {} was found to fit the KV cache, and does not", request);
-      return;
-    }
-    waiting_.erase(request);
-    running_.insert(request);
-    prefill_order_.push_back(request);
-    if (sequence.started == Clock::time_point{}) {
-      sequence.started = Clock::now();
-      completions_.at(request).waiting_seconds = seconds(sequence.submitted, sequence.started);
-    }
-  }
 }
 
 Piece Scheduler::next(const Sequence& sequence) const {
@@ -284,101 +268,6 @@ void Scheduler::guess(std::map<int, Piece>& pieces, Index left) {
   speculation_.guess(*cache_, candidates, left, options_.kv_tokens - cached_tokens());
   for (const auto& candidate : candidates)
     pieces.at(candidate.query.sequence).end = static_cast<int>(candidate.tokens->ids.size());
-}
-
-/// Tokens at the begin of two prompts that fill whole pages of equal bits: the last tokens of a prompt, where they are
-/// few, are computed by other kernels.
-int Scheduler::shared_pages(const Sequence& one, const Sequence& other) const {
-  const auto many = [&](const Sequence& sequence) {
-    const int length = static_cast<int>(sequence.request.prompt.size()), last = length % piece_tokens_;
-    return std::min(length - 1, last <= few_tokens ? length - last : length);  // the last one's logits are wanted
-  };
-  const auto& prompt = one.request.prompt;
-  const auto common = std::ranges::mismatch(prompt, other.request.prompt).in1 - prompt.begin();
-  return std::min({static_cast<int>(common), many(one), many(other)}) / kv_page_rows * kv_page_rows;
-}
-
-/// A prompt of which nothing is computed yet takes over the pages of the running sequence that begins like it for
-/// longest. It waits, true, where an older one is about to have more of them.
-bool Scheduler::waits_for_beginning(int request) {
-  auto& sequence = sequences_.at(request);
-  auto& tokens = sequence.tokens;
-  if (!tokens.pieces.empty() || sequence.conversation || !model_.same_bits_for_same_beginning()) return false;
-  const Sequence* best = nullptr;
-  int most = 0, soon = 0;
-  for (const int running : running_) {
-    const auto& other = sequences_.at(running);
-    if (running == request || other.conversation) continue;
-    const int shared = shared_pages(sequence, other);
-    const int there = std::min(shared, other.tokens.cached / kv_page_rows * kv_page_rows);
-    if (running < request) soon = std::max(soon, shared);
-    if (there <= most) continue;
-    most = there;
-    best = &other;
-  }
-  if (soon > most) return true;
-  if (best == nullptr) return false;
-  if (cached_tokens() - tokens.kv.length() + most > options_.kv_tokens) return false;
-  tokens.release(*cache_);
-  if (!cache_->share(tokens.kv, best->tokens.kv, most)) return false;
-  const int length = static_cast<int>(sequence.request.prompt.size());
-  for (int begin = 0; begin < most; begin += piece_tokens_)
-    tokens.pieces.push_back({begin, std::min(begin + piece_tokens_, length), false, length});
-  tokens.cached = completions_.at(request).cached_tokens = most;
-  return false;
-}
-
-/// Pages for tokens before `length`, if need be those of sequences that do not run.
-bool Scheduler::reserve(Sequence& sequence, int length) {
-  auto& kv = sequence.tokens.kv;
-  if (kv.length() >= length) return true;
-  const auto fits = [&] {
-    return cached_tokens() + length - kv.length() <= options_.kv_tokens && cache_->reserve(kv, length);
-  };
-  while (!fits())
-    if (!evict(sequence)) return false;
-  return true;
-}
-
-/// Of all sequences together: a pass may read as many keys as the model was planned for, pages that are not full hide
-/// more.
-Index Scheduler::cached_tokens() const {
-  Index tokens = 0;
-  for (const auto& [request, sequence] : sequences_) tokens += sequence.tokens.kv.length();
-  for (const auto& [name, history] : conversations_) tokens += history.tokens.kv.length();
-  return tokens;
-}
-
-/// Takes the pages of the conversation that was not used for longest, or else of the youngest sequence that waits with
-/// its conversation's pages. False where there is none.
-bool Scheduler::evict(const Sequence& wanting) {
-  CachedTokens* evicted = nullptr;
-  int last_used = submitted_;
-  for (auto& [name, history] : conversations_) {
-    if (history.tokens.kv.length() == 0 || history.last_used >= last_used) continue;
-    evicted = &history.tokens;
-    last_used = history.last_used;
-  }
-  for (auto waiting = waiting_.rbegin(); evicted == nullptr && waiting != waiting_.rend(); ++waiting) {
-    auto& sequence = sequences_.at(*waiting);
-    if (&sequence != &wanting && sequence.tokens.kv.length() > 0) evicted = &sequence.tokens;
-  }
-  if (evicted != nullptr) evicted->release(*cache_);
-  return evicted != nullptr;
-}
-
-void Scheduler::suspend(int request) {
-  auto& sequence = sequences_.at(request);
-  sequence.tokens_lost = sequence.tokens.kv.length();
-  sequence.pages_lost.clear();
-  for (int pool = 0; pool < cache_->pools(); ++pool) sequence.pages_lost.push_back(-cache_->free_pages(pool));
-  sequence.tokens.release(*cache_);
-  for (int pool = 0; pool < cache_->pools(); ++pool)
-    sequence.pages_lost[static_cast<std::size_t>(pool)] += cache_->free_pages(pool);
-  ++completions_.at(request).suspensions;
-  running_.erase(request);
-  std::erase(prefill_order_, request);
-  waiting_.insert(request);
 }
 
 /// The last stage chooses the next tokens, and sends them on their way to the others.

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <grist/generate/cached_tokens.hpp>
+#include <grist/generate/kept_beginnings.hpp>
+#include <grist/generate/pass_times.hpp>
 #include <grist/generate/request.hpp>
 #include <grist/generate/speculation.hpp>
 #include <grist/generate/stop_filter.hpp>
@@ -33,10 +35,11 @@ struct SchedulerOptions {
 enum class Conversation : int {};
 
 /// Decoding sequences are in every pass; prompts share the rest of it and take turns piece by piece, so that a long one
-/// blocks nobody. A prompt that begins like one that is being worked on takes those pages over, and computes the rest.
-/// A sequence takes pages as it grows. Where they run out, the youngest running sequence gives its own back and is
-/// computed again later, to the same bits. Collective over the model's grid: all ranks make the same calls.
-/// Several schedulers on one model do not disturb each other. The model must outlive the scheduler.
+/// blocks nobody. A prompt that begins like one that is being worked on, or was, takes those pages over, and computes
+/// the rest; pages that no sequence has stay until one wants them. A sequence takes pages as it grows. Where they run
+/// out, the youngest running sequence gives its own back and is computed again later, to the same bits.
+/// Collective over the model's grid: all ranks make the same calls. Several schedulers on one model do not disturb each
+/// other. The model must outlive the scheduler.
 class Scheduler {
 public:
   /// Throws UsageError where the model's limits serve no sequence or less cache than is asked for, MemoryError.
@@ -67,6 +70,9 @@ public:
   [[nodiscard]] const Completion& completion(int request) const;
   /// The same of one that has ended, to be forgotten here.
   Completion take(int request);
+
+  /// Of the passes so far that read no prompts.
+  [[nodiscard]] const PassTimes& pass_times() const { return pass_times_; }
 
   Conversation open_conversation();
   /// Cancels its request and forgets its history.
@@ -100,8 +106,11 @@ private:
   void continue_conversation(Sequence& sequence, int number);
   void admit();
   [[nodiscard]] std::vector<Share> shares();
+  [[nodiscard]] int sharable_tokens(const Sequence& sequence) const;
+  [[nodiscard]] bool shares_beginnings(const Sequence& sequence) const;
   bool waits_for_beginning(int request);
-  [[nodiscard]] int shared_pages(const Sequence& one, const Sequence& other) const;
+  bool take_over(int request, const KeptBeginnings::Found& beginning);
+  void keep_beginning(const Sequence& sequence, const Piece& piece);
   bool reserve(Sequence& sequence, int length);
   [[nodiscard]] Index cached_tokens() const;
   bool evict(const Sequence& wanting);
@@ -121,6 +130,7 @@ private:
   int piece_tokens_;  // of a prompt, at most
   int context_;
   std::unique_ptr<PagedKv> cache_;
+  KeptBeginnings kept_;
   std::optional<Sampler> sampler_;  // of the last stage
   Speculation speculation_;
   int submitted_ = 0;
@@ -132,7 +142,11 @@ private:
   std::map<Conversation, History> conversations_;
   std::map<int, Completion> completions_;
   std::vector<TokenEvent> events_;
+  PassTimes pass_times_;
   // Of a step that was begun:
+  std::chrono::steady_clock::time_point step_begin_;
+  bool only_decodes_ = false;
+  bool guesses_ = false;
   std::vector<std::pair<int, std::size_t>> choosing_;  // requests whose next tokens come of it, rows of each
   std::vector<layers::Choice> choices_;
   std::vector<Transfer> sent_;
