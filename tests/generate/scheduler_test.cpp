@@ -241,40 +241,4 @@ TEST_F(Scheduling, AnyOrderOfRequestsAndCancellationsInAnyCacheGivesTheSame) {
   EXPECT_GT(suspensions, 40);
 }
 
-TEST_F(Scheduling, PromptsThatBeginAlikeComputeTheBeginningOnce) {
-  model.same_beginnings = true;
-  auto one = scheduler();
-  std::vector<Request> requests;
-  for (int i = 0; i < 4; ++i) {
-    auto request = greedy(700, 5);
-    for (int at = 600 + i; at < 700; ++at) request.prompt[static_cast<std::size_t>(at)] = (at + i) % 58;
-    requests.push_back(request);
-    one.submit(request);
-  }
-  finish(one);
-  int computed = 0;
-  for (const auto& pass : model.passes) computed += std::reduce(pass.begin(), pass.end());
-  EXPECT_EQ(computed, 700 + 3 * (700 - 576) + 4 * 4) << "nine pages of 64 once, the rest by each, and the new tokens";
-  for (int i = 0; i < 4; ++i) {
-    EXPECT_EQ(one.completion(i).ids, expected(requests[static_cast<std::size_t>(i)]));
-    EXPECT_EQ(one.completion(i).cached_tokens, i == 0 ? 0 : 576);
-  }
-}
-
-TEST_F(Scheduling, ThePagesOfABeginningOutliveTheOneWhoComputedIt) {
-  model.same_beginnings = true;
-  auto one = scheduler();
-  const int first = one.submit(greedy(300, 3));
-  one.step();
-  const int second = one.submit(greedy(300, 60));
-  one.step();
-  EXPECT_EQ(one.completion(second).cached_tokens, 256);
-  one.cancel(first);
-  const int third = one.submit(greedy(290, 60));
-  finish(one);
-  EXPECT_EQ(one.completion(third).cached_tokens, 256);
-  EXPECT_EQ(one.completion(second).ids, expected(greedy(300, 60)));
-  EXPECT_EQ(one.completion(third).ids, expected(greedy(290, 60)));
-}
-
 }  // namespace
