@@ -1,7 +1,5 @@
 #include "answer_file.hpp"
 
-#include "runtime.hpp"
-
 #include <grist/core/errors.hpp>
 #include <grist/io/write_all.hpp>
 
@@ -98,7 +96,7 @@ std::vector<PromptLine> AnswerFile::without_answered(std::vector<PromptLine> pro
   struct stat status {};
   if (fstat(descriptor_, &status) != 0 || (status.st_size != whole && ftruncate(descriptor_, whole) != 0))
     throw InputError("{}: its last line is not whole and cannot be cut off: {}", file_, std::strerror(errno));
-  if (status.st_size != whole) note(std::format("{}: its last line was not whole and is computed again", file_));
+  cut_off_ = status.st_size != whole;
   std::erase_if(prompts, [&](const PromptLine& prompt) { return answered.contains(prompt.id); });
   return prompts;
 }

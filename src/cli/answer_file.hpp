@@ -25,6 +25,9 @@ public:
   /// tokens, or there twice. Then nothing is cut off.
   std::vector<PromptLine> without_answered(std::vector<PromptLine> prompts);
 
+  /// Whether without_answered() cut a line off.
+  [[nodiscard]] bool cut_off() const { return cut_off_; }
+
   /// One answer, on one line, which a kill of the program cannot take back; a crash of the machine those of the last
   /// seconds. Throws InternalError where it cannot be written.
   void append(const std::string& line);
@@ -32,6 +35,7 @@ public:
 private:
   std::string file_;
   int descriptor_;
+  bool cut_off_ = false;
   std::chrono::steady_clock::time_point synced_ = std::chrono::steady_clock::now();
 };
 

@@ -1,7 +1,10 @@
 #include "batch.hpp"
 
 #include "answer_file.hpp"
+#include "answer_json.hpp"
 #include "interrupt.hpp"
+#include "packed_json.hpp"
+#include "request_options.hpp"
 #include "shared_run.hpp"
 
 #include <grist/core/clock.hpp>
@@ -12,7 +15,7 @@
 #include <format>
 #include <map>
 #include <memory>
-#include <sstream>
+#include <utility>
 
 namespace grist::cli {
 namespace {
@@ -22,62 +25,41 @@ using nlohmann::json;
 
 // A request on its way from the root to the replica that answers it.
 
-std::string packed(const PromptLine& line) {
-  const auto& [prompt, max_new_tokens, sampling, stop, eos, ignore_eos, copy] = line.request;
-  const auto bytes = json::to_msgpack({{"id", line.id},
-                                       {"prompt", prompt},
-                                       {"max_new_tokens", max_new_tokens},
-                                       {"temperature", sampling.temperature},
-                                       {"top_k", sampling.top_k},
-                                       {"top_p", sampling.top_p},
-                                       {"min_p", sampling.min_p},
-                                       {"repetition_penalty", sampling.repetition_penalty},
-                                       {"seed", sampling.seed},
-                                       {"stop", stop},
-                                       {"ignore_eos", ignore_eos},
-                                       {"copy", copy}});
-  return {bytes.begin(), bytes.end()};
+std::string packed_line(const PromptLine& line) {
+  json to{{"id", line.id}, {"prompt", line.request.prompt}, {"copy", line.request.copy}};
+  for_each_option(line.request, [&](const char* name, const auto& value) { to[name] = value; });
+  return packed(to);
 }
 
-PromptLine unpacked(const std::string& bytes) {
-  const json from = json::from_msgpack(bytes);
+PromptLine unpacked_line(const std::string& bytes) {
+  const json from = unpacked(bytes);
   PromptLine line{from.at("id"), {}};
-  auto& request = line.request;
-  auto& sampling = request.sampling;
-  from.at("prompt").get_to(request.prompt);
-  from.at("max_new_tokens").get_to(request.max_new_tokens);
-  from.at("temperature").get_to(sampling.temperature);
-  from.at("top_k").get_to(sampling.top_k);
-  from.at("top_p").get_to(sampling.top_p);
-  from.at("min_p").get_to(sampling.min_p);
-  from.at("repetition_penalty").get_to(sampling.repetition_penalty);
-  from.at("seed").get_to(sampling.seed);
-  from.at("stop").get_to(request.stop);
-  from.at("ignore_eos").get_to(request.ignore_eos);
-  from.at("copy").get_to(request.copy);
+  from.at("prompt").get_to(line.request.prompt);
+  from.at("copy").get_to(line.request.copy);
+  for_each_option(line.request, [&](const char* name, auto& value) { from.at(name).get_to(value); });
   return line;
 }
 
-/// Its new tokens, how many were guessed and how many of these right, and the line, on the way to the root.
-std::string answer_of(const PromptLine& line, const Completion& completion) {
-  const nlohmann::ordered_json answer{{"id", line.id},
-                                      {"prompt_ids", line.request.prompt},
-                                      {"new_ids", completion.ids},
-                                      {"text", completion.text},
-                                      {"finish", name_of(completion.finish)}};
-  return std::format("{} {} {} {}", completion.ids.size(), completion.guessed, completion.guessed_right,
-                     answer.dump(-1, ' ', false, json::error_handler_t::replace));
+// Its answer on the way back: the line of the file, and what guesses gave.
+
+std::string packed_answer(const PromptLine& line, const Completion& completion) {
+  nlohmann::ordered_json answer{{"id", line.id}};
+  answer.update(answer_json(line.request, completion));
+  return packed({{"line", answer.dump(-1, ' ', false, json::error_handler_t::replace)},
+                 {"tokens", completion.ids.size()},
+                 {"guessed", completion.guessed},
+                 {"right", completion.guessed_right}});
 }
 
-/// Writes what answer_of() made, adds to `guesses`, and tells its new tokens.
-std::size_t write(AnswerFile& file, GuessCount& guesses, std::string_view answer) {
-  std::istringstream in{std::string(answer)};
-  std::size_t tokens = 0;
-  int guessed = 0, right = 0;
-  in >> tokens >> guessed >> right;
-  file.append(std::string(answer.substr(static_cast<std::size_t>(in.tellg()) + 1)));
-  guesses.add(tokens, guessed, right);
-  return tokens;
+void write(AnswerFile& file, GuessCount& guesses, std::string_view bytes) {
+  const json answer = unpacked(bytes);
+  file.append(answer.at("line"));
+  guesses.add(answer.at("tokens"), answer.at("guessed"), answer.at("right"));
+}
+
+/// Tokens that a request may take at most.
+Index most_tokens(const Request& request, Index context) {
+  return std::min(std::ssize(request.prompt) + request.max_new_tokens, context);
 }
 
 /// One replica's share: takes requests, runs them, sends answers. All its ranks do the same.
@@ -85,6 +67,7 @@ class Replica {
 public:
   Replica(Runtime& runtime, const LoadedModel& loaded, const DraftSource& drafts, SharedRun& shared)
       : shared_(shared),
+        context_(loaded.model->limits().context),
         slots_(static_cast<std::size_t>(loaded.model->limits().batch_sequences)) {
     // With as many groups of sequences as stages every stage has one to work on.
     for (int group = 0; group < loaded.model->limits().caches; ++group)
@@ -114,24 +97,44 @@ public:
     }
   }
 
+  /// Of all replicas, of which `first` ranks count. Collective over `world`.
+  [[nodiscard]] PassTimes::Compared pass_times(const Communicator& world, bool first) const {
+    PassTimes::Compared all;
+    for (const auto& group : groups_) {
+      const auto times = group.scheduler->pass_times().compared();
+      all.with_guesses += first ? times.with_guesses : 0;
+      all.without += first ? times.without : 0;
+    }
+    return {world.all_reduce(all.with_guesses), world.all_reduce(all.without)};
+  }
+
 private:
+  struct Asked {
+    PromptLine line;
+    bool begun = false;  // it has a new token
+  };
   struct Group {
     std::unique_ptr<Scheduler> scheduler;
-    std::map<int, PromptLine> asked;  // by the scheduler's numbers
+    std::map<int, Asked> asked;  // by the scheduler's numbers
   };
 
   void end_step(Group& group) {
     try {
       for (const auto& event : group.scheduler->end_step()) {
+        auto& [line, begun] = group.asked.at(event.request);
+        const Index read = std::exchange(begun, true) ? 0 : std::ssize(line.request.prompt);
+        shared_.count({.worked_on = read + 1, .told = 1});
         if (event.finish == Finish::running) continue;
         const auto completion = group.scheduler->take(event.request);
         const auto asked = group.asked.extract(event.request);
-        shared_.send(answer_of(asked.mapped(), completion));
+        const auto& request = asked.mapped().line.request;
+        shared_.send(packed_answer(asked.mapped().line, completion), most_tokens(request, context_),
+                     std::ssize(request.prompt) + std::ssize(completion.ids));
       }
     } catch (const NumericalError& error) {
-      for (const auto& [number, line] : group.asked)
+      for (const auto& [number, asked] : group.asked)
         if (group.scheduler->completion(number).finish == Finish::cancelled)
-          throw NumericalError("prompt {}: {}", line.id.dump(), error.what());
+          throw NumericalError("prompt {}: {}", asked.line.id.dump(), error.what());
       throw;
     }
   }
@@ -141,18 +144,19 @@ private:
   bool take(Group& group) {
     constexpr std::size_t most = 4;
     const bool idle = std::ranges::all_of(groups_, [](const Group& one) { return one.scheduler->idle(); });
-    const auto texts = shared_.take(std::min(most, slots_ - group.asked.size()), idle);
-    if (!texts) return false;
-    for (const auto& text : *texts) {
-      PromptLine line = unpacked(text);
+    const auto items = shared_.take(std::min(most, slots_ - group.asked.size()), idle);
+    if (!items) return false;
+    for (const auto& item : *items) {
+      PromptLine line = unpacked_line(item);
       const int number = group.scheduler->submit(line.request);
-      group.asked.emplace(number, std::move(line));
+      group.asked.emplace(number, Asked{std::move(line)});
     }
     return true;
   }
 
   SharedRun& shared_;
   std::vector<Group> groups_;
+  Index context_;
   std::size_t slots_;  // requests of a group
 };
 
@@ -160,6 +164,7 @@ private:
 struct Plan {
   std::optional<AnswerFile> file;
   std::vector<std::string> requests;  // packed, the longest first
+  Index tokens = 0;                   // that all of them take at most
 };
 
 ModelLimits plan_of(Plan& plan, const BatchOptions& options, int ranks, const Request& otherwise,
@@ -174,16 +179,17 @@ ModelLimits plan_of(Plan& plan, const BatchOptions& options, int ranks, const Re
   const auto all = lines.size();
   plan.file.emplace(options.output, options.prompts);
   lines = plan.file->without_answered(std::move(lines));
+  if (plan.file->cut_off())
+    note(std::format("{}: its last line was not whole and is computed again", options.output));
   if (lines.size() < all)
     note(std::format("{}: {} of {} prompts are answered already", options.output, all - lines.size(), all));
   // Those that take longest first, so that none is left to one replica at the end.
-  const auto work = [](const PromptLine& line) {
-    return std::ssize(line.request.prompt) + line.request.max_new_tokens;
-  };
+  const auto work = [&](const PromptLine& line) { return most_tokens(line.request, files.spec.max_positions); };
   std::ranges::stable_sort(lines, std::greater(), work);
   std::vector<Request> requests;
   for (const auto& line : lines) {
-    plan.requests.push_back(packed(line));
+    plan.requests.push_back(packed_line(line));
+    plan.tokens += work(line);
     requests.push_back(line.request);
   }
   // A group has no more slots than its share of the prompts, so that none takes what others could work on.
@@ -216,13 +222,14 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
   {
     const DraftSource drafts(runtime, loaded, options.draft);
     GuessCount guesses;
-    SharedRun shared(runtime.world(), loaded.grid->world(), plan.requests, deadline, {"answered", "prompts"},
-                     [&](std::string_view answer) { return write(*plan.file, guesses, answer); });
+    SharedRun shared(runtime.world(), loaded.grid->world(), plan.requests, plan.tokens, deadline,
+                     {"answered", "prompts"}, [&](std::string_view answer) { write(*plan.file, guesses, answer); });
     std::optional<Replica> replica;
     runtime.together([&] { replica.emplace(runtime, loaded, drafts, shared); });
     replica->run();
     finished = shared.finish();
-    if (guesses.any()) note(guesses.text());
+    guesses.add(replica->pass_times(runtime.world(), loaded.grid->world().rank() == 0));
+    if (drafts.draft_tokens() > 0 && runtime.root()) note(guesses.text());
   }
   runtime.together([&] {
     if (!finished)

@@ -68,9 +68,17 @@ void GuessCount::add(std::size_t tokens, int guessed, int right) {
   right_ += static_cast<std::size_t>(right);
 }
 
+void GuessCount::add(const PassTimes::Compared& times) {
+  times_.with_guesses += times.with_guesses;
+  times_.without += times.without;
+}
+
 std::string GuessCount::text() const {
-  return std::format("guessed {} tokens, {} of them right: {:.2f} tokens a pass", guessed_, right_,
-                     static_cast<double>(tokens_) / static_cast<double>(tokens_ - right_));
+  if (guessed_ == 0) return "nothing was guessed: every pass gave one token";
+  const auto told = std::format("guessed {} tokens, {} of them right: {:.2f} tokens a pass", guessed_, right_,
+                                static_cast<double>(tokens_) / static_cast<double>(tokens_ - right_));
+  if (times_.with_guesses <= 0) return told + "; too few passes without guesses to say how much faster";
+  return told + std::format("; {:.2f} x as fast as passes without guesses", times_.without / times_.with_guesses);
 }
 
 }  // namespace grist::cli

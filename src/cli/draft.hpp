@@ -5,6 +5,7 @@
 
 #include <grist/generate/drafter.hpp>
 #include <grist/generate/ngram_table.hpp>
+#include <grist/generate/pass_times.hpp>
 
 #include <memory>
 #include <optional>
@@ -44,16 +45,17 @@ private:
   std::optional<NgramTable> table_;
 };
 
-/// What guesses gave, over some answers.
+/// What guesses gave, over some answers, and how long the passes with them took.
 class GuessCount {
 public:
   void add(std::size_t tokens, int guessed, int right);
-  [[nodiscard]] bool any() const { return guessed_ > 0; }
-  /// "guessed 120 tokens, 80 of them right: 1.67 tokens a pass"
+  void add(const PassTimes::Compared& times);
+  /// "guessed 120 tokens, 80 of them right: 1.67 tokens a pass; 1.31 x as fast as passes without guesses"
   [[nodiscard]] std::string text() const;
 
 private:
   std::size_t tokens_ = 0, guessed_ = 0, right_ = 0;
+  PassTimes::Compared times_;
 };
 
 }  // namespace grist::cli

@@ -1,15 +1,19 @@
 // grist evaluate: multiple-choice questions, answered by the likelihood of their choices.
+#include "interrupt.hpp"
 #include "json_lines.hpp"
 #include "model_options.hpp"
-#include "progress.hpp"
+#include "packed_json.hpp"
+#include "shared_run.hpp"
 
 #include <grist/generate/loglikelihood.hpp>
 #include <grist/generate/perplexity.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <format>
+#include <map>
 #include <optional>
 
 namespace grist::cli {
@@ -20,7 +24,7 @@ using nlohmann::json;
 struct Options {
   ModelOptionsGroup model;
   std::string task;
-  std::string output;
+  std::string output, max_walltime;
   Index limit = 0;
   int context = 0;
   bool as_json = false;
@@ -105,26 +109,24 @@ std::vector<Question> read_questions(const Options& options, const text::Tokeniz
   return questions;
 }
 
-/// Choices, and of each the tokens given, all tokens, and these: for the ranks that did not read them.
-std::vector<int> packed(const Question& question) {
-  std::vector<int> numbers;
-  for (const auto& [ids, given] : question.continuations) {
-    numbers.push_back(static_cast<int>(given));
-    numbers.push_back(static_cast<int>(ids.size()));
-    numbers.insert(numbers.end(), ids.begin(), ids.end());
-  }
-  return numbers;
+// A question on its way from the root to the replica that answers it, and what the model makes of its choices.
+
+std::string packed_question(const Question& question, std::size_t number) {
+  json choices = json::array();
+  for (const auto& [ids, given] : question.continuations) choices.push_back({{"ids", ids}, {"given", given}});
+  return packed({{"number", number}, {"choices", choices}});
 }
 
-std::vector<Continuation> unpacked(const std::vector<int>& numbers) {
+std::vector<Continuation> choices_of_packed(const json& question) {
   std::vector<Continuation> continuations;
-  for (auto at = numbers.begin(); at != numbers.end();) {
-    const auto given = static_cast<std::size_t>(*at++);
-    const int count = *at++;
-    continuations.push_back({std::vector<int>(at, at + count), given});
-    at += count;
-  }
+  for (const auto& choice : question.at("choices")) continuations.push_back({choice.at("ids"), choice.at("given")});
   return continuations;
+}
+
+Index tokens_of(std::span<const Continuation> continuations) {
+  Index tokens = 0;
+  for (const auto& continuation : continuations) tokens += std::ssize(continuation.ids);
+  return tokens;
 }
 
 struct Result {
@@ -161,54 +163,95 @@ void print(const Options& options, const Result& result) {
   row("", "", "acc_norm", figure(mean(result.right_by_length)), figure(error(result.right_by_length)));
 }
 
+/// What comes of the questions, told in their order.
+class Answers {
+public:
+  Answers(const std::vector<Question>& questions, Result& result, std::optional<JsonLines>& lines)
+      : questions_(questions), result_(result), lines_(lines) {}
+
+  void add(std::string_view bytes) {
+    const json answer = unpacked(bytes);
+    early_[answer.at("number")] = answer.at("sums").get<std::vector<double>>();
+    for (auto next = early_.begin(); next != early_.end() && next->first == result_.questions; next = early_.begin()) {
+      take(questions_[static_cast<std::size_t>(next->first)], next->second);
+      early_.erase(next);
+    }
+  }
+
+private:
+  void take(const Question& question, const std::vector<double>& sums) {
+    const auto [choice, by_length] = preferred(sums, question.choices);
+    ++result_.questions;
+    if (choice == question.gold) ++result_.right;
+    if (by_length == question.gold) ++result_.right_by_length;
+    if (lines_)
+      lines_->write({{"id", question.id},
+                     {"loglikelihoods", sums},
+                     {"pred", choice},
+                     {"pred_norm", by_length},
+                     {"gold", question.gold}});
+  }
+
+  const std::vector<Question>& questions_;
+  Result& result_;
+  std::optional<JsonLines>& lines_;
+  std::map<Index, std::vector<double>> early_;  // by number: those before are not there yet
+};
+
+void score(LogLikelihood& scorer, const std::string& item, SharedRun& shared) {
+  const json question = unpacked(item);
+  const auto choices = choices_of_packed(question);
+  const auto sums = scorer.sums(choices);
+  const Index tokens = tokens_of(choices);
+  shared.count({.worked_on = tokens, .told = tokens});
+  shared.send(packed({{"number", question.at("number")}, {"sums", sums}}), tokens, tokens);
+}
+
 void run(Runtime& runtime, const Options& options) {
+  const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2}, SA_RESTART);
+  const Deadline deadline = deadline_of(runtime, options.max_walltime, Deadline::Clock::now());
   std::vector<Question> questions;
+  std::vector<std::string> items;
+  Index tokens = 0;
   Result result;
-  std::vector<int> sizes(2);  // questions, and tokens of the longest text that is read
+  std::vector<int> longest(1, 1);  // tokens of the longest text that is read
   const auto loaded =
       load_model(runtime, options.model, [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
         if (tokenizer == nullptr) throw InputError("{}: the model has no tokenizer", options.model.model);
         const int most = files.spec.max_positions;
         if (options.context > most) throw UsageError("--context {} is more than the model's {}", options.context, most);
         questions = read_questions(options, *tokenizer, options.context > 0 ? options.context : most, result.cut);
-        std::size_t longest = 1;
-        for (const auto& question : questions)
+        for (const auto& question : questions) {
+          items.push_back(packed_question(question, items.size()));
+          tokens += tokens_of(question.continuations);
           for (const auto& continuation : question.continuations)
-            longest = std::max(longest, continuation.ids.size() - 1);
-        sizes = {static_cast<int>(questions.size()), static_cast<int>(longest)};
-        return limits_for_windows(sizes[1]);
+            longest[0] = std::max(longest[0], static_cast<int>(continuation.ids.size()) - 1);
+        }
+        return limits_for_windows(longest[0]);
       });
-  runtime.share(sizes);
+  runtime.share(longest);
   if (result.cut > 0)
     note(std::format("{} choices are longer with their context than the model's context: cut from the left",
                      result.cut));
   std::optional<JsonLines> lines;
+  std::optional<LogLikelihood> scorer;
   runtime.together([&] {
     if (runtime.root() && !options.output.empty()) lines.emplace(options.output);
+    scorer.emplace(runtime.exec(), *loaded.model, longest[0]);
   });
-  LogLikelihood scorer(runtime.exec(), *loaded.model, sizes[1]);
+  Answers answers(questions, result, lines);
+  bool finished = false;
   {
-    ProgressLine progress("scoring", runtime.root());
-    for (Index i = 0; i < sizes[0]; ++i) {
-      std::vector<int> numbers;
-      if (runtime.root()) numbers = packed(questions[static_cast<std::size_t>(i)]);
-      runtime.share(numbers);
-      const auto sums = scorer.sums(unpacked(numbers));
-      if (!runtime.root()) continue;
-      const Question& question = questions[static_cast<std::size_t>(i)];
-      const auto [choice, by_length] = preferred(sums, question.choices);
-      ++result.questions;
-      if (choice == question.gold) ++result.right;
-      if (by_length == question.gold) ++result.right_by_length;
-      if (lines)
-        lines->write({{"id", question.id},
-                      {"loglikelihoods", sums},
-                      {"pred", choice},
-                      {"pred_norm", by_length},
-                      {"gold", question.gold}});
-      progress.show(static_cast<std::uint64_t>(i + 1), static_cast<std::uint64_t>(sizes[0]));
-    }
+    SharedRun shared(runtime.world(), loaded.grid->world(), items, tokens, deadline, {"answered", "questions"},
+                     [&](std::string_view answer) { answers.add(answer); });
+    shared.one_by_one([&](const std::string& item) { score(*scorer, item, shared); });
+    finished = shared.finish();
   }
+  runtime.together([&] {
+    if (!finished)
+      throw Error(ended_by_signal, std::format("stopped after {} of {} questions; the same command begins anew",
+                                               result.questions, questions.size()));
+  });
   if (runtime.root()) print(options, result);
 }
 
@@ -237,6 +280,8 @@ void add_evaluate(CLI::App& app, Action& action) {
           "Examples put in front of each question: none but those in its query")
       ->default_str("0");
   verb->add_flag("--json", options->as_json, "One line of JSON instead of the table");
+  add_walltime_to(*verb, options->max_walltime);
+  options->model.add_replicas_to(*verb);
   verb->footer(
       "A line of the task:\n"
       "  {\"query\": \"The sky is\", \"choices\": [\"blue\", \"wooden\"], \"gold\": 0, \"id\": \"sky\"}\n"
@@ -245,7 +290,10 @@ void add_evaluate(CLI::App& app, Action& action) {
       "  acc        the right choice has the largest log-likelihood\n"
       "  acc_norm   the same, of log-likelihoods divided by the choice's characters\n"
       "  stderr     sample standard deviation over the root of the number of questions");
-  verb->callback([options, &action] { action.run = [options](Runtime& runtime) { run(runtime, *options); }; });
+  verb->callback([options, &action, verb] {
+    if (verb->get_option("--dp")->empty()) options->model.dp = 0;  // all ranks
+    action.run = [options](Runtime& runtime) { run(runtime, *options); };
+  });
 }
 
 }  // namespace grist::cli

@@ -1,4 +1,5 @@
 // grist generate: continues prompts, streaming the text.
+#include "answer_json.hpp"
 #include "batch.hpp"
 #include "draft.hpp"
 #include "json_lines.hpp"
@@ -38,7 +39,7 @@ struct Options {
   std::string json_file;
   // Batch inference:
   std::string prompts_file, output, max_walltime;
-  int max_sequences = 32;
+  int max_sequences = 32;  // worked on at a time; of a file, by a replica
 };
 
 std::vector<int> encode(const Prompt& prompt, const Options& options, const ModelTokens& tokens,
@@ -74,8 +75,6 @@ std::vector<std::vector<int>> encode_all(const Options& options, const ModelToke
   return prompts;
 }
 
-constexpr int max_sequences = 32;  // prompts of the command line that are worked on at a time
-
 std::vector<Request> requests_of(const Options& options, const SamplingOptions& sampling,
                                  const std::vector<std::vector<int>>& prompts) {
   std::vector<Request> requests;
@@ -93,19 +92,16 @@ double per_second(double count, double seconds) { return seconds > 0 ? count / s
 nlohmann::ordered_json json_of(int index, const Request& request, const Completion& completion) {
   const auto tokens = static_cast<double>(completion.ids.size());
   const auto prompt_tokens = static_cast<double>(request.prompt.size());
-  return {{"index", index},
-          {"prompt_ids", request.prompt},
-          {"new_ids", completion.ids},
-          {"text", completion.text},
-          {"finish", name_of(completion.finish)},
-          {"timings",
-           {{"waiting_seconds", completion.waiting_seconds},
-            {"prefill_seconds", completion.prefill_seconds},
-            {"decode_seconds", completion.decode_seconds},
-            {"guessed_tokens", completion.guessed},
-            {"guessed_right", completion.guessed_right},
-            {"prefill_tokens_per_second", per_second(prompt_tokens, completion.prefill_seconds)},
-            {"decode_tokens_per_second", per_second(tokens - 1, completion.decode_seconds)}}}};
+  nlohmann::ordered_json json{{"index", index}};
+  json.update(answer_json(request, completion));
+  json["timings"] = {{"waiting_seconds", completion.waiting_seconds},
+                     {"prefill_seconds", completion.prefill_seconds},
+                     {"decode_seconds", completion.decode_seconds},
+                     {"guessed_tokens", completion.guessed},
+                     {"guessed_right", completion.guessed_right},
+                     {"prefill_tokens_per_second", per_second(prompt_tokens, completion.prefill_seconds)},
+                     {"decode_tokens_per_second", per_second(tokens - 1, completion.decode_seconds)}};
+  return json;
 }
 
 /// The text of one prompt as it comes; of several, each when it is complete, under a headline.
@@ -118,7 +114,7 @@ void print_event(const TokenEvent& event, const Completion& completion, bool alo
   }
 }
 
-void print_timings(const std::vector<Request>& requests, const Generation& generation) {
+void print_timings(const std::vector<Request>& requests, const Generation& generation, bool guesses_wanted) {
   double prompt_tokens = 0, new_tokens = 0, prefill = 0, decode = 0;
   GuessCount guesses;
   for (std::size_t i = 0; i < requests.size(); ++i) {
@@ -132,7 +128,9 @@ void print_timings(const std::vector<Request>& requests, const Generation& gener
   std::fprintf(stderr, "prompt %.0f tokens, %.1f tok/s | new %.0f tokens, %.1f tok/s\n", prompt_tokens,
                per_second(prompt_tokens, prefill), new_tokens + static_cast<double>(requests.size()),
                per_second(new_tokens, decode));
-  if (guesses.any()) std::fprintf(stderr, "%s\n", guesses.text().c_str());
+  if (!guesses_wanted) return;
+  guesses.add(generation.pass_times().compared());
+  std::fprintf(stderr, "%s\n", guesses.text().c_str());
 }
 
 /// Where the results go; on the root alone something is written.
@@ -165,7 +163,7 @@ void run(Runtime& runtime, const Options& options) {
     const auto requests = requests_of(options, sampling, prompts);
     for (std::size_t i = 0; i < requests.size(); ++i)
       check(requests[i], std::format("prompt {}", i), files.spec.vocab_size, files.spec.max_positions);
-    return limits_for(requests, files.spec.max_positions, max_sequences, {}, draft_tokens);
+    return limits_for(requests, files.spec.max_positions, options.max_sequences, {}, draft_tokens);
   };
   const auto loaded = load_model(runtime, options.model, sizes, options.draft.model);
   for (auto& prompt : prompts) runtime.share(prompt);
@@ -187,7 +185,7 @@ void run(Runtime& runtime, const Options& options) {
       if (event.finish != Finish::running) line.show(++done, requests.size());
     }
   }
-  if (runtime.root() && on_terminal(STDERR_FILENO)) print_timings(requests, *generation);
+  if (runtime.root() && on_terminal(STDERR_FILENO)) print_timings(requests, *generation, draft_tokens > 0);
 }
 
 BatchOptions batch_of(const Options& options) {

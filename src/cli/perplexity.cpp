@@ -1,18 +1,15 @@
 // grist perplexity: how well a model predicts a text.
 #include "interrupt.hpp"
 #include "model_options.hpp"
+#include "packed_json.hpp"
 #include "shared_run.hpp"
 
-#include <grist/core/clock.hpp>
 #include <grist/generate/perplexity.hpp>
 
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
 #include <cstdio>
-#include <deque>
 #include <format>
-#include <iterator>
 
 namespace grist::cli {
 namespace {
@@ -60,58 +57,46 @@ std::vector<Continuation> windows_of(const Options& options, const ModelFiles& f
 
 // A window on its way from the root to the replica that scores it, and back.
 
-std::string packed(const json& object) {
-  const auto bytes = json::to_msgpack(object);
-  return {bytes.begin(), bytes.end()};
-}
-
-std::string score(LogLikelihood& scorer, const std::string& text) {
-  const json from = json::from_msgpack(text);
-  const Index number = from.at("number");
-  const double sum = score_window(scorer, {from.at("ids"), from.at("given")}, number);
-  return packed({{"number", number}, {"log_likelihood", sum}});
+void score(LogLikelihood& scorer, const std::string& item, SharedRun& shared) {
+  const json window = unpacked(item);
+  const Index number = window.at("number"), tokens = std::ssize(window.at("ids"));
+  const double sum = score_window(scorer, {window.at("ids"), window.at("given")}, number);
+  shared.count({.worked_on = tokens, .told = tokens});
+  shared.send(packed({{"number", number}, {"log_likelihood", sum}}), tokens, tokens);
 }
 
 void run(Runtime& runtime, const Options& options) {
   const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2}, SA_RESTART);
   const Deadline deadline = deadline_of(runtime, options.max_walltime, Deadline::Clock::now());
   std::vector<Continuation> windows;
-  std::vector<std::string> texts;
+  std::vector<std::string> items;
+  Index tokens = 0;
   const auto loaded =
       load_model(runtime, options.model, [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
         if (tokenizer == nullptr) throw InputError("{}: the model has no tokenizer", options.model.model);
         if (options.context > files.spec.max_positions)
           throw UsageError("--context {} is more than the model's {}", options.context, files.spec.max_positions);
         windows = windows_of(options, files, *tokenizer);
-        for (const auto& [ids, given] : windows)
-          texts.push_back(packed({{"number", texts.size()}, {"ids", ids}, {"given", given}}));
+        for (const auto& [ids, given] : windows) {
+          items.push_back(packed({{"number", items.size()}, {"ids", ids}, {"given", given}}));
+          tokens += std::ssize(ids);
+        }
         return limits_for_windows(options.context);
       });
   std::vector<double> sums(windows.size());
-  const auto collect = [&](std::string_view result) {
-    const json from = json::from_msgpack(result);
-    const std::size_t number = from.at("number");
-    sums.at(number) = from.at("log_likelihood");
-    return windows[number].ids.size();
+  const auto add = [&](std::string_view result) {
+    const json from = unpacked(result);
+    sums.at(from.at("number").get<std::size_t>()) = from.at("log_likelihood");
   };
   bool finished = false;
   std::size_t scored = 0;
   {
-    SharedRun shared(runtime.world(), loaded.grid->world(), texts, deadline, {"scored", "windows"}, collect);
+    SharedRun shared(runtime.world(), loaded.grid->world(), items, tokens, deadline, {"scored", "windows"}, add);
     std::optional<LogLikelihood> scorer;
     runtime.together([&] { scorer.emplace(runtime.exec(), *loaded.model, options.context); });
-    std::deque<std::string> mine;
-    // The next one comes while one is scored.
-    for (auto more = shared.take(2, true); more; more = shared.take(2 - mine.size(), mine.empty())) {
-      std::ranges::move(*more, std::back_inserter(mine));
-      if (mine.empty()) break;
-      const auto begin = Deadline::Clock::now();
-      shared.send(score(*scorer, mine.front()));
-      mine.pop_front();
-      shared.stepped(seconds_since(begin));
-    }
+    shared.one_by_one([&](const std::string& item) { score(*scorer, item, shared); });
     finished = shared.finish();
-    scored = shared.collected();
+    scored = shared.done();
   }
   runtime.together([&] {
     if (!finished)

@@ -1,5 +1,6 @@
 #include "prompt_file.hpp"
 
+#include "request_options.hpp"
 #include "texts.hpp"
 
 #include <grist/core/errors.hpp>
@@ -37,7 +38,8 @@ public:
     return value;
   }
   template <class T>
-  void take_number(const char* key, T& to) {
+    requires std::is_arithmetic_v<T>
+  void take(const char* key, T& to) {
     const json value = take(key);
     if (value.is_null()) return;
     const bool fits = std::is_floating_point_v<T> ? value.is_number() : value.is_number_integer();
@@ -46,27 +48,29 @@ public:
     if constexpr (!std::is_floating_point_v<T>)
       if (json(to) != value) refuse(key, value, "an integer that is not so large");
   }
-  void take_bool(const char* key, bool& to) {
+  void take(const char* key, bool& to) {
     const json value = take(key);
     if (value.is_null()) return;
     if (!value.is_boolean()) refuse(key, value, "true or false");
     to = value.get<bool>();
   }
-  std::vector<std::string> texts(const char* key, const json& value) const {
+  void take(const char* key, std::vector<std::string>& to) {
+    const json value = take(key);
+    if (value.is_null()) return;
     const json list = value.is_array() ? value : json::array({value});
     for (const auto& text : list)
       if (!text.is_string()) refuse(key, value, "a text or a list of texts");
-    return list.get<std::vector<std::string>>();
+    list.get_to(to);
   }
   [[noreturn]] void refuse(const char* key, const json& value, const char* expected) const {
     throw InputError("{}: '{}' is {}, expected {}", place_, key, value.dump(), expected);
   }
   /// Throws where a key was not asked for.
   void expect_nothing_left() const {
-    if (!object_.empty())
-      throw InputError("{}: unknown key '{}'; known are id, prompt, prompt_ids, messages, max_new_tokens, temperature, "
-                       "top_k, top_p, min_p, repetition_penalty, seed, stop, ignore_eos",
-                       place_, object_.begin().key());
+    if (object_.empty()) return;
+    std::string known = "id, prompt, prompt_ids, messages";
+    for_each_option(Request(), [&](const char* name, const auto&) { known += std::string(", ") + name; });
+    throw InputError("{}: unknown key '{}'; known are {}", place_, object_.begin().key(), known);
   }
 
 private:
@@ -113,18 +117,8 @@ PromptLine line_of(Line& line, Index number, const Request& otherwise, const Pro
   PromptLine prompt{line.take("id"), otherwise};
   if (prompt.id.is_null()) prompt.id = number;
   if (!prompt.id.is_string() && !prompt.id.is_number_integer()) line.refuse("id", prompt.id, "a text or an integer");
-  auto& request = prompt.request;
-  auto& sampling = request.sampling;
-  line.take_number("max_new_tokens", request.max_new_tokens);
-  line.take_number("temperature", sampling.temperature);
-  line.take_number("top_k", sampling.top_k);
-  line.take_number("top_p", sampling.top_p);
-  line.take_number("min_p", sampling.min_p);
-  line.take_number("repetition_penalty", sampling.repetition_penalty);
-  line.take_number("seed", sampling.seed);
-  line.take_bool("ignore_eos", request.ignore_eos);
-  if (const json stop = line.take("stop"); !stop.is_null()) request.stop = line.texts("stop", stop);
-  request.prompt = prompt_of(line, reader);
+  for_each_option(prompt.request, [&](const char* name, auto& value) { line.take(name, value); });
+  prompt.request.prompt = prompt_of(line, reader);
   line.expect_nothing_left();
   return prompt;
 }

@@ -1,6 +1,7 @@
 #include "shared_run.hpp"
 
 #include "interrupt.hpp"
+#include "packed_json.hpp"
 #include "train_options.hpp"
 
 #include <grist/comm/broadcast_text.hpp>
@@ -10,7 +11,9 @@
 
 #include <unistd.h>
 
-#include <format>
+#include <algorithm>
+#include <deque>
+#include <iterator>
 #include <thread>
 #include <utility>
 
@@ -31,120 +34,132 @@ Deadline deadline_of(const Runtime& runtime, const std::string& walltime, Deadli
   return {end_of_job(limit, begin), 0};
 }
 
-SharedRun::SharedRun(const Communicator& world, const Communicator& replica, std::span<const std::string> texts,
-                     const Deadline& deadline, Names names, Collect collect)
+SharedRun::SharedRun(const Communicator& world, const Communicator& replica, std::span<const std::string> items,
+                     Index at_most, const Deadline& deadline, WorkProgress::Names names, OnResult on_result)
     : world_(world),
       replica_(replica),
-      work_(world, texts),
+      work_(world, items),
       results_(world),
       deadline_(deadline),
-      names_(std::move(names)),
-      take_in_(std::move(collect)),
-      line_(std::in_place, names_.done, world.rank() == 0),
+      on_result_(std::move(on_result)),
       root_(world.rank() == 0),
-      texts_(texts.size()),
+      progress_(names, items.size(), at_most,
+                terminal_ ? Clock::duration(std::chrono::milliseconds(200)) : std::chrono::seconds(60), Clock::now()),
+      line_(std::in_place, names.done, root_),
       replicas_left_(world.size() / replica.size()) {}
 
 std::optional<std::vector<std::string>> SharedRun::take(std::size_t wanted, bool wait) {
   pass_on_stop();
-  std::vector<std::string> texts;
+  std::vector<std::string> items;
   bool stopped = false;
   if (replica_.rank() == 0) {
-    texts = work_.take(wanted);
-    while (wait && texts.empty() && !work_.done() && !work_.stopped()) {
+    items = work_.take(wanted);
+    while (wait && items.empty() && !work_.done() && !work_.stopped()) {
       std::this_thread::sleep_for(std::chrono::microseconds(100));
       pass_on_stop();
-      texts = work_.take(wanted);
+      items = work_.take(wanted);
     }
     stopped = work_.stopped();
   }
   if (replica_.size() > 1) {
-    json orders = json::array();
-    for (const auto& text : texts) orders.push_back(json::binary({text.begin(), text.end()}));
-    const auto bytes = stopped || !texts.empty() ? json::to_msgpack({{"stop", stopped}, {"take", orders}})
-                                                 : std::vector<std::uint8_t>();
-    const std::string told = broadcast_text(replica_, {bytes.begin(), bytes.end()}, 0);
-    texts.clear();
+    const bool news = stopped || !items.empty();
+    const auto told = broadcast_text(
+        replica_, replica_.rank() == 0 && news ? packed({{"stop", stopped}, {"items", items}}) : "", 0);
     if (!told.empty()) {
-      const json all = json::from_msgpack(told);
-      stopped = all.at("stop");
-      for (const auto& order : all.at("take"))
-        texts.emplace_back(order.get_binary().begin(), order.get_binary().end());
+      const json all = unpacked(told);
+      all.at("stop").get_to(stopped);
+      all.at("items").get_to(items);
     }
   }
   if (stopped) return std::nullopt;
-  return texts;
+  return items;
 }
 
-void SharedRun::send(std::string result) {
-  if (replica_.rank() == 0) results_.send(std::move(result));
+void SharedRun::send(const std::string& result, Index at_most, Index took) {
+  send_counted({{"result", result}, {"at_most", at_most}, {"took", took}});
+}
+
+void SharedRun::count(const TokenCount& tokens) {
+  unsent_.worked_on += tokens.worked_on;
+  unsent_.told += tokens.told;
+}
+
+/// A message of this replica to rank 0, with the tokens since the last one.
+void SharedRun::send_counted(json&& message) {
+  if (replica_.rank() != 0) return;
+  const auto tokens = std::exchange(unsent_, {});
+  message["worked_on"] = tokens.worked_on;
+  message["told"] = tokens.told;
+  results_.send(packed(message));
+  sent_ = Clock::now();
+}
+
+void SharedRun::one_by_one(const std::function<void(const std::string& item)>& work) {
+  std::deque<std::string> mine;
+  for (auto more = take(2, true); more; more = take(2 - mine.size(), mine.empty())) {
+    std::ranges::move(*more, std::back_inserter(mine));
+    if (mine.empty()) break;
+    const auto begin = Clock::now();
+    work(mine.front());
+    mine.pop_front();
+    stepped(seconds_since(begin));
+  }
 }
 
 void SharedRun::stepped(double seconds) {
   deadline_.stepped(seconds);
-  collect();
+  if (Clock::now() - sent_ > std::chrono::milliseconds(500)) send_counted({});
+  poll();
 }
 
 bool SharedRun::finish() {
-  send("");
+  send_counted({{"last", true}});
   // Until the last replica has left, a signal to any rank is one to all.
   while (root_ ? replicas_left_ > 0 : !work_.closed()) {
     pass_on_stop();
-    collect();
+    poll();
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   if (root_) work_.close();
   results_.flush();
-  int all = collected_ == texts_ ? 1 : 0;
+  int all = progress_.all_done() ? 1 : 0;
   world_.broadcast(&all, 1, 0);
   line_.reset();
-  if (root_ && on_terminal(STDERR_FILENO))
-    note(std::format("{} {} {}, {} tokens, {}", collected_, names_.things, names_.done, tokens_, rate()));
+  if (root_ && terminal_) note(progress_.sum(Clock::now()));
   return all != 0;
 }
 
 /// Tells all ranks to stop where a signal came to this one or its time is over.
 void SharedRun::pass_on_stop() {
-  if (told_ || !(Interrupt::came() || deadline_.reached(Clock::now()))) return;
+  if (stop_sent_ || !(Interrupt::came() || deadline_.reached(Clock::now()))) return;
   work_.stop();
-  told_ = true;
+  stop_sent_ = true;
 }
 
-/// An empty text is a replica's last.
-void SharedRun::collect() {
-  work_.look();
+/// Takes in what others said.
+void SharedRun::poll() {
+  work_.poll();
   if (!root_) return;
-  for (const auto& result : results_.receive()) {
-    if (result.empty()) {
-      --replicas_left_;
-      continue;
-    }
-    tokens_ += take_in_(result);
-    ++collected_;
+  for (const auto& bytes : results_.receive()) {
+    const json message = unpacked(bytes);
+    progress_.add({message.at("worked_on"), message.at("told")});
+    if (message.contains("last")) --replicas_left_;
+    if (!message.contains("result")) continue;
+    on_result_(message.at("result").get_ref<const std::string&>());
+    progress_.finish(message.at("at_most"), message.at("took"));
   }
-  tell();
+  report();
 }
 
 /// On a terminal a line that changes; elsewhere one now and then.
-void SharedRun::tell() {
-  const bool terminal = on_terminal(STDERR_FILENO);
+void SharedRun::report() {
   const auto now = Clock::now();
-  if (now - shown_ < (terminal ? std::chrono::milliseconds(200) : std::chrono::seconds(60))) return;
-  shown_ = now;
-  std::string detail = rate();
-  if (collected_ > 0) {
-    const double each = seconds_since(begin_) / static_cast<double>(collected_);
-    const auto left = static_cast<long>(each * static_cast<double>(texts_ - collected_));
-    detail += std::format(", {}:{:02}:{:02} left", left / 3600, left / 60 % 60, left % 60);
-  }
-  if (terminal)
-    line_->show(collected_, texts_, detail);
+  if (!progress_.due(now)) return;
+  if (terminal_)
+    line_->show(static_cast<std::uint64_t>(progress_.worked_on()), static_cast<std::uint64_t>(progress_.expected()),
+                progress_.pace(now));
   else
-    note(std::format("{} of {} {} {}, {}", collected_, texts_, names_.things, names_.done, detail));
-}
-
-std::string SharedRun::rate() const {
-  return std::format("{:.0f} tok/s", static_cast<double>(tokens_) / seconds_since(begin_));
+    note(progress_.line(now));
 }
 
 }  // namespace grist::cli

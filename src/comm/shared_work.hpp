@@ -29,7 +29,7 @@ public:
   [[nodiscard]] bool done() const;
 
   /// Takes in what others said; rank 0 answers them.
-  void look();
+  void poll();
 
   /// From now on no rank is given any; others hear of it when they look.
   void stop();

@@ -40,7 +40,7 @@ std::vector<std::string> take_all(SharedWork& work, std::size_t wanted) {
 /// Looks until it holds.
 template <class F>
 void look_until(SharedWork& work, F&& holds) {
-  while (!holds()) work.look();
+  while (!holds()) work.poll();
 }
 
 class Shared : public testing::Test {
@@ -58,7 +58,7 @@ TEST_F(Shared, GoesToOneRankEach) {
     for (auto& text : take_all(work, wanted)) to_root.send(std::move(text));
     std::vector<std::string> all;
     while (ranks.rank() == 0 && all.size() < 101) {
-      work.look();
+      work.poll();
       for (auto& text : to_root.receive()) all.push_back(std::move(text));
     }
     to_root.flush();

@@ -96,7 +96,7 @@ struct SharedWork::State {
       default: ++left;
     }
   }
-  void look() {
+  void poll() {
     while (auto message = receive(ranks)) take_in(std::move(*message));
   }
 };
@@ -109,14 +109,14 @@ SharedWork::~SharedWork() {
   if (std::uncaught_exceptions() > 0) return;  // others may be elsewhere, and this rank ends all
   State& s = *state_;
   if (!s.root()) s.send(0, State::leave);
-  while (s.left < (s.root() ? s.ranks.size() - 1 : 1)) s.look();
+  while (s.left < (s.root() ? s.ranks.size() - 1 : 1)) s.poll();
   if (s.root()) s.send_all(State::leave);
   s.outbox.flush();
 }
 
 std::vector<std::string> SharedWork::take(std::size_t wanted) {
   State& s = *state_;
-  s.look();
+  s.poll();
   std::vector<std::string> taken;
   if (s.stopped) return taken;
   for (; taken.size() < wanted && !s.texts.empty(); s.texts.pop_front()) taken.push_back(std::move(s.texts.front()));
@@ -125,7 +125,7 @@ std::vector<std::string> SharedWork::take(std::size_t wanted) {
 }
 
 bool SharedWork::done() const { return state_->texts.empty() && (state_->root() || state_->nothing_left); }
-void SharedWork::look() { state_->look(); }
+void SharedWork::poll() { state_->poll(); }
 
 void SharedWork::stop() {
   if (state_->root()) return state_->tell_stop();

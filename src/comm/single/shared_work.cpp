@@ -22,7 +22,7 @@ std::vector<std::string> SharedWork::take(std::size_t wanted) {
   return taken;
 }
 bool SharedWork::done() const { return state_->texts.empty(); }
-void SharedWork::look() {}
+void SharedWork::poll() {}
 void SharedWork::stop() { state_->stopped = true; }
 bool SharedWork::stopped() const { return state_->stopped || state_->closed; }
 void SharedWork::close() { state_->closed = true; }
