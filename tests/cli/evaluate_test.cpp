@@ -54,6 +54,29 @@ TEST(Evaluate, GivesTheFiguresOfTheReferenceAtEveryLayout) {
   }
 }
 
+/// What each question gave, in the order of the file, to the last bit.
+TEST(SeveralRanks, OfWhichReplicasShareTheQuestionsGiveTheSame) {
+  const TemporaryFolder folder;
+  const auto all = [&](int ranks, const std::vector<std::string>& layout) {
+    const std::string file = folder / "answers.jsonl";
+    std::vector<std::string> words{"--task", facts, "--output", file, "--json"};
+    words.insert(words.end(), layout.begin(), layout.end());
+    const auto outcome = evaluate(words, ranks);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return outcome.out + contents_of(file);
+  };
+  const auto alone = all(1, {});
+  EXPECT_EQ(all(2, {"--dp", "2"}), alone);
+  EXPECT_EQ(all(2, {}), alone) << "ranks that are left over are replicas";
+}
+
+TEST(Evaluate, EndsWithCode75AtTheWallTime) {
+  const auto outcome = evaluate({"--task", facts, "--max-walltime", "00:00:01"});  // less than it takes to end
+  EXPECT_EQ(outcome.code, 75);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_THAT(outcome.err, HasSubstr("stopped after 0 of 25 questions; the same command begins anew"));
+}
+
 TEST(Evaluate, PrintsATable) {
   const auto outcome = evaluate({"--task", facts, "--limit", "10", "--num-fewshot", "0"});
   EXPECT_EQ(outcome.code, 0);

@@ -175,6 +175,17 @@ TEST(Progress, OfWindowsIsShownOnATerminalWithTheTimeLeft) {
   EXPECT_EQ(terminal.ends(), 0);
 }
 
+TEST(Progress, OfAFileOfPromptsEndsWithTheTokensOfAll) {
+  const TemporaryFolder folder;
+  std::string prompts;
+  for (const int tokens : {5, 30, 7})
+    prompts += R"({"prompt_ids": [5, 6], "ignore_eos": true, "max_new_tokens": )" + std::to_string(tokens) + "}\n";
+  Terminal terminal({GRIST_PROGRAM, "generate", "--model", data_file("tiny/llama2"), "--prompts",
+                     folder.write("prompts.jsonl", prompts), "--output", folder / "answers.jsonl"});
+  EXPECT_TRUE(terminal.shows("grist: note: 3 prompts answered, 42 tokens, "));
+  EXPECT_EQ(terminal.ends(), 0);
+}
+
 TEST(Progress, OfTokenizingIsShownOnATerminal) {
   const TemporaryFolder folder;
   const std::string file = folder.write("a.jsonl", "{\"text\":\"one\"}\n{\"text\":\"two\"}\n");
