@@ -2,6 +2,7 @@
 
     NAME        the application, as the tables call it
     PACKAGES    what its virtual environment gets from PyPI; empty: it starts programs, and needs none
+    PLAIN_VERSIONS  optional: true where requirements of versions like 2.13.0+cpu are to be met by 2.13.0
     WEIGHTS     the types of weights that it serves: the benchmark's name -> how the application calls it
     prepare(job)            makes the application's own form of the model, once; returns its path
     measure(job, report)    measures once

