@@ -1,4 +1,4 @@
-// Attention's gradients, written once over a Tile (portable/tile.hpp, cpu/tile.hpp), by tiles of query rows and keys:
+// Attention's gradients, written once over a Tile (portable/tile.hpp, cpu/tile-inl.hpp), by tiles of queries and keys:
 //   p = e^(s - lse), recomputed;  dv += p^T dout;  ds = p (dout v^T - D) (1 - (s / softcap)^2);
 //   dq += scale ds k;  dk += ds^T (scale q);  D = rowsum(dout out).
 // Every sum adds tiles in ascending order, whether one work item makes all sums of a sequence and KV head, or each tile

@@ -1,5 +1,5 @@
 // Attention's work on one item, written once over a Tile: the small products and elementwise steps of a machine
-// (portable/tile.hpp, cpu/tile.hpp). A lane is a query row; L lanes of a tile are computed, and idle ones are not
+// (portable/tile.hpp, cpu/tile-inl.hpp). A lane is a query row; L lanes of a tile are computed, and idle ones are not
 // stored.
 #pragma once
 

@@ -2,19 +2,19 @@
 #include <grist/backends/attention_backward_kernel.hpp>
 
 #include <grist/backends/cpu/attention_items.hpp>
-#include <grist/backends/cpu/tile.hpp>
+#include <grist/backends/cpu/float_targets.hpp>
 
-namespace grist {
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE <grist/backends/cpu/attention.cpp>  // this file, once for each of them
+#include <hwy/foreach_target.h>
+
+#include <hwy/highway.h>
+
+#include <grist/backends/cpu/tile-inl.hpp>
+
+HWY_BEFORE_NAMESPACE();
+namespace grist::cpu::HWY_NAMESPACE {
 namespace {
-
-using cpu::Alone;
-using cpu::Items;
-using cpu::Threads;
-
-bool run(const Exec& exec, const AttentionCall& call) {
-  cpu::run_items<cpu::Tile>(exec, call);
-  return true;
-}
 
 /// Items that must wait for a thread each take two fifths less time where one makes all gradients of a sequence and KV
 /// head: queries and keys apart compute the scores twice. The bits are the same.
@@ -22,7 +22,7 @@ bool sequences_suffice(Index parts, Index threads) { return threads == 1 || part
 
 template <class X>
 void backward_as(const Exec& exec, const AttentionBackwardCall& call) {
-  const attention_kernel::BackwardKernel<cpu::Tile, X> kernel{call};
+  const attention_kernel::BackwardKernel<Tile, X> kernel{call};
   const Threads threads(exec);
   const Index shared = attention_kernel::shared_backward_floats(call.config, kernel.tokens(), kernel.sequences());
   const Index own = attention_kernel::own_backward_floats(call.config.head_dim);
@@ -46,11 +46,35 @@ void backward_as(const Exec& exec, const AttentionBackwardCall& call) {
   each("grist::attention::backward_keys", kernel.key_tiles(), [=](Index i, float* to) { kernel.keys(Alone{}, i, to); });
 }
 
-bool backward(const Exec& exec, const AttentionBackwardCall& call) {
+}  // namespace
+
+void run_attention(const Exec& exec, const AttentionCall& call) { run_items<Tile>(exec, call); }
+
+void run_attention_backward(const Exec& exec, const AttentionBackwardCall& call) {
   if (call.type == DType::f32)
     backward_as<float>(exec, call);
   else
     backward_as<bf16>(exec, call);
+}
+
+}  // namespace grist::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace grist {
+namespace cpu {
+namespace {
+
+HWY_EXPORT(run_attention);
+HWY_EXPORT(run_attention_backward);
+
+bool run(const Exec& exec, const AttentionCall& call) {
+  HWY_DYNAMIC_DISPATCH(run_attention)(exec, call);
+  return true;
+}
+
+bool backward(const Exec& exec, const AttentionBackwardCall& call) {
+  HWY_DYNAMIC_DISPATCH(run_attention_backward)(exec, call);
   return true;
 }
 
@@ -60,7 +84,11 @@ Index backward_scratch(const AttentionConfig& config, const AttentionLimits& lim
 }
 
 }  // namespace
+}  // namespace cpu
 
-AttentionProvider cpu_attention() { return {"cpu", true, run, cpu::items_scratch, backward, backward_scratch}; }
+AttentionProvider cpu_attention() {
+  return {"cpu", true, cpu::run, cpu::items_scratch, cpu::backward, cpu::backward_scratch};
+}
 
 }  // namespace grist
+#endif

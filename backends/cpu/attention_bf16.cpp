@@ -2,7 +2,6 @@
 // cpu/attention.cpp, with products of pairs of bf16, summed in float. The integers of int8 are exact in bf16. Scores
 // stay in float; the weights e^(s - m) of values, times the scales of int8, are rounded to bf16.
 #include <grist/backends/cpu/attention_items.hpp>
-#include <grist/backends/cpu/tile.hpp>
 
 #include <algorithm>
 #include <cstring>
@@ -17,6 +16,8 @@
 #include <hwy/foreach_target.h>
 
 #include <hwy/highway.h>
+
+#include <grist/backends/cpu/tile-inl.hpp>
 
 HWY_BEFORE_NAMESPACE();
 namespace grist::cpu::HWY_NAMESPACE {

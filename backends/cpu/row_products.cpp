@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <type_traits>
 
-// Vector code for AVX-512 with products of bf16, AVX2, NEON; anything else runs what its compiler assumes at least.
-// Vectors whose size is not known when compiling (SVE, RVV) cannot be members.
+// Vector code for AVX-512 with products of bf16 and without, AVX2, NEON; anything else runs what its compiler assumes
+// at least. Vectors whose size is not known when compiling (SVE, RVV) cannot be members.
 #define HWY_WANT_AVX3_ZEN4 1
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3 | HWY_AVX3_DL | HWY_AVX10_2 | HWY_ALL_SVE | HWY_RVV)
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_AVX10_2 | HWY_ALL_SVE | HWY_RVV)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE <grist/backends/cpu/row_products.cpp>  // this file, once for each of them
 #include <hwy/foreach_target.h>

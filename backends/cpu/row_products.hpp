@@ -1,5 +1,5 @@
-// Products of rows of a weight with few tokens in bf16, in the vector code that suits the processor best: Highway
-// compiles row_products.cpp for several kinds of processors and picks one at run time.
+// Products of rows of a weight with few tokens, in the vector code that suits the processor best: Highway compiles
+// row_products.cpp and float_row_products.cpp for several kinds of processors and picks one at run time.
 #pragma once
 
 #include <grist/core/weight.hpp>
@@ -23,6 +23,11 @@ constexpr bool has_row_products(Format format) { return format != Format::f32 &&
 template <class Y>
 void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows,
                    const TokenRows<bf16, Y>& to);
+
+/// The same in float: of tokens in float with any format, of tokens in bf16 with those that has_row_products leaves.
+template <class X, class Y>
+void multiply_rows_in_float(Format format, const void* panel, Index columns, Index begin, Index rows,
+                            const TokenRows<X, Y>& to);
 
 /// to [columns] = row `row` of a panel in blocks, each number rounded to bf16 once.
 void round_row(Format format, const void* panel, Index columns, Index row, bf16* to);

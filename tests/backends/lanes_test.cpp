@@ -1,5 +1,5 @@
 // The vector arithmetic for hosts.
-#include <grist/backends/cpu/lanes.hpp>
+#include <grist/backends/cpu/lanes-inl.hpp>
 
 #include <support/views.hpp>
 
@@ -8,7 +8,7 @@
 namespace {
 
 using namespace grist;
-using namespace grist::cpu;
+using namespace grist::cpu::HWY_NAMESPACE;
 
 std::array<float, lane_count> values_of(Lanes lanes) {
   std::array<float, lane_count> values;

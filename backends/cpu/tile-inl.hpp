@@ -1,13 +1,28 @@
 // The small products inside attention on a processor with vector registers: a team is one thread, a lane one query row.
-// Blocks of four keys (or channels) by all lanes stay in registers. Same contracts as portable/tile.hpp.
-#pragma once
-
-#include <grist/backends/cpu/lanes.hpp>
+// Blocks of four keys (or channels) by all lanes stay in registers. Same contracts as portable/tile.hpp. Included once
+// for each kind of processor, after hwy/foreach_target.h.
 #include <grist/backends/attention_backward_kernel.hpp>
 
 #include <algorithm>
 
-namespace grist::cpu {
+#include <grist/backends/cpu/lanes-inl.hpp>
+
+#if defined(GRIST_TILE) == defined(HWY_TARGET_TOGGLE)
+#ifdef GRIST_TILE
+#undef GRIST_TILE
+#else
+#define GRIST_TILE
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace grist::cpu::HWY_NAMESPACE {
+namespace {
+
+/// `load`, which Tile::load hides.
+template <class T>
+HWY_INLINE Lanes lanes_at(const T* from) {
+  return load(from);
+}
 
 struct Tile {
   template <int L, class Team, class F>
@@ -31,8 +46,8 @@ struct Tile {
   template <int L, class Team, class To>
   static void store_rows(const Team&, int count, int dim, const attention_kernel::Result& total, const To& to) {
     for (int l = 0; l < L; l += lane_count) {
-      const Lanes sum = cpu::load(total.sum + l);
-      for (int c = 0; c < dim; ++c) store(total.o + c * L + l, cpu::load(total.o + c * L + l) / sum);
+      const Lanes sum = lanes_at(total.sum + l);
+      for (int c = 0; c < dim; ++c) store(total.o + c * L + l, lanes_at(total.o + c * L + l) / sum);
     }
     for (int l = 0; l < count; ++l) {
       auto* elements = to(l);
@@ -87,22 +102,22 @@ struct Tile {
   template <int L, class Team>
   static void scale_rows(const Team&, float* s, int count, const float* factors) {
     for (int j = 0; j < count; ++j)
-      for (int l = 0; l < L; l += lane_count) store(s + j * L + l, cpu::load(s + j * L + l) * factors[j]);
+      for (int l = 0; l < L; l += lane_count) store(s + j * L + l, lanes_at(s + j * L + l) * factors[j]);
   }
 
   template <int L, class Team>
   static void cap(const Team&, float* s, int count, float softcap) {
     const Lanes cap = broadcast(softcap);
-    for (int i = 0; i < count * L; i += lane_count) store(s + i, cap * tanh(cpu::load(s + i) / cap));
+    for (int i = 0; i < count * L; i += lane_count) store(s + i, cap * tanh(lanes_at(s + i) / cap));
   }
 
   template <int L, class Team>
   static void add_slope(const Team&, float* s, int count, int first_key, const float* position, const float* slope) {
     for (int l = 0; l < L; l += lane_count) {
-      const Lanes from = cpu::load(position + l), factor = cpu::load(slope + l);
+      const Lanes from = lanes_at(position + l), factor = lanes_at(slope + l);
       for (int j = 0; j < count; ++j) {
         const Lanes distance = broadcast(static_cast<float>(first_key + j)) - from;
-        store(s + j * L + l, fma(factor, distance, cpu::load(s + j * L + l)));
+        store(s + j * L + l, fma(factor, distance, lanes_at(s + j * L + l)));
       }
     }
   }
@@ -110,10 +125,10 @@ struct Tile {
   template <int L, class Team>
   static void mask(const Team&, float* s, int count, int first_key, const float* low, const float* high, float masked) {
     for (int l = 0; l < L; l += lane_count) {
-      const Lanes lowest = cpu::load(low + l), highest = cpu::load(high + l);
+      const Lanes lowest = lanes_at(low + l), highest = lanes_at(high + l);
       for (int j = 0; j < count; ++j) {
         const Lanes key = broadcast(static_cast<float>(first_key + j));
-        Lanes value = cpu::load(s + j * L + l);
+        Lanes value = lanes_at(s + j * L + l);
         value = key < lowest ? broadcast(masked) : value;
         store(s + j * L + l, key > highest ? broadcast(masked) : value);
       }
@@ -124,19 +139,19 @@ struct Tile {
   static void softmax(const Team&, float* s, int count, const float* factors, float* m, float* sum,
                       float* correction) {
     for (int l = 0; l < L; l += lane_count) {
-      const Lanes before = cpu::load(m + l);
+      const Lanes before = lanes_at(m + l);
       Lanes highest = before;
-      for (int j = 0; j < count; ++j) highest = max(highest, cpu::load(s + j * L + l));
+      for (int j = 0; j < count; ++j) highest = max(highest, lanes_at(s + j * L + l));
       const Lanes corrected = exp_negative(before - highest);
       Lanes added = {};
       for (int j = 0; j < count; ++j) {
-        const Lanes p = exp_negative(cpu::load(s + j * L + l) - highest);
+        const Lanes p = exp_negative(lanes_at(s + j * L + l) - highest);
         store(s + j * L + l, factors == nullptr ? p : p * factors[j]);
         added += p;
       }
       store(m + l, highest);
       store(correction + l, corrected);
-      store(sum + l, fma(cpu::load(sum + l), corrected, added));
+      store(sum + l, fma(lanes_at(sum + l), corrected, added));
     }
   }
 
@@ -144,8 +159,8 @@ struct Tile {
   static void accumulate(const Team& team, const float* v, int channels, int count, const float* p,
                          const float* correction, float* o) {
     for (int l = 0; l < L; l += lane_count) {
-      const Lanes factor = cpu::load(correction + l);
-      for (int c = 0; c < channels; ++c) store(o + c * L + l, cpu::load(o + c * L + l) * factor);
+      const Lanes factor = lanes_at(correction + l);
+      for (int c = 0; c < channels; ++c) store(o + c * L + l, lanes_at(o + c * L + l) * factor);
     }
     add_columns<L>(team, v, channels, count, p, o);
   }
@@ -186,11 +201,11 @@ struct Tile {
   static void merge(const Team&, const attention_kernel::Result& next, int channels,
                     const attention_kernel::Result& total) {
     for (int l = 0; l < L; l += lane_count) {
-      const Lanes next_m = cpu::load(next.m + l), total_m = cpu::load(total.m + l);
+      const Lanes next_m = lanes_at(next.m + l), total_m = lanes_at(total.m + l);
       const auto grows = next_m > total_m;
       const Lanes factor = exp_negative(grows ? total_m - next_m : next_m - total_m);
-      const auto merged = [&](const float* a, float* b) {
-        const Lanes x = cpu::load(a), y = cpu::load(b);
+      const auto merged = [&](const float* a, float* b) HWY_ATTR {
+        const Lanes x = lanes_at(a), y = lanes_at(b);
         store(b, fma(grows ? y : x, factor, grows ? x : y));
       };
       for (int c = 0; c < channels; ++c) merged(next.o + c * L + l, total.o + c * L + l);
@@ -203,7 +218,7 @@ private:
   template <class T>
   static void load_row(const T* from, int size, float* to) {
     int i = 0;
-    for (; i + lane_count <= size; i += lane_count) store(to + i, cpu::load(from + i));
+    for (; i + lane_count <= size; i += lane_count) store(to + i, lanes_at(from + i));
     for (; i < size; ++i) to[i] = static_cast<float>(from[i]);
   }
 
@@ -212,12 +227,12 @@ private:
                               float softcap) {
     const Lanes none = {}, cap = broadcast(softcap);
     for (int l = 0; l < L; l += lane_count) {
-      const Lanes low = cpu::load(facts.low + l), high = cpu::load(facts.high + l), lse = cpu::load(facts.lse + l);
-      const Lanes position = cpu::load(facts.position + l), slope = cpu::load(facts.slope + l);
-      const Lanes row_sum = cpu::load(facts.row_sum + l);
+      const Lanes low = lanes_at(facts.low + l), high = lanes_at(facts.high + l), lse = lanes_at(facts.lse + l);
+      const Lanes position = lanes_at(facts.position + l), slope = lanes_at(facts.slope + l);
+      const Lanes row_sum = lanes_at(facts.row_sum + l);
       for (int j = 0; j < count; ++j) {
         const Lanes key = broadcast(static_cast<float>(first_key + j));
-        Lanes value = cpu::load(s + j * L + l), steep = broadcast(1.0F);
+        Lanes value = lanes_at(s + j * L + l), steep = broadcast(1.0F);
         if constexpr (Capped) {
           const Lanes capped = tanh(value / cap);
           value = cap * capped;
@@ -225,7 +240,7 @@ private:
         }
         value = fma(slope, key - position, value) - lse;
         Lanes p = exp_negative(value > 0.0F ? none : value);  // above 0 by rounding alone
-        Lanes ds = p * (cpu::load(dp + j * L + l) - row_sum) * steep;
+        Lanes ds = p * (lanes_at(dp + j * L + l) - row_sum) * steep;
         p = key < low ? none : p;
         ds = key < low ? none : ds;
         store(s + j * L + l, key > high ? none : p);
@@ -244,11 +259,11 @@ private:
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) acc[r][v] = Add ? cpu::load(out + r * out_stride + v * lane_count) : Lanes{};
+      for (int v = 0; v < vectors; ++v) acc[r][v] = Add ? lanes_at(out + r * out_stride + v * lane_count) : Lanes{};
     for (int i = 0; i < inner; ++i) {
       Lanes column[vectors];
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) column[v] = cpu::load(b + i * b_stride + v * lane_count);
+      for (int v = 0; v < vectors; ++v) column[v] = lanes_at(b + i * b_stride + v * lane_count);
 #pragma GCC unroll 8
       for (int r = 0; r < rows; ++r) {
         const Lanes factor = broadcast(a[r * row_stride + i * stride]);
@@ -263,4 +278,7 @@ private:
   }
 };
 
-}  // namespace grist::cpu
+}  // namespace
+}  // namespace grist::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif
