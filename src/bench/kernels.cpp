@@ -3,6 +3,7 @@
 #include <grist/backends/matvec.hpp>
 #include <grist/backends/products.hpp>
 #include <grist/backends/rates.hpp>
+#include <grist/bench/kernel_work.hpp>
 #include <grist/bench/roofline.hpp>
 #include <grist/bench/timing.hpp>
 #include <grist/layers/attention.hpp>
@@ -29,7 +30,7 @@ public:
     const auto w = varied<T>(rows * columns), x = varied<T>(tokens * columns);
     const Buffer<T> y("y", tokens * rows);
     const Weight weight(as_const(w.view(rows, columns)));
-    measure(std::format("matvec {} tokens", tokens), matrix(rows, columns), product_of(tokens, rows, columns), [&] {
+    measure(std::format("matvec {} tokens", tokens), matrix(rows, columns), product_work(weight, tokens), [&] {
       grist::matvec(exec_, as_const(x.view(tokens, columns)), {}, weight, y.view(tokens, rows));
     });
   }
@@ -40,7 +41,7 @@ public:
     const auto w = varied<T>(rows * columns), x = varied<T>(tokens * columns);
     const Buffer<T> y("y", tokens * rows);
     const Weight weight(as_const(w.view(rows, columns)));
-    measure(std::format("product {} tokens", tokens), matrix(rows, columns), product_of(tokens, rows, columns), [&] {
+    measure(std::format("product {} tokens", tokens), matrix(rows, columns), product_work(weight, tokens), [&] {
       products.multiply(exec_, as_const(x.view(tokens, columns)), weight, y.view(tokens, rows));
     });
   }
@@ -71,9 +72,7 @@ public:
                      Index{kv_page_rows} * config.head_dim, page, as_const(d_table.view()), as_const(d_first.view())};
     const PackedSequences packed{as_const(d_begin.view()), as_const(d_lengths.view()), as_const(d_items.view()),
                                  as_const(d_merges.view()), plan.partials};
-    const double seen = queries * static_cast<double>(past) + queries * (queries + 1.0) / 2;
-    const Work work{4 * seen * static_cast<double>(width),
-                    2.0 * sizeof(T) * length * config.kv_heads * config.head_dim};
+    const Work work = attention_work(config, kv_type_of(dtype_of<T>), 1, queries, past);
     const std::string sizes = std::format("{} of {} heads of {}", config.kv_heads, config.heads, config.head_dim);
     measure(std::format("attention {}", name), sizes, work, [&] {
       layers::attention(exec_, config, as_const(q.view(queries, width)), kv, packed, scratch.view(),
@@ -86,7 +85,7 @@ public:
     const Index width = sizes_.hidden;
     const auto x = varied<float>(tokens * width), w = varied<float>(width);
     const Buffer<T> y("y", tokens * width);
-    const Work work{0, static_cast<double>(sizeof(float) + sizeof(T)) * static_cast<double>(tokens * width)};
+    const Work work = moving_work(tokens * width, sizeof(float) + sizeof(T));
     measure(std::format("rms_norm {} tokens", tokens), std::format("{}", width), work, [&] {
       layers::rms_norm(exec_, as_const(x.view(tokens, width)), as_const(w.view()), 1e-5F, y.view(tokens, width));
     }, true);
@@ -107,10 +106,6 @@ private:
     return buffer;
   }
   static std::string matrix(Index rows, Index columns) { return std::format("{} x {}", rows, columns); }
-  static Work product_of(Index tokens, Index rows, Index columns) {
-    return {2.0 * static_cast<double>(tokens * rows * columns), static_cast<double>(sizeof(T)) *
-                                                                     static_cast<double>(rows * columns)};
-  }
 
   /// Every rank does the same work at the same time. What is counted is what bounds it: FLOP or bytes.
   void measure(const std::string& name, const std::string& sizes, const Work& one, const std::function<void()>& f,

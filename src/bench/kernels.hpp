@@ -1,5 +1,5 @@
 // A handful of kernels alone, each against the roofline of the bytes that it must move and the FLOPs of its formula.
-// benchmarks/kernels.cpp has all of them.
+// benchmarks/kernels has all of them.
 #pragma once
 
 #include <grist/bench/result.hpp>
