@@ -15,6 +15,9 @@ double seconds(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
 
+/// One of so many decoding passes is computed without guesses, so that their gain is measured.
+constexpr int measured_passes = 32;
+
 constexpr int choices_tag = 1;  // of messages; activations have 0
 
 bool contains(const std::vector<int>& ids, int id) { return std::ranges::find(ids, id) != ids.end(); }
@@ -161,9 +164,7 @@ void Scheduler::begin_step() {
   std::vector<BatchItem> items;
   std::vector<SampledRow> rows;
   Index logits = 0;  // rows of them
-  only_decodes_ = true;
   for (const auto& [request, piece] : shares) {
-    only_decodes_ = only_decodes_ && !completions_.at(request).ids.empty();
     const auto& sequence = sequences_.at(request);
     const auto& [ids, pieces, cached, kv] = sequence.tokens;
     const int wanted = 1 + speculation_.guessed(request);
@@ -240,7 +241,11 @@ std::vector<Scheduler::Share> Scheduler::shares() {
 
   for (const auto& [request, piece] : pieces)
     while (running_.contains(request) && !reserve(sequences_.at(request), piece.end)) suspend(*running_.rbegin());
-  if (speculation_.guesses()) guess(pieces, left);
+  only_decodes_ = std::ranges::all_of(pieces, [&](const auto& entry) {
+    return !running_.contains(entry.first) || !completions_.at(entry.first).ids.empty();
+  });
+  const bool measures = only_decodes_ && ++decoding_passes_ % measured_passes == 0;
+  if (speculation_.guesses() && !measures) guess(pieces, left);
   std::vector<Share> shares;
   for (const bool few : {true, false})
     for (const auto& [request, piece] : pieces)

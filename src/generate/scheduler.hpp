@@ -143,6 +143,7 @@ private:
   std::map<int, Completion> completions_;
   std::vector<TokenEvent> events_;
   PassTimes pass_times_;
+  Index decoding_passes_ = 0;
   // Of a step that was begun:
   std::chrono::steady_clock::time_point step_begin_;
   bool only_decodes_ = false;

@@ -66,19 +66,20 @@ TEST_F(Beginnings, OutliveTheOneWhoComputedThem) {
   EXPECT_EQ(one.completion(third).ids, expected(greedy(290, 60)));
 }
 
-/// Four places; the others begin when those before have ended.
+/// Four places; between those that begin alike come others, while which none of them runs.
 TEST_F(Beginnings, AreComputedOnceByMorePromptsThanAreServedAtATime) {
   auto one = scheduler();
   std::vector<Request> requests;
   int own = 0;
-  for (int i = 0; i < 20; ++i) {
-    requests.push_back(begins(140 + 13 * ((i * 7) % 20), 128, i, 2 + i % 3));
-    own += static_cast<int>(requests.back().prompt.size()) - 128 + requests.back().max_new_tokens - 1;
+  for (int i = 0; i < 24; ++i) {
+    const bool alike = i / 4 % 2 == 0;
+    requests.push_back(alike ? begins(140 + 13 * ((i * 7) % 20), 128, i, 3) : greedy(150 + i, 3, i));
+    own += static_cast<int>(requests.back().prompt.size()) - (alike ? 128 : 0) + 2;
     one.submit(requests.back());
   }
   finish(one);
   EXPECT_EQ(computed(), 128 + own);
-  for (int i = 0; i < 20; ++i)
+  for (int i = 0; i < 24; ++i)
     EXPECT_EQ(one.completion(i).ids, expected(requests[static_cast<std::size_t>(i)])) << "request " << i;
 }
 

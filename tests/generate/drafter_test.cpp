@@ -162,6 +162,22 @@ TEST_F(Drafting, ThatIsRightSavesPasses) {
   }
 }
 
+/// Guesses are always right, so but for these passes nothing would be plain.
+TEST_F(Drafting, LeavesOutEvery32ndPassSoThatItsGainIsMeasured) {
+  const auto request = greedy(40, 300);
+  const auto answer = plain(request);
+  Scheduler one(exec, wide, {0, nullptr, draft_tokens, std::make_unique<AnyDrafter>([&answer](const DraftQuery& query) {
+                               return std::vector<int>{answer[query.ids.size() - 40]};
+                             })});
+  one.submit(request);
+  wide.passes.clear();
+  finish(one);
+  EXPECT_EQ(one.completion(0).ids, answer);
+  EXPECT_EQ(std::ranges::count(wide.passes, std::vector<int>{1}), 4 + 1) << "and the last token is not guessed";
+  EXPECT_GT(one.pass_times().compared().with_guesses, 0);
+  EXPECT_GT(one.pass_times().compared().without, 0);
+}
+
 TEST_F(Drafting, CountsNoGuessBeyondTheEndOfTheAnswer) {
   auto request = greedy(40, 61);
   const auto answer = plain(request);
