@@ -6,96 +6,14 @@
 #include <algorithm>
 #include <cmath>
 #include <format>
+#include <functional>
 
 namespace grist::report {
 namespace {
 
-constexpr double width = 460, margin = 8;
 constexpr const char* grey = "#CCCCCC";
 constexpr const char* dark = "#666666";
-
-std::vector<std::string> problems_of(const std::vector<Result>& results) {
-  std::vector<std::string> problems;
-  for (const Result& result : results)
-    if (std::ranges::find(problems, result.problem) == problems.end()) problems.push_back(result.problem);
-  return problems;
-}
-
-/// Comparable ones one after the other.
-std::vector<Result> of_problem(const std::vector<Result>& results, const std::string& problem) {
-  std::vector<Result> chosen;
-  for (const Result& result : results)
-    if (result.problem == problem) chosen.push_back(result);
-  return side_by_side(chosen);
-}
-
-std::size_t place_of(std::vector<std::string>& names, const std::string& name) {
-  const auto found = std::ranges::find(names, name);
-  const auto place = static_cast<std::size_t>(found - names.begin());
-  if (found == names.end()) names.push_back(name);
-  return place;
-}
-
-/// At most so many characters of UTF-8; "..." stands for the rest.
-std::string shortened(const std::string& text, std::size_t most) {
-  std::size_t characters = 0, cut = 0;
-  for (std::size_t at = 0; at < text.size(); ++at) {
-    if ((text[at] & 0xC0) == 0x80) continue;
-    if (characters == most - 3) cut = at;
-    if (++characters > most) return text.substr(0, cut) + "...";
-  }
-  return text;
-}
-constexpr std::size_t line_characters = 70;  // that the width has room for
-
-constexpr double title_height = 24, place_height = 20, bar_height = 32;
-
-/// Whether results[i] is the first one of those that are comparable.
-bool begins_place(const std::vector<Result>& group, std::size_t i) {
-  return i == 0 || !comparable(group[i - 1], group[i]);
-}
-
-double height_of(const std::vector<Result>& group) {
-  double height = title_height + bar_height * static_cast<double>(group.size()) + margin;
-  for (std::size_t i = 0; i < group.size(); ++i) height += begins_place(group, i) ? place_height : 0;
-  return height;
-}
-
-/// Of one problem, from y on. The colour is the application's.
-void draw_bars(Svg& svg, double y, const std::vector<Result>& group, std::vector<std::string>& applications) {
-  const bool limited = std::ranges::all_of(group, [](const Result& result) { return result.limit.has_value(); });
-  double best = 0, most = limited ? 1 : 0;
-  for (const Result& result : group) best = std::max(best, result.value);
-  const auto share = [&](const Result& result) { return limited ? *result.fraction() : result.value / best; };
-  for (const Result& result : group) most = std::max(most, share(result));
-  const double scale = (width - 2 * margin) / most;
-  svg.text(margin, y + 16, shortened(group.front().problem, line_characters - 6), Anchor::begin, true);
-  double at = y + title_height;
-  const auto labels = labels_of(group);
-  for (std::size_t i = 0; i < group.size(); ++i) {
-    const Result& result = group[i];
-    if (begins_place(group, i)) {
-      const std::string extent = extent_of(result);
-      svg.text(margin, at + 11, shortened(extent.empty() ? result.platform : result.platform + ", " + extent,
-                                          line_characters));
-      at += place_height;
-    }
-    const auto ratio = to_best_peer(group, result);
-    const std::string peer = ratio ? std::format(", {:.2f} x best peer", *ratio) : "";
-    const std::string percent =
-        result.limit ? std::format(", {:.0f} % of {}", 100 * *result.fraction(),
-                                   result.limit_name.empty() ? "limit" : result.limit_name)
-                     : "";
-    const std::string value = per_second(result.value, result.unit) + percent + peer;
-    svg.text(margin, at + 11,
-             shortened(labels[i], std::max<std::size_t>(line_characters, value.size() + 12) - value.size()));
-    svg.text(width - margin, at + 11, value, Anchor::end);
-    svg.rectangle(margin, at + 15, scale * most, 10, "#F0F0F0");
-    svg.rectangle(margin, at + 15, scale * share(result), 10, colour(place_of(applications, result.application)));
-    at += bar_height;
-  }
-  if (limited) svg.line(margin + scale, y + title_height, margin + scale, at, dark, 1, true);
-}
+constexpr double width = picture_width, margin = picture_margin;
 
 /// A frame with a vertical axis and ticks; linear in what it is given.
 struct Frame {
@@ -139,6 +57,79 @@ Roofs roofs_of(const std::vector<Result>& group) {
 double intensity(const Result& result) { return result.flops / result.bytes; }
 double speed(const Result& result) { return result.flops / result.seconds; }
 
+/// Lines below a picture's frame, each entry with its mark; entries may take several lines.
+class Legend {
+public:
+  void add(const std::string& text) { entries_.push_back(wrapped(text, line_characters - 4)); }
+  [[nodiscard]] double height() const {
+    double lines = 0;
+    for (const auto& entry : entries_) lines += static_cast<double>(entry.size());
+    return line_height * lines + margin;
+  }
+  /// From y on. `mark` draws entry i's, 10 units high, at a height.
+  void draw(Svg& svg, double y, const std::function<void(std::size_t, double)>& mark) const {
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      mark(i, y);
+      for (const std::string& line : entries_[i]) {
+        svg.text(margin + 20, y + 10, line);
+        y += line_height;
+      }
+    }
+  }
+
+private:
+  static constexpr double line_height = 16;
+  std::vector<std::vector<std::string>> entries_;
+};
+
+/// Puts short texts beside points, where no point and no other text is.
+class PointNames {
+public:
+  explicit PointNames(std::vector<std::pair<double, double>> points) : taken_(std::move(points)) {}
+  void draw(Svg& svg, double x, double y, const std::string& name) {
+    constexpr std::pair<double, double> offsets[] = {{12, 0}, {-12, 0}, {0, -11}, {0, 11}, {12, -11}, {-12, -11},
+                                                     {12, 11}, {-12, 11}};
+    auto best = offsets[0];
+    for (const auto& offset : offsets) {
+      const bool free = std::ranges::none_of(taken_, [&](const auto& other) {
+        return std::abs(other.first - x - offset.first) < 12 && std::abs(other.second - y - offset.second) < 10;
+      });
+      if (free) {
+        best = offset;
+        break;
+      }
+    }
+    taken_.emplace_back(x + best.first, y + best.second);
+    svg.text(x + best.first, y + best.second + 4, name, Anchor::middle);
+  }
+
+private:
+  std::vector<std::pair<double, double>> taken_;
+};
+
+/// Their types stand beside the frame, apart where the roofs are near each other.
+void draw_roofs(Svg& svg, const Frame& frame, const Roofs& roofs) {
+  const auto name_at = [&](double gemm) {
+    double shift = 0;
+    for (const auto& [name, other] : roofs.gemm) {
+      const double away = frame.y(std::log10(gemm)) - frame.y(std::log10(other));
+      if (away != 0 && std::abs(away) < 12) shift = (away < 0 ? -1 : 1) * (12 - std::abs(away)) / 2;
+    }
+    return frame.y(std::log10(gemm)) + 4 + shift;
+  };
+  for (const auto& [name, gemm] : roofs.gemm) {
+    const double knee = std::log10(gemm / roofs.read), top = frame.y(std::log10(gemm));
+    const double begin = std::max(frame.x_from, frame.y_from - std::log10(roofs.read));
+    svg.polyline({{frame.x(begin), frame.y(begin + std::log10(roofs.read))},
+                  {frame.x(knee), top},
+                  {frame.x(frame.x_to), top}},
+                 dark);
+    svg.text(frame.right + 4, name_at(gemm), name);
+  }
+}
+
+std::string letter_of(std::size_t platform) { return {static_cast<char>('A' + platform % 26)}; }
+
 std::string roofline(const std::vector<Result>& points, const Roofs& roofs) {
   double least_x = 1e300, most_x = 0, least_y = 1e300, most_y = 0;
   const auto hold = [&](double x, double y) {
@@ -147,72 +138,45 @@ std::string roofline(const std::vector<Result>& points, const Roofs& roofs) {
   };
   for (const Result& point : points) hold(intensity(point), speed(point));
   for (const auto& [name, gemm] : roofs.gemm) hold(gemm / roofs.read, gemm);
-  const Frame frame{.x_from = std::floor(std::log10(least_x)), .x_to = std::floor(std::log10(most_x)) + 1,
-                    .y_from = std::floor(std::log10(least_y)), .y_to = std::floor(std::log10(most_y)) + 1};
-  Svg svg(width, 284 + 16 * static_cast<double>(points.size()));
+  constexpr double room = 0.2;  // of a decade, for the name of a point beside the axis
+  const Frame frame{.top = 34, .right = width - 36, .bottom = 254,
+                    .x_from = std::floor(std::log10(least_x) - room), .x_to = std::floor(std::log10(most_x)) + 1,
+                    .y_from = std::floor(std::log10(least_y) - room), .y_to = std::floor(std::log10(most_y)) + 1};
+  const auto labels = labels_of(points);
+  const bool one = std::ranges::all_of(labels, [&](const std::string& label) { return label == labels.front(); });
+  Legend legend;
+  std::vector<std::pair<double, double>> places;
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    legend.add(points[i].problem + (one ? "" : ", " + labels[i]));
+    places.emplace_back(frame.x(std::log10(intensity(points[i]))), frame.y(std::log10(speed(points[i]))));
+  }
+  std::string rates = "read " + with_prefix(roofs.read, "B/s");
+  for (const auto& [name, gemm] : roofs.gemm) rates += std::format(", {} {}", name, with_prefix(gemm, "FLOP/s"));
+  Svg svg(width, 314 + legend.height());
+  const std::string title = std::format("{}, {}", points.front().platform, extent_of(points.front()));
+  svg.text(margin, 18, shortened(title, bold_characters), Anchor::begin, true);
   for (double at = frame.x_from; at <= frame.x_to; ++at) frame.x_tick(svg, at, std::format("{:g}", std::pow(10, at)));
   for (double at = frame.y_from; at <= frame.y_to; ++at) frame.y_tick(svg, at, with_prefix(std::pow(10, at), ""));
-  for (const auto& [name, gemm] : roofs.gemm) {
-    const double knee = std::log10(gemm / roofs.read);
-    const double begin = std::max(frame.x_from, frame.y_from - std::log10(roofs.read));
-    svg.polyline({{frame.x(begin), frame.y(begin + std::log10(roofs.read))},
-                  {frame.x(knee), frame.y(std::log10(gemm))},
-                  {frame.x(frame.x_to), frame.y(std::log10(gemm))}},
-                 dark);
-    svg.text(frame.right - 2, frame.y(std::log10(gemm)) - 4,
-             std::format("gemm {} {}", name, with_prefix(gemm, "FLOP/s")), Anchor::end);
+  draw_roofs(svg, frame, roofs);
+  svg.text((frame.left + frame.right) / 2, 284, "FLOP/s over FLOP per byte", Anchor::middle);
+  svg.text(margin, 304, shortened(rates, line_characters));
+  PointNames names(places);
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    svg.circle(places[i].first, places[i].second, 4, colour(i));
+    names.draw(svg, places[i].first, places[i].second, std::format("{}", i + 1));
   }
-  svg.text(frame.left, 264, std::format("FLOP/s over FLOP per byte; slope: read {}", with_prefix(roofs.read, "B/s")));
-  double at = 284;
-  for (std::size_t i = 0; i < points.size(); ++i, at += 16) {
-    const double x = frame.x(std::log10(intensity(points[i]))), y = frame.y(std::log10(speed(points[i])));
-    svg.circle(x, y, 4, colour(i));
-    svg.text(x + 6, y + 4, std::format("{}", i + 1));
-    const std::string numbers =
-        std::format("{}, {:.3g} FLOP per byte", with_prefix(speed(points[i]), "FLOP/s"), intensity(points[i]));
-    svg.text(margin, at, shortened(std::format("{}  {}: {}, {}", i + 1, numbers, points[i].application,
-                                               points[i].problem), line_characters));
-  }
-  return svg.element("Roofline of " + points.front().platform);
+  legend.draw(svg, 314, [&](std::size_t i, double y) {
+    svg.text(margin, y + 10, std::format("{}", i + 1), Anchor::begin, true);
+  });
+  return svg.element("Roofline of " + title);
 }
 
 }  // namespace
 
-std::string per_second(double value, const std::string& unit) {
-  if (unit == "tokens") return std::format("{:.{}f} t/s", value, value < 100 ? 2 : 0);
-  return with_prefix(value, unit == "bytes" ? "B/s" : unit == "FLOP" ? "FLOP/s" : (unit + "/s").c_str());
-}
-
-std::string bars(const std::vector<Result>& results) {
-  double height = 0;
-  const auto problems = problems_of(results);
-  for (const auto& problem : problems) height += height_of(of_problem(results, problem));
-  Svg svg(width, height);
-  std::vector<std::string> applications;
-  double y = 0;
-  for (const auto& problem : problems) {
-    const auto group = of_problem(results, problem);
-    draw_bars(svg, y, group, applications);
-    y += height_of(group);
-  }
-  return svg.element("Results as parts of their limits");
-}
-
-std::vector<std::string> bars_by_problem(const std::vector<Result>& results) {
-  std::vector<std::string> pictures, applications;
-  for (const auto& problem : problems_of(results)) {
-    const auto group = of_problem(results, problem);
-    Svg svg(width, height_of(group));
-    draw_bars(svg, 0, group, applications);
-    pictures.push_back(svg.element(problem));
-  }
-  return pictures;
-}
-
 std::vector<std::string> rooflines(const std::vector<Result>& results) {
   std::vector<std::pair<std::string, std::vector<Result>>> groups;
   for (const Result& result : results) {
-    const std::string key = std::format("{} {}", result.ranks, result.platform);
+    const std::string key = extent_of(result) + " " + result.platform;
     auto found = std::ranges::find(groups, key, &std::pair<std::string, std::vector<Result>>::first);
     if (found == groups.end()) found = groups.insert(groups.end(), {key, {}});
     found->second.push_back(result);
@@ -232,7 +196,9 @@ std::string scaling_plot(const std::vector<Scaling>& scalings) {
   if (scalings.empty()) return {};
   std::vector<int> ranks;
   double most = 1;
+  Legend legend;
   for (const Scaling& scaling : scalings) {
+    legend.add(std::format("{}, {}, {}", scaling.problem, scaling.application, scaling.platform));
     for (const ScalingPoint& point : scaling.points) {
       ranks.push_back(point.ranks);
       most = std::max(most, point.efficiency);
@@ -242,22 +208,19 @@ std::string scaling_plot(const std::vector<Scaling>& scalings) {
   ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
   const Frame frame{.x_from = std::log2(ranks.front()), .x_to = std::log2(ranks.back()), .y_from = 0,
                     .y_to = std::ceil(4 * most) / 4};
-  Svg svg(width, 270 + 16 * static_cast<double>(scalings.size()));
+  Svg svg(width, 272 + legend.height());
   frame.percent_ticks(svg);
   for (const int count : ranks) frame.x_tick(svg, std::log2(count), std::format("{}", count));
   svg.text((frame.left + frame.right) / 2, frame.bottom + 28, "ranks", Anchor::middle);
-  double at = 278;
-  for (std::size_t i = 0; i < scalings.size(); ++i, at += 16) {
+  for (std::size_t i = 0; i < scalings.size(); ++i) {
     std::vector<std::pair<double, double>> line;
     for (const ScalingPoint& point : scalings[i].points) {
       line.emplace_back(frame.x(std::log2(point.ranks)), frame.y(point.efficiency));
       svg.circle(line.back().first, line.back().second, 4, colour(i));
     }
     svg.polyline(line, colour(i));
-    svg.rectangle(margin, at - 9, 10, 10, colour(i));
-    svg.text(margin + 16, at, shortened(std::format("{}, {}, {}", scalings[i].application, scalings[i].problem,
-                                                    scalings[i].platform), line_characters - 3));
   }
+  legend.draw(svg, 272, [&](std::size_t i, double y) { svg.rectangle(margin, y, 10, 10, colour(i)); });
   return svg.element("Parallel efficiency over ranks");
 }
 
@@ -274,7 +237,7 @@ std::string cascade(const std::vector<Portability>& all) {
   std::vector<std::string> platforms;
   for (const auto& [platform, efficiency] : all.front().application_efficiency) platforms.push_back(platform);
   const auto count = static_cast<double>(platforms.size()), rows = static_cast<double>(all.size());
-  Frame frame{.right = 330, .x_from = 0.5, .x_to = count + 0.5, .y_from = 0, .y_to = 1};
+  Frame frame{.right = 240, .x_from = 0.5, .x_to = count + 0.5, .y_from = 0, .y_to = 1};
   const auto efficiencies = [&](const Portability& one) {
     std::vector<std::pair<double, std::size_t>> sorted;  // with the platform's number
     const auto& values = architectural ? one.architectural_efficiency : one.application_efficiency;
@@ -286,31 +249,33 @@ std::string cascade(const std::vector<Portability>& all) {
   };
   std::vector<std::vector<std::pair<double, std::size_t>>> lines;
   for (const Portability& one : all) lines.push_back(efficiencies(one));
-  Svg svg(width, 262 + 18 * rows + 16 * count + margin);
+  Svg svg(width, 272 + 16 * (rows + count) + 2 * margin);
   frame.percent_ticks(svg);
-  svg.text((frame.right + width) / 2, frame.bottom + 14, "portability", Anchor::middle);
-  const double slot = (width - margin - frame.right - 16) / rows;
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    const double row = 254 + 18 * static_cast<double>(i);
+  const double slot = (width - margin - frame.right - 16) / rows, second = 140, third = 216;
+  double row = 268;
+  svg.text(second, row, "portability", Anchor::begin, true);
+  svg.text(third, row, "platforms, best first", Anchor::begin, true);
+  row += 6;
+  for (std::size_t i = 0; i < all.size(); ++i, row += 16) {
     std::vector<std::pair<double, double>> line;
-    for (std::size_t place = 0; place < lines[i].size(); ++place) {
-      const auto& [efficiency, platform] = lines[i][place];
-      line.emplace_back(frame.x(static_cast<double>(place) + 1), frame.y(efficiency));
+    std::string letters;
+    for (const auto& [efficiency, platform] : lines[i]) {
+      line.emplace_back(frame.x(static_cast<double>(line.size()) + 1), frame.y(efficiency));
       svg.circle(line.back().first, line.back().second, 4, colour(i));
-      svg.text(line.back().first, row + 11, std::string(1, static_cast<char>('A' + platform % 26)), Anchor::middle);
+      letters += letter_of(platform) + " ";
     }
     svg.polyline(line, colour(i));
-    svg.rectangle(margin, row + 2, 10, 10, colour(i));
-    svg.text(margin + 14, row + 11, shortened(all[i].application, 16));
     const double metric = architectural ? all[i].architectural_metric : all[i].application_metric;
-    const double x = frame.right + 16 + slot * static_cast<double>(i);
-    svg.rectangle(x, frame.y(metric), 0.8 * slot, frame.bottom - frame.y(metric), colour(i));
-    svg.text(x + 0.4 * slot, frame.y(metric) - 4, std::format("{:.2f}", metric), Anchor::middle);
+    svg.rectangle(margin, row, 10, 10, colour(i));
+    svg.text(margin + 16, row + 10, shortened(all[i].application, 18));
+    svg.text(second, row + 10, std::format("{:.2f}", metric));
+    svg.text(third, row + 10, shortened(letters, 24));
+    svg.rectangle(frame.right + 16 + slot * static_cast<double>(i), frame.y(metric), 0.8 * slot,
+                  frame.bottom - frame.y(metric), colour(i));
   }
-  double at = 266 + 18 * rows;
-  for (std::size_t i = 0; i < platforms.size(); ++i, at += 16)
-    svg.text(margin, at, std::format("{}: {}", static_cast<char>('A' + i % 26),
-                                     shortened(platforms[i], line_characters - 3)));
+  row += margin;
+  for (std::size_t i = 0; i < platforms.size(); ++i, row += 16)
+    svg.text(margin, row + 10, shortened(std::format("{}: {}", letter_of(i), platforms[i]), line_characters));
   return svg.element("Cascade of " + all.front().problem);
 }
 

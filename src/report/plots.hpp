@@ -1,4 +1,4 @@
-// The pictures of a report, each an SVG element of its own; 460 units wide, so that a phone shows their texts.
+// The pictures of a report, each an SVG element of its own.
 #pragma once
 
 #include <grist/report/metrics.hpp>

@@ -142,7 +142,7 @@ std::string extent_of(const Result& result) {
   const auto counted = [](int count, const char* what) {
     return std::format("{} {}{}", count, what, count == 1 ? "" : "s");
   };
-  if (result.threads == 0) return result.ranks > 1 ? counted(result.ranks, "rank") : "";
+  if (result.threads == 0) return counted(result.ranks, "rank");
   const std::string threads = counted(result.threads, "thread");
   return result.ranks > 1 ? counted(result.ranks, "rank") + " x " + threads : threads;
 }

@@ -41,7 +41,7 @@ std::vector<Result> side_by_side(const std::vector<Result>& results);
 /// version, file, time), no more than is needed.
 std::vector<std::string> labels_of(const std::vector<Result>& results);
 
-/// "2 ranks x 4 threads", "8 threads", "2 ranks"; empty where neither is told.
+/// "2 ranks x 4 threads", "8 threads"; "2 ranks" where threads do not count.
 std::string extent_of(const Result& result);
 
 /// Of files as read_rows() takes them. `application`, `problem`, `platform` and `fom` (or `avg_ts`) must be there, the

@@ -18,6 +18,32 @@ std::string escaped(std::string_view text) {
   return all;
 }
 
+std::string shortened(const std::string& text, std::size_t most) {
+  std::size_t characters = 0, cut = 0;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if ((text[at] & 0xC0) == 0x80) continue;
+    if (characters == most - 3) cut = at;
+    if (++characters > most) return text.substr(0, cut) + "...";
+  }
+  return text;
+}
+
+std::vector<std::string> wrapped(const std::string& text, std::size_t most) {
+  std::vector<std::string> lines;
+  std::size_t begin = 0;
+  while (text.size() - begin > most) {
+    std::size_t end = text.rfind(' ', begin + most);
+    if (end == std::string::npos || end <= begin) {
+      end = begin + most;
+      while (end > begin + 1 && (text[end] & 0xC0) == 0x80) --end;  // no character is cut
+    }
+    lines.push_back(text.substr(begin, end - begin));
+    begin = end + (text[end] == ' ' ? 1 : 0);
+  }
+  lines.push_back(text.substr(begin));
+  return lines;
+}
+
 const char* colour(std::size_t number) {
   constexpr const char* colours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"};
   return colours[number % std::size(colours)];

@@ -14,6 +14,16 @@ std::string escaped(std::string_view text);
 /// Colours that the colour-blind tell apart too (Okabe and Ito 2008); from the first again where there are more.
 const char* colour(std::size_t number);
 
+/// Of all pictures, in units: so wide that text is 12 pixels high where a phone shows it.
+constexpr double picture_width = 380, picture_margin = 8;
+/// Characters of a line that the width has room for.
+constexpr std::size_t line_characters = 60, bold_characters = 54;
+
+/// At most so many characters of UTF-8; "..." stands for the rest.
+std::string shortened(const std::string& text, std::size_t most);
+/// Lines of at most so many bytes, broken at spaces where there are any.
+std::vector<std::string> wrapped(const std::string& text, std::size_t most);
+
 enum class Anchor { begin, middle, end };
 
 /// A picture of width x height units; text is 12 units high.

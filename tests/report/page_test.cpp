@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <regex>
 
 namespace {
 
@@ -65,8 +66,8 @@ TEST(Page, LeavesOutWhatOneResultCannotShow) {
 TEST(Bars, AreAsLongAsTheirPartOfTheLimit) {
   const std::string svg = bars({result("grist", "p", "cpu", 25, 50), result("grist", "p", "cpu", 50, 50)});
   EXPECT_THAT(svg, testing::StartsWith("<svg xmlns=\"http://www.w3.org/2000/svg\""));
-  EXPECT_THAT(svg, AllOf(HasSubstr("width=\"222.0\" height=\"10.0\" fill=\"#0072B2\""),
-                         HasSubstr("width=\"444.0\" height=\"10.0\" fill=\"#0072B2\""), HasSubstr("50 % of limit")));
+  EXPECT_THAT(svg, AllOf(HasSubstr("width=\"182.0\" height=\"10.0\" fill=\"#0072B2\""),
+                         HasSubstr("width=\"364.0\" height=\"10.0\" fill=\"#0072B2\""), HasSubstr("50 % of limit")));
 }
 
 TEST(Bars, OfSeveralApplicationsStandSideBySideWithTheirRatioToTheBestOther) {
@@ -76,10 +77,41 @@ TEST(Bars, OfSeveralApplicationsStandSideBySideWithTheirRatioToTheBestOther) {
     EXPECT_THAT(svg, HasSubstr(words));
     return svg.find(words);
   };
-  const std::vector<std::size_t> places = {at(">cpu, 2 threads<"), at("60 % of limit, 0.75 x best peer"),
-                                           at("80 % of limit, 1.33 x best peer"), at(">cpu, 2 ranks x 2 threads<"),
+  const std::vector<std::size_t> places = {at(">cpu, 2 threads<"), at("60 % of limit, 0.75 x peer"),
+                                           at("80 % of limit, 1.33 x peer"), at(">cpu, 2 ranks x 2 threads<"),
                                            at("55 % of limit<"), at(">q<")};
   EXPECT_TRUE(std::ranges::is_sorted(places)) << svg;
+}
+
+/// Words of an SVG with the places where they stand.
+std::vector<std::pair<std::string, std::pair<double, double>>> words_of(const std::string& svg) {
+  std::vector<std::pair<std::string, std::pair<double, double>>> words;
+  const std::regex text("<text x=\"([0-9.-]+)\" y=\"([0-9.-]+)\"[^>]*>([^<]*)</text>");
+  for (std::sregex_iterator at(svg.begin(), svg.end(), text), end; at != end; ++at)
+    words.push_back({(*at)[3], {std::stod((*at)[1]), std::stod((*at)[2])}});
+  return words;
+}
+
+TEST(Rooflines, AreOnePerPartOfAMachineAndNameEqualPointsApart) {
+  auto all = results();
+  for (Result& one : all) one.row = all[0].row, one.flops = 2e9, one.bytes = 2e9, one.seconds = 0.05;
+  all[2].platform = all[0].platform, all[1].platform = all[0].platform, all[1].threads = 1;
+  const auto pictures = rooflines(all);
+  ASSERT_EQ(pictures.size(), 3U) << "2 threads, 1 thread, 2 ranks x 2 threads";
+  EXPECT_THAT(pictures[0],
+              AllOf(HasSubstr("2 threads<"), HasSubstr("read 50 GB/s, f32 200 GFLOP/s, bf16 900 GFLOP/s")));
+  std::vector<std::pair<double, double>> names;
+  for (const auto& [word, place] : words_of(pictures[0]))
+    if (place.second < 254 && (word == "1" || word == "2")) names.push_back(place);
+  ASSERT_EQ(names.size(), 2U);
+  EXPECT_NE(names[0], names[1]);
+}
+
+TEST(Wrapped, BreaksAtSpacesAndCutsNoCharacter) {
+  EXPECT_THAT(wrapped("one two three", 8), testing::ElementsAre("one two", "three"));
+  EXPECT_THAT(wrapped("one two", 7), testing::ElementsAre("one two"));
+  EXPECT_THAT(wrapped("äääää", 5), testing::ElementsAre("ää", "ää", "ä"));
+  EXPECT_THAT(wrapped("", 5), testing::ElementsAre(""));
 }
 
 TEST(Csv, HasP3sColumns) {
