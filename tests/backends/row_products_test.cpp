@@ -1,5 +1,6 @@
 // Products of rows for every kind of processor that this one can play: a program that is built for any x86-64 picks
-// among them when it runs. Here row_products.cpp is compiled for all of them (CMakeLists.txt), not for this one alone.
+// among them when it runs. Here row_products.cpp and float_row_products.cpp are compiled for all of them
+// (CMakeLists.txt), not for this one alone.
 #include <grist/backends/cpu/row_products.hpp>
 
 #include <support/compare.hpp>
@@ -80,9 +81,49 @@ TEST_P(RowProducts, OfATokenHaveTheSameBitsAmongOthers) {
   }
 }
 
+/// Of the first `tokens` of x, in float.
+template <class X>
+std::vector<float> products_in_float(const StoredRows& w, const std::vector<X>& x, Index tokens) {
+  std::vector<float> y(static_cast<std::size_t>(tokens * rows));
+  cpu::multiply_rows_in_float(w.format, w.memory.data(), w.columns, 0, rows,
+                              cpu::TokenRows<X, float>{x.data(), y.data(), tokens, w.columns, rows});
+  return y;
+}
+
+/// They are those of the numbers as they are stored, and those of a token have the same bits among others.
+template <class X>
+void expect_float_products(const StoredRows& w, const std::vector<X>& x) {
+  SCOPED_TRACE(name_of(w.format));
+  const auto all = products_in_float(w, x, most_tokens);
+  for (Index t = 0; t < most_tokens; ++t) {
+    for (Index r = 0; r < rows; ++r) {
+      double sum = 0, size = 0;
+      for (Index c = 0; c < w.columns; ++c) {
+        const double product = double{x[t * w.columns + c]} * double{w.numbers[r * w.columns + c]};
+        sum += product;
+        size += std::abs(product);
+      }
+      ASSERT_NEAR(all[t * rows + r], sum, 1e-6 * size) << "token " << t << ", row " << r;
+    }
+  }
+  for (const Index tokens : {1, 2, 3, 32})
+    EXPECT_TRUE(std::ranges::equal(products_in_float(w, x, tokens), all | std::views::take(tokens * rows)))
+        << tokens << " tokens";
+}
+
+TEST_P(RowProducts, InFloatAreThoseOfTheNumbersAlsoAmongOthers) {
+  for (const Format format : every_format) {
+    const StoredRows w(format, rows, columns_of(format));
+    expect_float_products(w, normals("x", most_tokens * w.columns));
+    if (!cpu::has_row_products(format)) expect_float_products(w, tokens_of(w.columns));
+  }
+}
+
 std::vector<std::int64_t> targets() {
   std::vector<std::int64_t> all;
-  for (std::int64_t left = hwy::SupportedTargets(); left != 0; left &= left - 1) all.push_back(left & -left);
+  constexpr std::int64_t left_out = HWY_AVX3_DL | HWY_SSE4 | HWY_SSSE3;  // they run what others do
+  for (std::int64_t left = hwy::SupportedTargets() & ~left_out; left != 0; left &= left - 1)
+    all.push_back(left & -left);
   return all;
 }
 INSTANTIATE_TEST_SUITE_P(targets, RowProducts, testing::ValuesIn(targets()),
