@@ -14,6 +14,7 @@
 namespace grist::bench {
 namespace {
 
+constexpr const char *bytes = "bytes", *flop = "FLOP";
 constexpr double long_enough = 0.02;  // seconds of a repetition, beside which a barrier is nothing
 
 template <class T>
@@ -30,7 +31,7 @@ public:
     const auto w = varied<T>(rows * columns), x = varied<T>(tokens * columns);
     const Buffer<T> y("y", tokens * rows);
     const Weight weight(as_const(w.view(rows, columns)));
-    measure(std::format("matvec {} tokens", tokens), matrix(rows, columns), product_work(weight, tokens), [&] {
+    measure(std::format("matvec {} tokens", tokens), matrix(rows, columns), bytes, product_work(weight, tokens), [&] {
       grist::matvec(exec_, as_const(x.view(tokens, columns)), {}, weight, y.view(tokens, rows));
     });
   }
@@ -41,7 +42,7 @@ public:
     const auto w = varied<T>(rows * columns), x = varied<T>(tokens * columns);
     const Buffer<T> y("y", tokens * rows);
     const Weight weight(as_const(w.view(rows, columns)));
-    measure(std::format("product {} tokens", tokens), matrix(rows, columns), product_work(weight, tokens), [&] {
+    measure(std::format("product {} tokens", tokens), matrix(rows, columns), flop, product_work(weight, tokens), [&] {
       products.multiply(exec_, as_const(x.view(tokens, columns)), weight, y.view(tokens, rows));
     });
   }
@@ -74,7 +75,7 @@ public:
                                  as_const(d_merges.view()), plan.partials};
     const Work work = attention_work(config, kv_type_of(dtype_of<T>), 1, queries, past);
     const std::string sizes = std::format("{} of {} heads of {}", config.kv_heads, config.heads, config.head_dim);
-    measure(std::format("attention {}", name), sizes, work, [&] {
+    measure(std::format("attention {}", name), sizes, queries == 1 ? bytes : flop, work, [&] {
       layers::attention(exec_, config, as_const(q.view(queries, width)), kv, packed, scratch.view(),
                         out.view(queries, width));
     });
@@ -86,7 +87,7 @@ public:
     const auto x = varied<float>(tokens * width), w = varied<float>(width);
     const Buffer<T> y("y", tokens * width);
     const Work work = moving_work(tokens * width, sizeof(float) + sizeof(T));
-    measure(std::format("rms_norm {} tokens", tokens), std::format("{}", width), work, [&] {
+    measure(std::format("rms_norm {} tokens", tokens), std::format("{}", width), bytes, work, [&] {
       layers::rms_norm(exec_, as_const(x.view(tokens, width)), as_const(w.view()), 1e-5F, y.view(tokens, width));
     }, true);
   }
@@ -107,20 +108,20 @@ private:
   }
   static std::string matrix(Index rows, Index columns) { return std::format("{} x {}", rows, columns); }
 
-  /// Every rank does the same work at the same time. What is counted is what bounds it: FLOP or bytes.
-  void measure(const std::string& name, const std::string& sizes, const Work& one, const std::function<void()>& f,
-               bool writes = false) {
+  /// Every rank does the same work at the same time. The unit is the kernel's on every machine, so that results may be
+  /// compared, whichever limit is the lower one there.
+  void measure(const std::string& name, const std::string& sizes, const std::string& unit, const Work& one,
+               const std::function<void()>& f, bool writes = false) {
     f();
     const double first = timed(exec_, ranks_, f);
     const int calls = 1 + static_cast<int>(std::min(1e4, long_enough / std::max(first, 1e-7)));
     const double all = static_cast<double>(calls) * ranks_.size();
     const Work work = all * one;
     const Limit limit = roofline(work, {machine_.gemm(dtype_of<T>), writes ? machine_.triad : machine_.read});
-    const bool multiplies = limit.name == "gemm";
     Test test{.name = name,
               .sizes = sizes,
-              .unit = multiplies ? "FLOP" : "bytes",
-              .amount = multiplies ? work.flops : work.bytes,
+              .unit = unit,
+              .amount = unit == flop ? work.flops : work.bytes,
               .work = work,
               .limit_seconds = limit.seconds,
               .limit_name = writes ? "triad" : limit.name,

@@ -160,6 +160,10 @@ TEST(Bench, MeasuresTrainingCheckpointsAndKernelsWhereAsked) {
   for (const auto& row : rows) expect_consistent(row);
   EXPECT_EQ(rows.at(0).at("problem"), "matvec 1 tokens, 2097152 x 64, bf16");
   EXPECT_EQ(rows.at(3).at("problem"), "attention decode @ d4096, 4 of 4 heads of 16, bf16");
+  Words units;
+  for (const auto& row : rows) units.push_back(row.at("unit"));
+  EXPECT_EQ(units, (Words{"bytes", "bytes", "FLOP", "bytes", "FLOP", "bytes", "tokens", "bytes", "bytes"}))
+      << "the same on every machine";
   EXPECT_EQ(rows.at(7).at("limit_name"), "disk write");
   expect_told(rows.at(6), told({{"model_type", R"("llama 0.142M f32")"},
                                 {"model_size", "567040"},
