@@ -64,8 +64,11 @@ void draw_bars(Svg& svg, double y, const std::vector<Result>& group, std::vector
   const bool limited = std::ranges::all_of(group, [](const Result& result) { return result.limit.has_value(); });
   double best = 0, most = limited ? 1 : 0;
   for (const Result& result : group) best = std::max(best, result.value);
-  const auto share = [&](const Result& result) { return limited ? *result.fraction() : result.value / best; };
+  const auto share = [&](const Result& result) {
+    return limited ? *result.fraction() : best > 0 ? result.value / best : 0;
+  };
   for (const Result& result : group) most = std::max(most, share(result));
+  if (most == 0) most = 1;
   const double scale = (width - 2 * margin) / most;
   double at = y + margin / 2;
   for (const std::string& line : title_of(group)) {

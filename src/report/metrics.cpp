@@ -105,7 +105,7 @@ std::vector<Scaling> scaling_of(const std::vector<Result>& results) {
   }
   std::vector<Scaling> scalings;
   for (auto& [scaling, values] : groups) {
-    if (values.size() < 2) continue;
+    if (values.size() < 2 || !(values.begin()->second > 0)) continue;
     const double one = values.begin()->second / values.begin()->first;
     for (const auto& [ranks, value] : values) scaling.points.push_back({ranks, value, value / ranks / one});
     scalings.push_back(std::move(scaling));

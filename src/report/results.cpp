@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <format>
 
 namespace grist::report {
@@ -30,6 +31,13 @@ public:
     if (!value->is_number() || !(value->get<double>() >= 0)) throw wrong(key, "a number, not negative", *value);
     return value->get<double>();
   }
+  /// A whole number from `least` on.
+  [[nodiscard]] std::optional<int> count(const char* key, int least) const {
+    const auto value = number(key);
+    if (value && (*value < least || *value > 1e9 || *value != std::floor(*value)))
+      throw wrong(key, std::format("a whole number from {} to 1e9", least), *find(key));
+    return value ? std::optional(static_cast<int>(*value)) : std::nullopt;
+  }
   [[nodiscard]] std::string needed_text(const char* key) const {
     if (find(key) == nullptr) throw InputError("{}: '{}' is missing", where_, key);
     return text(key);
@@ -40,7 +48,7 @@ private:
     const auto found = row_.find(key);
     return found == row_.end() || found->is_null() ? nullptr : &*found;
   }
-  [[nodiscard]] InputError wrong(const char* key, const char* expected, const Json& found) const {
+  [[nodiscard]] InputError wrong(const char* key, const std::string& expected, const Json& found) const {
     return InputError("{}: '{}' is {}, expected {}", where_, key, found.dump(), expected);
   }
 
@@ -70,10 +78,10 @@ Result result_of(const Json& row, const fs::path& file, std::size_t number) {
   result.flops = keys.number("flops").value_or(0);
   result.bytes = keys.number("bytes").value_or(0);
   result.seconds = keys.number("avg_ns").value_or(0) * 1e-9;
-  result.repetitions = static_cast<int>(keys.number("repetitions").value_or(0));
-  const auto ranks = keys.number("ranks"), peers_ranks = keys.number("n_ranks");
-  result.ranks = static_cast<int>(ranks ? *ranks : peers_ranks.value_or(1));
-  if (keys.text("gpu_info").empty()) result.threads = static_cast<int>(keys.number("n_threads").value_or(0));
+  result.repetitions = keys.count("repetitions", 0).value_or(0);
+  const auto ranks = keys.count("ranks", 1);
+  result.ranks = ranks ? *ranks : keys.count("n_ranks", 1).value_or(1);
+  if (keys.text("gpu_info").empty()) result.threads = keys.count("n_threads", 0).value_or(0);
   result.row = row;
   return result;
 }

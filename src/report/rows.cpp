@@ -29,8 +29,8 @@ Json value_of(const std::string& cell, bool quoted) {
   return value.is_number() ? value : Json(cell);
 }
 
-/// Lines of cells by the rules of RFC 4180.
-std::vector<std::vector<Json>> cells_of(const std::string& text) {
+/// Lines of cells by the rules of RFC 4180. Throws InputError where the last quoted cell has no end.
+std::vector<std::vector<Json>> cells_of(const fs::path& file, const std::string& text) {
   std::vector<std::vector<Json>> lines(1);
   std::string cell;
   bool quoted = false, inside = false;  // this cell; between its quotes
@@ -46,13 +46,14 @@ std::vector<std::vector<Json>> cells_of(const std::string& text) {
     else if (c == ',') end_cell();
     else if (c == '\n') end_cell(), lines.emplace_back();
   }
+  if (inside) throw InputError("{}: the quoted cell '{}' has no end", file.string(), cell.substr(0, 40));
   if (!cell.empty() || quoted || !lines.back().empty()) end_cell();
   std::erase_if(lines, [](const auto& line) { return std::ranges::all_of(line, &Json::is_null); });
   return lines;
 }
 
 std::vector<Json> rows_of_csv(const fs::path& file, const std::string& text) {
-  const auto lines = cells_of(text);
+  const auto lines = cells_of(file, text);
   std::vector<Json> rows;
   for (std::size_t i = 1; i < lines.size(); ++i) {
     if (lines[i].size() != lines[0].size())

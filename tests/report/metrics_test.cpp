@@ -83,4 +83,8 @@ TEST(ScalingOf, ComparesWhatDiffersInRanksAlone) {
   EXPECT_THAT(efficiencies, testing::ElementsAre(1, testing::DoubleEq(0.9), testing::DoubleEq(0.9)));
 }
 
+TEST(ScalingOf, LeavesOutWhatOneRankCouldNotDo) {
+  EXPECT_TRUE(scaling_of({result("grist", "p", "cpu", 0, {}, 1), result("grist", "p", "cpu", 9, {}, 2)}).empty());
+}
+
 }  // namespace

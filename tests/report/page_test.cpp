@@ -70,6 +70,11 @@ TEST(Bars, AreAsLongAsTheirPartOfTheLimit) {
                          HasSubstr("width=\"364.0\" height=\"10.0\" fill=\"#0072B2\""), HasSubstr("50 % of limit")));
 }
 
+TEST(Bars, OfNothingHaveNoLength) {
+  const std::string svg = bars({result("grist", "p", "cpu", 0), result("peer", "p", "cpu", 0)});
+  EXPECT_THAT(svg, Not(HasSubstr("nan")));
+}
+
 TEST(Bars, OfSeveralApplicationsStandSideBySideWithTheirRatioToTheBestOther) {
   const std::string svg = bars({result("grist", "p", "cpu", 30, 50), result("grist", "q", "cpu", 1, 2),
                                 result("grist", "p", "cpu", 55, 100, 2), result("peer", "p", "cpu", 40, 50)});

@@ -70,6 +70,16 @@ TEST(ReadResults, RefusesCsvOfUnequalRows) {
   }
 }
 
+TEST(ReadResults, RefusesCsvThatEndsWithinQuotes) {
+  const TemporaryFolder folder;
+  try {
+    read_results({folder.write("bad.csv", "application,problem,platform,fom,file\na,p,c,1,\"half")});
+    ADD_FAILURE();
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("bad.csv: the quoted cell 'half' has no end"));
+  }
+}
+
 TEST(ReadResults, TakesPeersAsTheComparisonWritesThem) {
   const TemporaryFolder folder;
   const std::string peers =
@@ -132,6 +142,8 @@ TEST(ReadResults, SaysInOneLineWhatAFileLacks) {
            {R"({"application":"a","problem":"p","platform":"c"})", "neither 'fom' nor 'avg_ts' is there"},
            {R"({"application":"a","problem":"p","platform":"c","fom":"fast"})", "'fom' is \"fast\", expected a number"},
            {R"({"application":"a","problem":"p","platform":"c","fom":-1})", "'fom' is -1, expected a number, not neg"},
+           {R"({"application":"a","problem":"p","platform":"c","fom":1,"ranks":0})", "'ranks' is 0, expected a whole"},
+           {R"({"application":"a","problem":"p","platform":"c","fom":1,"n_threads":1e300})", "'n_threads' is 1e+300"},
            {R"({"application":"a","problem":["p"],"platform":"c","fom":1})", "'problem' is [\"p\"], expected a text"},
        }) {
     try {
