@@ -15,7 +15,6 @@ import importlib.util
 import json
 import os
 import pathlib
-import resource
 import shutil
 import subprocess
 import sys
@@ -39,9 +38,8 @@ class Report:
 
     def first_token(self, seconds=None, rss=None):
         """There is a first token: now, or after the seconds that a program took; and the memory that it took."""
-        if rss is None:   # and that of the largest process that it started
-            whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-            rss = 1024 * sum(resource.getrusage(who).ru_maxrss for who in whose)
+        if rss is None:
+            rss = peak_memory(os.getpid())
         self.say("first_token", seconds=seconds, rss=rss)
 
     def rate(self, test, tokens_per_second, **about):
@@ -50,6 +48,14 @@ class Report:
 
     def left_out(self, test, reason):
         self.say("left_out", test=test, reason=reason)
+
+
+def peak_memory(process):
+    """The most that a process and those that it started, while they run, have had in memory, in bytes."""
+    folder = pathlib.Path(f"/proc/{process}")
+    status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+    children = [child for file in folder.glob("task/*/children") for child in file.read_text().split()]
+    return 1024 * int(status.get("VmHWM", "0 kB").split()[0]) + sum(map(peak_memory, children))
 
 
 class Failed(Exception):
