@@ -105,7 +105,7 @@ struct ExpertRows {
     weight.add({Format::bf16, intermediate, w.data()});
     return weight;
   }
-  /// Of `products` of the size of the weights, into or from as many bytes for each of their numbers.
+  /// Of one product for each row: a weight of an expert that has rows moves `bytes`.
   [[nodiscard]] Work work(double bytes) const {
     const auto size = static_cast<double>(intermediate * hidden);
     return {2.0 * static_cast<double>(rows) * size, static_cast<double>(served) * size * bytes};

@@ -193,10 +193,11 @@ Kernel sgd() {
   const Arrays a;
   return {moving_work(Arrays::size, 22), [=](const Exec& exec) { train::sgd(exec, optimizer, update, a.range()); }};
 }
-/// Both halves.
+/// Both halves. Direction: 4 bytes of w, 4 of g, 8 of m, 8 of v, 4 of u, 8 for two norms; apply: 4 of u, 8 of w, 2 of
+/// the copy.
 Kernel lamb() {
   const Arrays a;
-  return {moving_work(Arrays::size, 38), [=](const Exec& exec) {
+  return {moving_work(Arrays::size, 50), [=](const Exec& exec) {
             train::lamb_direction(exec, optimizer, update, a.range(), a.scratch.view(), a.norms.view());
             train::lamb_apply(exec, update, a.range(), as_const(a.norms.view()));
           }};
