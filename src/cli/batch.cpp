@@ -86,8 +86,8 @@ public:
       for (auto& group : groups_) {
         const auto begin = Clock::now();
         end_step(group);
-        stop = stop || !take(group);
-        if (stop) continue;  // what other groups have begun ends first
+        stop = !take(group);
+        if (stop) break;
         if (!group.scheduler->idle()) {
           group.scheduler->begin_step();
           idle = false;
@@ -95,6 +95,7 @@ public:
         shared_.stepped(seconds_since(begin));
       }
     }
+    for (auto& group : groups_) end_step(group);  // what was begun before all had to stop
   }
 
   /// Of all replicas, of which `first` ranks count. Collective over `world`.
