@@ -1,13 +1,26 @@
 #include <grist/generate/kept_beginnings.hpp>
 
 #include <algorithm>
+#include <map>
 
 namespace grist {
 namespace {
 
-bool begins_with(std::span<const int> ids, std::span<const int> begin) {
-  return ids.size() >= begin.size() && std::ranges::equal(ids.first(begin.size()), begin);
-}
+/// What tokens have in common with kept beginnings. Beginnings of one prompt are compared once.
+class Common {
+public:
+  explicit Common(std::span<const int> ids) : ids_(ids) {}
+
+  int with(const KeptBeginnings::Ids& kept) {
+    const auto [found, first] = by_prompt_.try_emplace(kept.prompt.get(), 0);
+    if (first) found->second = static_cast<int>(std::ranges::mismatch(*kept.prompt, ids_).in2 - ids_.begin());
+    return std::min(found->second, kept.length);
+  }
+
+private:
+  std::span<const int> ids_;
+  std::map<const std::vector<int>*, int> by_prompt_;
+};
 
 /// Windows may have left pages behind, more of them in one sequence than in the other.
 bool reaches_as_far_back(const PagedKv& cache, const KvSequence& kv, const KvSequence& other) {
@@ -18,14 +31,15 @@ bool reaches_as_far_back(const PagedKv& cache, const KvSequence& kv, const KvSeq
 
 }  // namespace
 
-void KeptBeginnings::keep(PagedKv& cache, std::span<const int> ids, const KvSequence& kv) {
+void KeptBeginnings::keep(PagedKv& cache, const Ids& ids, const KvSequence& kv) {
+  Common common(std::span(*ids.prompt).first(static_cast<std::size_t>(ids.length)));
   for (auto one = kept_.begin(); one != kept_.end(); ++one)
-    if (begins_with(one->ids, ids) && reaches_as_far_back(cache, one->kv, kv))
+    if (common.with(one->ids) == ids.length && reaches_as_far_back(cache, one->kv, kv))
       return kept_.splice(kept_.end(), kept_, one);
-  Beginning more{{ids.begin(), ids.end()}, {}};
-  if (!cache.share(more.kv, kv, static_cast<int>(ids.size()))) return;
+  Beginning more{ids, {}};
+  if (!cache.share(more.kv, kv, ids.length)) return;
   std::erase_if(kept_, [&](Beginning& one) {
-    const bool held = begins_with(more.ids, one.ids) && reaches_as_far_back(cache, more.kv, one.kv);
+    const bool held = common.with(one.ids) == one.ids.length && reaches_as_far_back(cache, more.kv, one.kv);
     if (held) cache.release(one.kv);
     return held;
   });
@@ -34,10 +48,9 @@ void KeptBeginnings::keep(PagedKv& cache, std::span<const int> ids, const KvSequ
 
 std::vector<KeptBeginnings::Found> KeptBeginnings::find(std::span<const int> prompt) const {
   std::vector<Found> found;
-  for (const auto& [ids, kv] : kept_) {
-    const auto common = std::ranges::mismatch(ids, prompt).in1 - ids.begin();
-    if (common >= kv_page_rows) found.push_back({static_cast<int>(common / kv_page_rows * kv_page_rows), &kv});
-  }
+  Common common(prompt);
+  for (const auto& [ids, kv] : kept_)
+    if (const int pages = common.with(ids) / kv_page_rows; pages > 0) found.push_back({pages * kv_page_rows, &kv});
   return found;
 }
 

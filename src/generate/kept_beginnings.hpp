@@ -4,6 +4,7 @@
 #include <grist/model/paged_kv.hpp>
 
 #include <list>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -13,14 +14,20 @@ namespace grist {
 /// pages gives them back, those first that were not used for longest. Of one cache, which is named in each call.
 class KeptBeginnings {
 public:
+  /// The first `length` tokens of a prompt, whose ids all its beginnings share.
+  struct Ids {
+    std::shared_ptr<const std::vector<int>> prompt;
+    int length = 0;
+  };
   /// Keeps what `kv` has of its first tokens, `ids`, whole pages of them. Nothing is kept twice.
-  void keep(PagedKv& cache, std::span<const int> ids, const KvSequence& kv);
+  void keep(PagedKv& cache, const Ids& ids, const KvSequence& kv);
 
   struct Found {
     int tokens;  // that it has in common with a prompt, in whole pages
     const KvSequence* kv;
   };
-  /// Those that begin like `prompt`; each is valid until the next keep() or give_back().
+  /// Those that begin like `prompt`; each is valid until the next keep() or give_back(). Compares as many tokens as
+  /// each kept prompt has in common with it, once: a prompt that is new here costs next to nothing.
   [[nodiscard]] std::vector<Found> find(std::span<const int> prompt) const;
 
   /// `kv`, where it is one of these, was taken over.
@@ -32,7 +39,7 @@ public:
 
 private:
   struct Beginning {
-    std::vector<int> ids;
+    Ids ids;
     KvSequence kv;
   };
   std::list<Beginning> kept_;  // the last used last

@@ -15,7 +15,7 @@ PassTimes::Compared PassTimes::compared() const {
   Compared compared;
   for (const auto& [sequences, pair] : by_sequences_) {
     const auto& [plain, guessed] = pair;
-    if (plain.tokens < enough * sequences) continue;
+    if (plain.passes < enough || plain.tokens == 0) continue;
     compared.with_guesses += guessed.seconds;
     compared.without += static_cast<double>(guessed.tokens) * plain.seconds / static_cast<double>(plain.tokens);
   }

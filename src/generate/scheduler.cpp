@@ -220,6 +220,12 @@ Piece Scheduler::next(const Sequence& sequence) const {
   return sequence.tokens.next(piece_tokens_, static_cast<int>(sequence.request.prompt.size()));
 }
 
+/// Whether nothing of a running sequence but its last token is left to compute: its pages were not lost.
+bool Scheduler::decodes(int request, const Piece& piece) const {
+  return running_.contains(request) && piece.few && piece.size() == 1 &&
+         piece.end == std::ssize(sequences_.at(request).tokens.ids);
+}
+
 /// What the next pass computes, with pages for it: few tokens first.
 std::vector<Scheduler::Share> Scheduler::shares() {
   std::map<int, Piece> pieces;  // by age: whoever must give way comes last
@@ -242,7 +248,8 @@ std::vector<Scheduler::Share> Scheduler::shares() {
   for (const auto& [request, piece] : pieces)
     while (running_.contains(request) && !reserve(sequences_.at(request), piece.end)) suspend(*running_.rbegin());
   only_decodes_ = std::ranges::all_of(pieces, [&](const auto& entry) {
-    return !running_.contains(entry.first) || !completions_.at(entry.first).ids.empty();
+    const auto& [request, piece] = entry;
+    return !running_.contains(request) || (decodes(request, piece) && !completions_.at(request).ids.empty());
   });
   const bool measures = only_decodes_ && ++decoding_passes_ % measured_passes == 0;
   if (speculation_.guesses() && !measures) guess(pieces, left);
@@ -261,9 +268,8 @@ void Scheduler::guess(std::map<int, Piece>& pieces, Index left) {
     auto& tokens = sequence.tokens;
     const auto known = std::ssize(tokens.ids);
     const auto& asked = sequence.request;
-    const bool decodes = running_.contains(request) && piece.few && piece.size() == 1 && piece.end == known;
     // A penalty wants the tokens before each guess apart, for which the sampler has no room.
-    if (!decodes || asked.sampling.repetition_penalty != 1) continue;
+    if (!decodes(request, piece) || asked.sampling.repetition_penalty != 1) continue;
     const auto may_come = std::min<Index>(asked.max_new_tokens - std::ssize(completions_.at(request).ids),
                                           context_ - known);
     const auto most = static_cast<int>(std::min<Index>({options_.draft_tokens, left, may_come - 1}));

@@ -71,7 +71,7 @@ public:
   /// The same of one that has ended, to be forgotten here.
   Completion take(int request);
 
-  /// Of the passes so far that read no prompts.
+  /// Of the passes so far that read no prompts and compute nothing again.
   [[nodiscard]] const PassTimes& pass_times() const { return pass_times_; }
 
   Conversation open_conversation();
@@ -88,6 +88,7 @@ private:
     StopFilter filter{{}};
     Index tokens_lost = 0;        // by its suspension
     std::vector<int> pages_lost;  // of each pool
+    std::shared_ptr<const std::vector<int>> kept;  // its prompt, once a beginning of it was kept
     std::chrono::steady_clock::time_point submitted, started, first_token;
   };
   struct History {
@@ -102,6 +103,7 @@ private:
   };
 
   [[nodiscard]] Piece next(const Sequence& sequence) const;
+  [[nodiscard]] bool decodes(int request, const Piece& piece) const;
   void check(const Request& request, int number) const;
   void continue_conversation(Sequence& sequence, int number);
   void admit();
@@ -110,7 +112,7 @@ private:
   [[nodiscard]] bool shares_beginnings(const Sequence& sequence) const;
   bool waits_for_beginning(int request);
   bool take_over(int request, const KeptBeginnings::Found& beginning);
-  void keep_beginning(const Sequence& sequence, const Piece& piece);
+  void keep_beginning(Sequence& sequence, const Piece& piece);
   bool reserve(Sequence& sequence, int length);
   [[nodiscard]] Index cached_tokens() const;
   bool evict(const Sequence& wanting);

@@ -32,8 +32,8 @@ void Scheduler::admit() {
         break;
       }
     }
-    waits_for_beginning(request);  // takes over what is there before room for the rest is made
-    if (!reserve(sequence, next(sequence).end)) {
+    // It takes over what is there before room for the rest is made; while it waits it wants no room.
+    if (!waits_for_beginning(request) && !reserve(sequence, next(sequence).end)) {
       if (running_.empty())
         throw InternalError("request {} was found to fit the KV cache, and does not", request);
       return;
@@ -101,12 +101,13 @@ bool Scheduler::take_over(int request, const KeptBeginnings::Found& beginning) {
 }
 
 /// The pass computes a piece of the prompt: what fills whole pages stays for others.
-void Scheduler::keep_beginning(const Sequence& sequence, const Piece& piece) {
+void Scheduler::keep_beginning(Sequence& sequence, const Piece& piece) {
   const auto& prompt = sequence.request.prompt;
   if (piece.few || piece.begin >= std::ssize(prompt) || !shares_beginnings(sequence)) return;
   const int length = std::min(sharable_tokens(sequence), piece.end / kv_page_rows * kv_page_rows);
-  if (length > 0)
-    kept_.keep(*cache_, std::span(prompt).first(static_cast<std::size_t>(length)), sequence.tokens.kv);
+  if (length == 0) return;
+  if (!sequence.kept) sequence.kept = std::make_shared<const std::vector<int>>(prompt);
+  kept_.keep(*cache_, {sequence.kept, length}, sequence.tokens.kv);
 }
 
 /// Pages for tokens before `length`, if need be kept ones, then those of sequences that do not run.

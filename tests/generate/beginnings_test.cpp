@@ -116,6 +116,21 @@ TEST_F(Beginnings, GiveTheirPagesToWhomeverWantsThem) {
   EXPECT_EQ(one.completion(anew).ids, expected(begins(190, 130, 8)));
 }
 
+/// The second waits for eight pages of the first: it wants none of its own meanwhile.
+TEST_F(Beginnings, ThatOneWaitsForLeaveOthersWhereTheyAre) {
+  auto one = scheduler(16 * kv_page_rows);
+  one.submit(greedy(190, 3, 3));  // two pages of it stay
+  finish(one);
+  const std::vector<Request> alike{begins(600, 560, 0), begins(600, 560, 1)};
+  for (const auto& request : alike) one.submit(request);
+  finish(one);
+  for (const int i : {0, 1}) EXPECT_EQ(one.completion(1 + i).ids, expected(alike[static_cast<std::size_t>(i)]));
+  EXPECT_EQ(one.completion(2).cached_tokens, 512);
+  const int again = one.submit(greedy(180, 3, 3));
+  finish(one);
+  EXPECT_EQ(one.completion(again).cached_tokens, 128);
+}
+
 TEST_F(Beginnings, CostNoRunningSequenceAPage) {
   const auto suspensions = [&](bool share) {
     model.same_beginnings = share;

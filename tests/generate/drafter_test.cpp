@@ -178,6 +178,38 @@ TEST_F(Drafting, LeavesOutEvery32ndPassSoThatItsGainIsMeasured) {
   EXPECT_GT(one.pass_times().compared().without, 0);
 }
 
+/// The eldest sequence decodes beside another, but for the passes in which the third is computed again.
+TEST_F(Drafting, GainsNothingInPassesThatComputeASequenceAgain) {
+  class WhileAlone final : public Drafter {
+  public:
+    explicit WhileAlone(const bool& on) : on_(on) {}
+    std::vector<std::vector<int>> propose(std::span<const DraftQuery> sequences) override {
+      std::vector<std::vector<int>> guesses(sequences.size());
+      if (sequences.size() == 1 && on_ && ++times_ % 2 == 0) guesses[0] = {5};
+      return guesses;
+    }
+
+  private:
+    const bool& on_;
+    int times_ = 0;
+  };
+  auto sizes = wide_limits();
+  sizes.batch_tokens = 24;  // a prompt takes many passes
+  FakeModel narrow(grid, sizes);
+  bool again = false;
+  Scheduler one(exec, narrow, {12 * kv_page_rows, nullptr, draft_tokens, std::make_unique<WhileAlone>(again)});
+  one.submit(greedy(130, 400));  // its fourth page is one of the third's, until the second ends
+  one.submit(greedy(190, 65, 1));
+  const int third = one.submit(greedy(260, 60, 2));
+  while (one.completion(third).finish == Finish::running) {
+    one.step();
+    again = one.completion(third).suspensions > 0 && std::ranges::max(narrow.passes.back()) > 2;
+  }
+  EXPECT_EQ(one.completion(third).suspensions, 1);
+  EXPECT_GT(one.completion(0).guessed, 4);
+  EXPECT_EQ(one.pass_times().compared().with_guesses, 0);
+}
+
 TEST_F(Drafting, CountsNoGuessBeyondTheEndOfTheAnswer) {
   auto request = greedy(40, 61);
   const auto answer = plain(request);

@@ -30,6 +30,15 @@ TEST(PassTimes, LeaveOutPassesWithoutFourOfTheirKind) {
   EXPECT_DOUBLE_EQ(times.compared().without, 9 * 0.020);
 }
 
+/// Of a pass whose request was cancelled meanwhile comes a token less.
+TEST(PassTimes, CountPassesAndNotTheirTokens) {
+  PassTimes times;
+  for (int i = 0; i < 4; ++i) times.add(2, false, i == 0 ? 1 : 2, 0.007);
+  times.add(2, true, 4, 0.010);
+  EXPECT_DOUBLE_EQ(times.compared().with_guesses, 0.010);
+  EXPECT_DOUBLE_EQ(times.compared().without, 4 * 0.004);
+}
+
 TEST(PassTimes, AreNothingWithoutGuesses) {
   PassTimes times;
   for (int i = 0; i < 9; ++i) times.add(3, false, 3, 0.010);
