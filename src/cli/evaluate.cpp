@@ -111,22 +111,16 @@ std::vector<Question> read_questions(const Options& options, const text::Tokeniz
 
 // A question on its way from the root to the replica that answers it, and what the model makes of its choices.
 
-std::string packed_question(const Question& question, std::size_t number) {
+std::string packed_question(const Question& question, std::size_t number, Index tokens) {
   json choices = json::array();
   for (const auto& [ids, given] : question.continuations) choices.push_back({{"ids", ids}, {"given", given}});
-  return packed({{"number", number}, {"choices", choices}});
+  return packed({{"number", number}, {"tokens", tokens}, {"choices", choices}});
 }
 
 std::vector<Continuation> choices_of_packed(const json& question) {
   std::vector<Continuation> continuations;
   for (const auto& choice : question.at("choices")) continuations.push_back({choice.at("ids"), choice.at("given")});
   return continuations;
-}
-
-Index tokens_of(std::span<const Continuation> continuations) {
-  Index tokens = 0;
-  for (const auto& continuation : continuations) tokens += std::ssize(continuation.ids);
-  return tokens;
 }
 
 struct Result {
@@ -200,9 +194,8 @@ private:
 
 void score(LogLikelihood& scorer, const std::string& item, SharedRun& shared) {
   const json question = unpacked(item);
-  const auto choices = choices_of_packed(question);
-  const auto sums = scorer.sums(choices);
-  const Index tokens = tokens_of(choices);
+  const auto sums = scorer.sums(choices_of_packed(question));
+  const Index tokens = question.at("tokens");
   shared.count({.worked_on = tokens, .told = tokens});
   shared.send(packed({{"number", question.at("number")}, {"sums", sums}}), tokens, tokens);
 }
@@ -222,8 +215,9 @@ void run(Runtime& runtime, const Options& options) {
         if (options.context > most) throw UsageError("--context {} is more than the model's {}", options.context, most);
         questions = read_questions(options, *tokenizer, options.context > 0 ? options.context : most, result.cut);
         for (const auto& question : questions) {
-          items.push_back(packed_question(question, items.size()));
-          tokens += tokens_of(question.continuations);
+          const Index read = tokens_read(files.spec, question.continuations);
+          items.push_back(packed_question(question, items.size(), read));
+          tokens += read;
           for (const auto& continuation : question.continuations)
             longest[0] = std::max(longest[0], static_cast<int>(continuation.ids.size()) - 1);
         }

@@ -18,6 +18,20 @@ std::size_t bytes_without_blanks(std::string_view text) {
   return text::to_utf8(points).size();
 }
 
+/// How many tokens all continuations begin with, of those that are read before the first scored one is to be foretold.
+std::size_t shared(const ModelSpec& spec, std::span<const Continuation> continuations) {
+  // Where RoPE turns by the text's length, so do the keys of its beginning.
+  const bool by_length = std::ranges::any_of(spec.ropes, [](const RopeTable& r) { return r.long_after > 0; });
+  if (continuations.size() < 2 || by_length) return 0;
+  std::size_t common = std::numeric_limits<std::size_t>::max();
+  for (const auto& [ids, given] : continuations) {
+    const auto& first = continuations.front().ids;
+    const auto differs = std::ranges::mismatch(first, ids).in1;
+    common = std::min({common, given - 1, static_cast<std::size_t>(differs - first.begin())});
+  }
+  return common;
+}
+
 }  // namespace
 
 Continuation encode_continuation(const text::Tokenizer& tokenizer, std::string_view context,
@@ -60,11 +74,18 @@ bool cut_left(Continuation& continuation, int context) {
   return true;
 }
 
+Index tokens_read(const ModelSpec& spec, std::span<const Continuation> continuations) {
+  const auto common = static_cast<Index>(shared(spec, continuations));
+  Index tokens = common;
+  for (const auto& [ids, given] : continuations) tokens += std::ssize(ids) - 1 - common;
+  return tokens;
+}
+
 LogLikelihood::LogLikelihood(const Exec& exec, Model& model, int context)
     : exec_(exec), model_(model), context_(context), cache_(model.make_kv(context)) {}
 
 std::vector<double> LogLikelihood::sums(std::span<const Continuation> continuations) {
-  const std::size_t common = shared(continuations);
+  const std::size_t common = shared(model_.spec(), continuations);
   cache_->release(sequence_);
   std::vector<double> sums;
   for (const auto& [ids, given] : continuations)
@@ -75,20 +96,6 @@ std::vector<double> LogLikelihood::sums(std::span<const Continuation> continuati
 double LogLikelihood::sum(std::span<const int> ids, std::size_t given) {
   cache_->release(sequence_);
   return sum_behind({ids, given, static_cast<int>(ids.size())}, 0);
-}
-
-/// How many tokens all continuations begin with, of those that are read before the first scored one is to be foretold.
-std::size_t LogLikelihood::shared(std::span<const Continuation> continuations) const {
-  // Where RoPE turns by the text's length, so do the keys of its beginning.
-  const bool by_length = std::ranges::any_of(model_.spec().ropes, [](const RopeTable& r) { return r.long_after > 0; });
-  if (continuations.size() < 2 || by_length) return 0;
-  std::size_t common = std::numeric_limits<std::size_t>::max();
-  for (const auto& [ids, given] : continuations) {
-    const auto& first = continuations.front().ids;
-    const auto differs = std::ranges::mismatch(first, ids).in1;
-    common = std::min({common, given - 1, static_cast<std::size_t>(differs - first.begin())});
-  }
-  return common;
 }
 
 double LogLikelihood::sum_behind(const Text& text, std::size_t shared) {

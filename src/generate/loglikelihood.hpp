@@ -29,6 +29,9 @@ Continuation encode_continuation(const text::Tokenizer& tokenizer, std::string_v
 /// was anything. Throws InputError where not a token of the context would be left.
 bool cut_left(Continuation& continuation, int context);
 
+/// How many tokens LogLikelihood::sums() reads of them: what all begin with counts once, where the model allows it.
+Index tokens_read(const ModelSpec& spec, std::span<const Continuation> continuations);
+
 /// Sums of log-likelihoods through a KV cache of its own. The model must outlive it. Collective over the model's grid.
 class LogLikelihood {
 public:
@@ -49,7 +52,6 @@ private:
     std::size_t given;
     int length;  // by which RoPE may turn
   };
-  [[nodiscard]] std::size_t shared(std::span<const Continuation> continuations) const;
   double sum_behind(const Text& text, std::size_t shared);
   double read(const Text& text, std::size_t begin, std::size_t end);
 

@@ -128,15 +128,18 @@ TEST(Scoring, ReadsWhatTheTextsBeginWithOnce) {
     for (int i = 0; i < given + scored; ++i) all.ids.push_back(i < given ? i % 50 : 50 + scored);
     return all;
   };
-  scorer.sums(std::vector{text(40, 2), text(40, 1), text(40, 6)});
+  const std::vector three{text(40, 2), text(40, 1), text(40, 6)};
+  scorer.sums(three);
   // The last given token foretells the first scored one, and the last scored token nothing.
   EXPECT_THAT(model.passes, ElementsAre(ElementsAre(39), ElementsAre(2), ElementsAre(1), ElementsAre(6)));
+  EXPECT_EQ(tokens_read(model.spec(), three), 39 + 2 + 1 + 6);
   model.passes.clear();
   scorer.sums(std::vector{text(600, 3), text(600, 2)});
   EXPECT_THAT(model.passes, ElementsAre(ElementsAre(512), ElementsAre(87), ElementsAre(3), ElementsAre(2)));
   model.passes.clear();
   scorer.sums(std::vector{text(40, 2)});
   EXPECT_THAT(model.passes, ElementsAre(ElementsAre(41)));
+  EXPECT_EQ(tokens_read(model.spec(), std::vector{text(40, 2)}), 41);
 }
 
 TEST(Scoring, RefusesWhatCannotBeScored) {
