@@ -60,7 +60,11 @@ TEST_F(Answers, OfAFileThatIsCutAtAnyByteOfItsLastLineAreCompletedAndNoneIsThere
 
 TEST_F(Answers, TellWhetherALineWasCutOff) {
   start();
-  EXPECT_FALSE(AnswerFile(file, "").cut_off());
+  {
+    AnswerFile whole(file, "");
+    EXPECT_EQ(whole.without_answered(prompts).size(), 0U);
+    EXPECT_FALSE(whole.cut_off());
+  }
   std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1);
   AnswerFile answers(file, "");
   EXPECT_EQ(answers.without_answered(prompts).size(), 1U);
