@@ -5,6 +5,7 @@
 # itself again until all are there:
 #   MODEL=/path/to/Llama-3.1-8B PROMPTS=prompts.jsonl ANSWERS=answers.jsonl SCRIPT=$PWD/examples/batch/generate.flux flux batch examples/batch/generate.flux
 #flux: --job-name=grist
+# Other resources stand here too: the job that follows knows nothing of what flux batch was told.
 #flux: --nslots=2
 #flux: --cores-per-slot=4
 #flux: --time-limit=30m

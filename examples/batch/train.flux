@@ -2,6 +2,7 @@
 # Training over all tasks of a Flux job, which submits itself again until all steps are done:
 #   OPTIONS=run.toml CHECKPOINT=/scratch/run SCRIPT=$PWD/examples/batch/train.flux flux batch examples/batch/train.flux
 #flux: --job-name=grist-train
+# Other resources stand here too: the job that follows knows nothing of what flux batch was told.
 #flux: --nslots=2
 #flux: --cores-per-slot=4
 #flux: --time-limit=4h
