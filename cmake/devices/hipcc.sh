@@ -9,6 +9,12 @@ if [ "${GRIST_HOST_CODE:-}" = 1 ]; then
   options+=(--offload-host-only)
 else
   options+=(--offload-device-only --no-gpu-bundle-output)
+  for ((i = 2; i < $#; ++i)); do   # hipcc asks the host's side alone for a depfile
+    case ${!i} in
+      -MF) next=$((i + 1)); options+=(-Xclang -dependency-file -Xclang "${!next}") ;;
+      -MT) next=$((i + 1)); options+=(-Xclang -MT -Xclang "${!next}") ;;
+    esac
+  done
 fi
 command=" ${*:2} "
 if [ "$command" != "${command/ -x c++-header / }" ]; then
