@@ -50,7 +50,7 @@ def measure_batch(job, test, report):
 
 
 def measure(job, report):
-    row, seconds, rss = rows_of(job, 0, 1, 0)
+    row, seconds, rss = rows_of(job, 16, 0, 0)   # the prompt that the others read for their first token
     batched = "llama-batched-bench" if find(job, "llama-batched-bench") else "llama-server"
     report.facts(f"{row.get('build_commit', '?')} ({row.get('build_number', '?')})",
                  f"llama-bench, for several sequences {batched}, -t {job['threads']}, the rest by default; "
