@@ -1,7 +1,7 @@
 // What every file of kernels uses: sizes, memory, and how a kernel is measured.
 #pragma once
 
-#include <grist/backends/rates.hpp>
+#include <grist/bench/kernel_memory.hpp>
 #include <grist/bench/kernel_work.hpp>
 
 #include <benchmark/benchmark.h>
@@ -14,6 +14,8 @@
 namespace grist::benchmarks {
 
 using bench::moving_work;
+using bench::on_device;
+using bench::varied;
 using bench::Work;
 
 /// Sizes of the 1.1 B model that docs/performance.md speaks of.
@@ -28,24 +30,9 @@ constexpr Index experts = 8, chosen = 2;
 constexpr Index token_counts[] = {1, 512};
 
 template <class T>
-Buffer<T> varied(Index size) {
-  const Buffer<T> buffer("varied", size);
-  fill_varied(Exec(), buffer.view());
-  return buffer;
-}
-
-template <class T>
 Buffer<T> constants(Index size, T value) {
   const Buffer<T> buffer("constants", size);
   Kokkos::deep_copy(Exec(), buffer.view(), value);
-  return buffer;
-}
-
-template <class T>
-Buffer<T> on_device(const std::vector<T>& values) {
-  const Buffer<T> buffer("values", std::ssize(values));
-  using OnHost = Kokkos::View<const T*, Kokkos::HostSpace, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
-  Kokkos::deep_copy(buffer.view(), OnHost(values.data(), values.size()));
   return buffer;
 }
 

@@ -2,7 +2,7 @@
 
 #include <grist/backends/matvec.hpp>
 #include <grist/backends/products.hpp>
-#include <grist/backends/rates.hpp>
+#include <grist/bench/kernel_memory.hpp>
 #include <grist/bench/kernel_work.hpp>
 #include <grist/bench/roofline.hpp>
 #include <grist/bench/timing.hpp>
@@ -28,7 +28,7 @@ public:
     constexpr Index weight_bytes = 256 << 20;  // which no cache holds, as in a model of many layers
     const Index columns = sizes_.hidden;
     const Index rows = weight_bytes / static_cast<Index>(sizeof(T)) / columns / 64 * 64;
-    const auto w = varied<T>(rows * columns), x = varied<T>(tokens * columns);
+    const auto w = varied<T>(rows * columns, exec_), x = varied<T>(tokens * columns, exec_);
     const Buffer<T> y("y", tokens * rows);
     const Weight weight(as_const(w.view(rows, columns)));
     measure(std::format("matvec {} tokens", tokens), matrix(rows, columns), bytes, product_work(weight, tokens), [&] {
@@ -39,7 +39,7 @@ public:
   void product(Index tokens, std::string_view gemm) {
     Products products(gemm);
     const Index rows = sizes_.intermediate, columns = sizes_.hidden;
-    const auto w = varied<T>(rows * columns), x = varied<T>(tokens * columns);
+    const auto w = varied<T>(rows * columns, exec_), x = varied<T>(tokens * columns, exec_);
     const Buffer<T> y("y", tokens * rows);
     const Weight weight(as_const(w.view(rows, columns)));
     measure(std::format("product {} tokens", tokens), matrix(rows, columns), flop, product_work(weight, tokens), [&] {
@@ -66,7 +66,8 @@ public:
     const auto d_items = on_device(items), d_merges = on_device(merges);
     const Index width = Index{config.heads} * config.head_dim;
     const Index page = Index{kv_page_rows} * config.kv_heads * config.head_dim;
-    const auto keys = varied<T>(pages * page), values = varied<T>(pages * page), q = varied<T>(queries * width);
+    const auto keys = varied<T>(pages * page, exec_), values = varied<T>(pages * page, exec_);
+    const auto q = varied<T>(queries * width, exec_);
     const Buffer<T> out("out", queries * width);
     const Buffer<float> scratch("scratch", attention_scratch(config, limits));
     const KvPages kv{kv_type_of(dtype_of<T>), keys.data(), values.data(), config.head_dim,
@@ -84,7 +85,7 @@ public:
   /// Reads floats and writes activations, as the triad does.
   void rms_norm(Index tokens) {
     const Index width = sizes_.hidden;
-    const auto x = varied<float>(tokens * width), w = varied<float>(width);
+    const auto x = varied<float>(tokens * width, exec_), w = varied<float>(width, exec_);
     const Buffer<T> y("y", tokens * width);
     const Work work = moving_work(tokens * width, sizeof(float) + sizeof(T));
     measure(std::format("rms_norm {} tokens", tokens), std::format("{}", width), bytes, work, [&] {
@@ -93,19 +94,6 @@ public:
   }
 
 private:
-  template <class X>
-  Buffer<X> varied(Index size) {
-    const Buffer<X> buffer("varied", size);
-    fill_varied(exec_, buffer.view());
-    return buffer;
-  }
-  template <class X>
-  Buffer<X> on_device(const std::vector<X>& values) {
-    const Buffer<X> buffer("values", std::ssize(values));
-    using OnHost = Kokkos::View<const X*, Kokkos::HostSpace, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
-    Kokkos::deep_copy(buffer.view(), OnHost(values.data(), values.size()));
-    return buffer;
-  }
   static std::string matrix(Index rows, Index columns) { return std::format("{} x {}", rows, columns); }
 
   /// Every rank does the same work at the same time. The unit is the kernel's on every machine, so that results may be
