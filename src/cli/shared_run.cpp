@@ -79,11 +79,6 @@ void SharedRun::send(const std::string& result, Index at_most, Index took) {
   send_counted({{"result", result}, {"at_most", at_most}, {"took", took}});
 }
 
-void SharedRun::count(const TokenCount& tokens) {
-  unsent_.worked_on += tokens.worked_on;
-  unsent_.told += tokens.told;
-}
-
 /// A message of this replica to rank 0, with the tokens since the last one.
 void SharedRun::send_counted(json&& message) {
   if (replica_.rank() != 0) return;

@@ -52,7 +52,7 @@ public:
   void send(const std::string& result, Index at_most, Index took);
 
   /// Tokens that were worked on.
-  void count(const TokenCount& tokens);
+  void count(const TokenCount& tokens) { unsent_ += tokens; }
 
   /// Takes items one at a time, the next one while `work` does with one, until nothing is left or all have to stop.
   void one_by_one(const std::function<void(const std::string& item)>& work);

@@ -11,11 +11,6 @@ WorkProgress::WorkProgress(Names names, std::size_t things, Index at_most, Clock
                            Clock::time_point begin)
     : names_(std::move(names)), things_(things), at_most_(at_most), period_(period), begin_(begin), last_(begin) {}
 
-void WorkProgress::add(const TokenCount& tokens) {
-  tokens_.worked_on += tokens.worked_on;
-  tokens_.told += tokens.told;
-}
-
 void WorkProgress::finish(Index at_most, Index took) {
   ++done_;
   done_at_most_ += at_most;

@@ -12,6 +12,11 @@ namespace grist::cli {
 struct TokenCount {
   Index worked_on = 0;  // tokens that are read, and new ones
   Index told = 0;       // those of them that "tok/s" counts
+  TokenCount& operator+=(const TokenCount& more) {
+    worked_on += more.worked_on;
+    told += more.told;
+    return *this;
+  }
 };
 
 /// Things of very different lengths, which are worked on by several at a time, the longest first: done ones say little
@@ -28,7 +33,7 @@ public:
   WorkProgress(Names names, std::size_t things, Index at_most, Clock::duration period, Clock::time_point begin);
 
   /// So many tokens more were worked on.
-  void add(const TokenCount& tokens);
+  void add(const TokenCount& tokens) { tokens_ += tokens; }
   /// A thing is done, which might have taken `at_most` tokens and took `took`; add() knows of them.
   void finish(Index at_most, Index took);
 
