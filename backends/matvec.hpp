@@ -2,19 +2,31 @@
 // is decoded in registers.
 #pragma once
 
+#include <grist/core/staging.hpp>
 #include <grist/core/weight.hpp>
 
 namespace grist {
 
-/// y [tokens, rows] = x [tokens, columns] w^T, float accumulation, no allocation. The order of each sum depends on the
+/// Whether matvec rounds tokens of type x to 8 bits for panels of this weight in blocks, each 32 of their numbers by a
+/// scale of their own: where x is bf16 and the processor multiplies bytes (docs/decisions/2026-11-27-int8.md).
+bool rounds_tokens(DType x, const Weight& w);
+
+/// Whether many tokens go faster through matvec than through a provider.
+bool serves_many_tokens(DType x, const Weight& w);
+
+/// Bytes of scratch that matvec takes for x [tokens, w.columns].
+Index matvec_scratch(Index tokens, DType x, const Weight& w);
+
+/// y [tokens, rows] = x [tokens, columns] w^T, float accumulation. The order of each sum depends on the
 /// columns and the panel's format alone: a token's bits are the same alone and among others, of a weight and of a slice
 /// of its rows. (X, Y) = (float, float), (bf16, bf16), (bf16, float). Where X is bf16, numbers of blocks may be rounded
-/// to bf16 once, as they are for products of many tokens.
+/// to bf16 once, as they are for products of many tokens, or tokens to 8 bits (rounds_tokens).
 ///
 /// With offsets [experts + 1] in device memory: rows offsets(e) ... offsets(e + 1) of x by expert e. Without (an empty
 /// View) all rows by the only expert.
 template <class X, class Y>
-void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const Weight& w, View2<Y> y);
+void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const Weight& w, View2<Y> y,
+            Reserve<Memory>& scratch);
 
 /// The same by teams and vector lanes: what devices run, and every build has.
 template <class X, class Y>

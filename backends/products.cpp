@@ -99,12 +99,12 @@ void Products::multiply(const Exec& exec, View2<const X> x, const Weight& w, Vie
         "columns, w has one expert",
         tokens, x.extent(1), w.experts, w.rows, w.columns, y.extent(0), y.extent(1));
   }
-  const Index few = std::min(few_, tokens);
-  if (few > 0) matvec(exec, rows_of(x, 0, few), {}, w, rows_of(y, 0, few));
+  const Index few = serves_many_tokens(dtype_of<X>, w) ? tokens : std::min(few_, tokens);
+  if (few > 0) matvec(exec, rows_of(x, 0, few), {}, w, rows_of(y, 0, few), matvec_);
   if (few == tokens) return;
   const auto many_x = rows_of(x, few, tokens - few);
   const auto many_y = rows_of(y, few, tokens - few);
-  if (!multiply_by_provider(exec, many_x, w, many_y)) matvec(exec, many_x, {}, w, many_y);
+  if (!multiply_by_provider(exec, many_x, w, many_y)) matvec(exec, many_x, {}, w, many_y, matvec_);
 }
 
 template <class X, class Y>
@@ -125,7 +125,7 @@ void Products::grouped(const Exec& exec, View2<const X> x, View1<const int> offs
       for_experts(exec, offsets, x.extent(0), [&](Index e, Index first, Index count) {
         const Weight expert = expert_of<X>(w, e);
         const Index few = std::lower_bound(tokens + first, tokens + first + count, few_) - (tokens + first);
-        if (few > 0) matvec(exec, rows_of(x, first, few), {}, expert, rows_of(y, first, few));
+        if (few > 0) matvec(exec, rows_of(x, first, few), {}, expert, rows_of(y, first, few), matvec_);
         if (few == count) return;
         multiply_by_expert(exec, rows_of(x, first + few, count - few), expert, rows_of(y, first + few, count - few));
       });
@@ -137,13 +137,13 @@ void Products::grouped(const Exec& exec, View2<const X> x, View1<const int> offs
     experts.batches = w.experts;
     if (gemm_->grouped(exec, x, offsets, experts, y)) return;
   }
-  matvec(exec, x, offsets, w, y);
+  matvec(exec, x, offsets, w, y, matvec_);
 }
 
 template <class X, class Y>
 void Products::multiply_by_expert(const Exec& exec, View2<const X> x, const Weight& expert, View2<Y> y) {
   if (x.extent(0) > 1) {
-    if (!multiply_by_provider(exec, x, expert, y)) matvec(exec, x, {}, expert, y);
+    if (!multiply_by_provider(exec, x, expert, y)) matvec(exec, x, {}, expert, y, matvec_);
     return;
   }
   // One row is twice the same: a library takes another algorithm for one, with other bits.
@@ -156,17 +156,20 @@ void Products::multiply_by_expert(const Exec& exec, View2<const X> x, const Weig
   if (multiply_by_provider(exec, as_const(two), expert, both))
     copy_row(exec, as_const(both), y);
   else
-    matvec(exec, x, {}, expert, y);
+    matvec(exec, x, {}, expert, y, matvec_);
 }
 
 ProductScratch ProductScratch::covering(const ProductScratch& other) const {
-  return {std::max(panel, other.panel), std::max(pair, other.pair), std::max(provider, other.provider)};
+  return {std::max(panel, other.panel), std::max(pair, other.pair), std::max(matvec, other.matvec),
+          std::max(provider, other.provider)};
 }
 
 ProductScratch Products::scratch(Index tokens, DType x, const Weight& w, DType y) {
   ProductScratch scratch;
+  scratch.matvec = matvec_scratch(tokens, x, w);
+  if (serves_many_tokens(x, w)) return scratch;
   if (w.experts > 1) {
-    if (!stored_as(x, w)) return {};  // these are multiplied by a kernel of our own
+    if (!stored_as(x, w)) return scratch;  // these are multiplied by a kernel of our own
     scratch.pair = pair_bytes(w, size_of(x), size_of(y));
   }
   for (int p = 0; p < w.panels; ++p) {

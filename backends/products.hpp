@@ -14,15 +14,17 @@ namespace grist {
 struct ProductScratch {
   Index panel = 0;  // rows of a weight, converted
   Index pair = 0;   // two rows and their product
+  Index matvec = 0;
   Index provider = 0;
-  [[nodiscard]] Index bytes() const { return panel + pair + provider; }
+  [[nodiscard]] Index bytes() const { return panel + pair + matvec + provider; }
   /// What serves both: each thing is as large as the larger one.
   [[nodiscard]] ProductScratch covering(const ProductScratch& other) const;
 };
 
 /// Products of activations with weights, and of any two matrices. Rows whose sequences bring few tokens go through a
-/// kernel of our own, which reads each weight once (matvec.hpp); the others through the provider. Serves one execution
-/// space instance at a time. Warm calls allocate nothing: scratch grows to the largest shape seen.
+/// kernel of our own, which reads each weight once (matvec.hpp); the others through the provider, or through that
+/// kernel too where it is faster. Serves one execution space instance at a time. Warm calls allocate nothing: scratch
+/// grows to the largest shape seen.
 class Products {
 public:
   /// Throws UsageError where the build has no provider of that name.
@@ -85,6 +87,7 @@ private:
   Index few_ = 0;
   Reserve<Memory> panel_;  // rows of a weight, converted
   Reserve<Memory> pair_;   // two rows and their product
+  Reserve<Memory> matvec_;
   Staging offsets_;
 };
 

@@ -1,6 +1,7 @@
 // Each work item streams a few rows of every panel.
 #include <grist/backends/matvec.hpp>
 
+#include <grist/backends/cpu/int8_products.hpp>
 #include <grist/backends/cpu/row_products.hpp>
 
 #include <algorithm>
@@ -8,25 +9,14 @@
 namespace grist {
 namespace {
 
-using cpu::TokenRows;
+using cpu::Int8Run;
 
-constexpr Index rows_per_item = 4;
-
-Index items_of(Index rows) { return (rows + rows_per_item - 1) / rows_per_item; }
-
-template <class X, class Y>
-void multiply(Format format, const void* panel, Index columns, Index begin, Index rows, const TokenRows<X, Y>& to) {
-  if constexpr (std::is_same_v<X, bf16>)
-    if (cpu::has_row_products(format)) return cpu::multiply_rows(format, panel, columns, begin, rows, to);
-  cpu::multiply_rows_in_float(format, panel, columns, begin, rows, to);
-}
-
-}  // namespace
-
-template <class X, class Y>
-void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const Weight& w, View2<Y> y) {
-  const Index in = w.columns, out = w.rows;
+/// Calls f(panel, first row, rows, first column of y, first token, tokens) for pieces of all panels, of at least
+/// `granule` rows, in parallel. Each has tokens.
+template <class F>
+void for_pieces(const Exec& exec, const Weight& w, View1<const int> offsets, Index tokens, Index granule, F&& f) {
   const bool one = offsets.extent(0) == 0;
+  const auto items_of = [=](Index rows) { return (rows + granule - 1) / granule; };
   // Item `slice` of `slices` takes its share of the rows of every panel, so that a thread reads of each panel the part
   // that it touched first where the panel was filled by all threads (docs/decisions/2026-11-25-first-touch.md).
   Index slices = 0;
@@ -35,27 +25,82 @@ void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const 
   Kokkos::parallel_for(
       "grist::matvec", Indices<Exec>(exec, 0, slices * w.experts), KOKKOS_LAMBDA(Index item) {
         const Index expert = item % w.experts, slice = item / w.experts;
-        const Index first = one ? 0 : offsets(expert),
-                    end = one ? static_cast<Index>(x.extent(0)) : offsets(expert + 1);
+        const Index first = one ? 0 : offsets(expert), end = one ? tokens : offsets(expert + 1);
         if (first == end) return;
-        const TokenRows<X, Y> tokens{x.data() + first * in, y.data() + first * out, end - first, in, out};
         Index column = 0;
         for (int p = 0; p < w.panels; ++p) {
           const Panel& panel = w.panel[p];
           const Index items = items_of(panel.rows);
-          const Index begin = slice * items / slices * rows_per_item;
-          const Index stop = std::min((slice + 1) * items / slices * rows_per_item, panel.rows);
-          if (begin < stop) {
-            const TokenRows<X, Y> to{tokens.x, tokens.y + column + begin, tokens.tokens, in, out};
-            multiply(panel.format, panel.data, in, expert * panel.rows + begin, stop - begin, to);
-          }
+          const Index begin = slice * items / slices * granule;
+          const Index stop = std::min((slice + 1) * items / slices * granule, panel.rows);
+          if (begin < stop) f(panel, expert * panel.rows + begin, stop - begin, column + begin, first, end - first);
           column += panel.rows;
         }
       });
 }
 
-template void matvec(const Exec&, View2<const float>, View1<const int>, const Weight&, View2<float>);
-template void matvec(const Exec&, View2<const bf16>, View1<const int>, const Weight&, View2<bf16>);
-template void matvec(const Exec&, View2<const bf16>, View1<const int>, const Weight&, View2<float>);
+bool in_blocks(const Panel& panel) { return block_of(panel.format).elements > 1; }
+
+/// x [tokens, columns] in 8 bits.
+const Int8Run* round_tokens(const Exec& exec, View2<const bf16> x, Reserve<Memory>& scratch) {
+  const Index columns = x.extent(1), tokens = x.extent(0), token_runs = columns / Int8Run::elements;
+  constexpr Index few_runs = 512;  // that one thread rounds before all threads have begun
+  Int8Run* const rounded = scratch.room<Int8Run>(tokens * token_runs, tokens * token_runs);
+  if (tokens * token_runs <= few_runs)
+    cpu::round_to_int8(x.data(), tokens * token_runs, rounded);
+  else
+    Kokkos::parallel_for(
+        "grist::matvec::round_tokens", Indices<Exec>(exec, 0, tokens), KOKKOS_LAMBDA(Index t) {
+          cpu::round_to_int8(x.data() + t * columns, token_runs, rounded + t * token_runs);
+        });
+  return rounded;
+}
+
+}  // namespace
+
+bool rounds_tokens(DType x, const Weight& w) {
+  return x == DType::bf16 && cpu::has_int8_products() &&
+         std::any_of(w.panel, w.panel + w.panels, in_blocks);
+}
+
+bool serves_many_tokens(DType x, const Weight& w) {
+  return rounds_tokens(x, w) && !cpu::has_bf16_tiles() &&
+         std::all_of(w.panel, w.panel + w.panels, in_blocks);
+}
+
+Index matvec_scratch(Index tokens, DType x, const Weight& w) {
+  return rounds_tokens(x, w) ? tokens * (w.columns / Int8Run::elements) * Index{sizeof(Int8Run)} : 0;
+}
+
+template <class X, class Y>
+void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const Weight& w, View2<Y> y,
+            Reserve<Memory>& scratch) {
+  const Int8Run* rounded = nullptr;
+  if constexpr (std::is_same_v<X, bf16>)
+    if (rounds_tokens(DType::bf16, w)) rounded = round_tokens(exec, x, scratch);
+  const auto all = static_cast<Index>(x.extent(0));
+  const Index rows_together = rounded == nullptr ? 4 : all > 8 ? 32 : 16;
+  for_pieces(exec, w, offsets, all, rows_together,
+             [=, in = w.columns, out = w.rows](const Panel& panel, Index begin, Index rows, Index column, Index first,
+                                               Index tokens) {
+               const auto& [format, panel_rows, data] = panel;
+               Y* const to = y.data() + first * out + column;
+               if constexpr (std::is_same_v<X, bf16>) {
+                 const Index runs = in / Int8Run::elements;
+                 if (rounded != nullptr && in_blocks(panel))
+                   return cpu::multiply_rows_in_int8<Y>(format, data, begin, rows,
+                                                        {rounded + first * runs, to, tokens, runs, out});
+                 if (cpu::has_row_products(format))
+                   return cpu::multiply_rows<Y>(format, data, in, begin, rows,
+                                                {x.data() + first * in, to, tokens, in, out});
+               }
+               cpu::multiply_rows_in_float<X, Y>(format, data, in, begin, rows,
+                                                 {x.data() + first * in, to, tokens, in, out});
+             });
+}
+
+template void matvec(const Exec&, View2<const float>, View1<const int>, const Weight&, View2<float>, Reserve<Memory>&);
+template void matvec(const Exec&, View2<const bf16>, View1<const int>, const Weight&, View2<bf16>, Reserve<Memory>&);
+template void matvec(const Exec&, View2<const bf16>, View1<const int>, const Weight&, View2<float>, Reserve<Memory>&);
 
 }  // namespace grist

@@ -133,6 +133,8 @@ void multiply(const PlainBlock<bf16>* panel, Index columns, Index rows, const Ro
 
 // ------------------------------------------------------------------------------------------------- rows of blocks
 
+constexpr bool multiplies_blocks = HWY_TARGET > HWY_AVX3_DL;  // a smaller number is a newer processor
+
 /// R rows by one token, decoded in registers.
 template <int R, class Block>
 HWY_INLINE void block_rows_by_one(const Rows& to, const Block* w, Index columns) {
@@ -248,9 +250,11 @@ void multiply(const Block* w, Index columns, Index rows, const Rows& to) {
 }
 }  // namespace
 
+bool multiplies_blocks_here() { return multiplies_blocks; }
+
 void multiply_rows_here(Format format, const void* panel, Index columns, Index begin, Index rows, const Rows& to) {
   with_format(format, [&]<class Block>(Block) {
-    if constexpr (Block::elements > 1 || std::is_same_v<Block, PlainBlock<bf16>>)
+    if constexpr ((Block::elements > 1 && multiplies_blocks) || std::is_same_v<Block, PlainBlock<bf16>>)
       multiply(static_cast<const Block*>(panel) + begin * (columns / Block::elements), columns, rows, to);
   });
 }
@@ -269,8 +273,14 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace grist::cpu {
 
+HWY_EXPORT(multiplies_blocks_here);
 HWY_EXPORT(multiply_rows_here);
 HWY_EXPORT(round_row_here);
+
+bool has_row_products(Format format) {
+  if (block_of(format).elements == 1) return format == Format::bf16;
+  return HWY_DYNAMIC_DISPATCH(multiplies_blocks_here)();
+}
 
 template <>
 void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows,

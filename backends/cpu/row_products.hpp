@@ -14,8 +14,9 @@ struct TokenRows {
   Index tokens, x_stride, y_stride;
 };
 
-/// Whether multiply_rows knows a format: bf16 and the formats of blocks.
-constexpr bool has_row_products(Format format) { return format != Format::f32 && format != Format::f16; }
+/// Whether multiply_rows knows a format on this processor: bf16, and the formats of blocks where there are no products
+/// of bytes (int8_products.hpp).
+bool has_row_products(Format format);
 
 /// y [tokens, r] = x [tokens, columns] times row `begin` + r of a panel for each r < `rows`. `columns` are whole
 /// blocks, whose numbers are those of round_row. The order of the sums, in float, depends on columns, format and
@@ -24,7 +25,7 @@ template <class Y>
 void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows,
                    const TokenRows<bf16, Y>& to);
 
-/// The same in float: of tokens in float with any format, of tokens in bf16 with those that has_row_products leaves.
+/// The same in float: of tokens in float with any format, of tokens in bf16 with f32 and f16.
 template <class X, class Y>
 void multiply_rows_in_float(Format format, const void* panel, Index columns, Index begin, Index rows,
                             const TokenRows<X, Y>& to);

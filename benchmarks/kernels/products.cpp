@@ -45,8 +45,9 @@ Kernel matvec_of(Format format, Index tokens) {
   const Rows w(format, (tokens == 1 ? 512 : 64) * megabyte);
   const auto x = varied<X>(tokens * hidden);
   const Buffer<X> y("y", tokens * w.rows);
+  const auto scratch = std::make_shared<Reserve<Memory>>();
   return {bench::product_work(w.weight(), tokens), [=](const Exec& exec) {
-            matvec(exec, as_const(x.view(tokens, hidden)), {}, w.weight(), y.view(tokens, w.rows));
+            matvec(exec, as_const(x.view(tokens, hidden)), {}, w.weight(), y.view(tokens, w.rows), *scratch);
           }};
 }
 

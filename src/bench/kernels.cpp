@@ -31,8 +31,9 @@ public:
     const auto w = varied<T>(rows * columns, exec_), x = varied<T>(tokens * columns, exec_);
     const Buffer<T> y("y", tokens * rows);
     const Weight weight(as_const(w.view(rows, columns)));
+    Reserve<Memory> scratch;
     measure(std::format("matvec {} tokens", tokens), matrix(rows, columns), bytes, product_work(weight, tokens), [&] {
-      grist::matvec(exec_, as_const(x.view(tokens, columns)), {}, weight, y.view(tokens, rows));
+      grist::matvec(exec_, as_const(x.view(tokens, columns)), {}, weight, y.view(tokens, rows), scratch);
     });
   }
 

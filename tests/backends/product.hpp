@@ -40,6 +40,31 @@ struct Factors {
   }
 };
 
+/// Each 32 numbers as multiples of a 127th of the greatest of them.
+inline std::vector<float> rounded_to_8_bits(std::vector<float> x) {
+  for (auto run = x.begin(); run != x.end(); run += 32) {
+    float most = 0;
+    for (int i = 0; i < 32; ++i) most = std::max(most, std::abs(run[i]));
+    for (int i = 0; i < 32; ++i) run[i] = std::nearbyint(run[i] * (127 / most)) * (most / 127);
+  }
+  return x;
+}
+
+/// The least error of y among those of what a backend may multiply by a weight in blocks, whose numbers are w: numbers
+/// and tokens as they are, numbers rounded to T, or tokens rounded to 8 bits.
+template <class Y, class T>
+double error_with_blocks(const std::vector<float>& y, Factors<T> factors, const std::vector<float>& w) {
+  const auto error = [&] { return worst_error(y, factors.template expected<Y>(factors.tokens)); };
+  factors.w = w;
+  const double as_they_are = error();
+  factors.w = stored<T>(w);
+  const double rounded = error();
+  if (std::is_same_v<T, float>) return std::min(as_they_are, rounded);
+  factors.w = w;
+  factors.x = rounded_to_8_bits(factors.x);
+  return std::min({as_they_are, rounded, error()});
+}
+
 /// Storage types of the factors and of the product.
 template <class Factor, class Product>
 struct Types {

@@ -79,12 +79,10 @@ TYPED_TEST(ProductsOf, ManyTokensMultiplyEveryFormatWithEveryProvider) {
       Weight w(256, 1);
       w.add(large.panel());
       w.add(small.panel());
-      Factors<T> factors(11, 256, 518);
-      factors.w = large.numbers;
-      factors.w.insert(factors.w.end(), small.numbers.begin(), small.numbers.end());
-      factors.w = stored<T>(factors.w);  // what is multiplied is of the activations' type
-      EXPECT_LE(
-          worst_error(this->multiply(products, factors.x, w), factors.template expected<typename TypeParam::Y>(11)), 1)
+      const Factors<T> factors(11, 256, 518);
+      auto numbers = large.numbers;
+      numbers.insert(numbers.end(), small.numbers.begin(), small.numbers.end());
+      EXPECT_LE(error_with_blocks<typename TypeParam::Y>(this->multiply(products, factors.x, w), factors, numbers), 1)
           << name << ", " << name_of(format);
     }
   }

@@ -47,13 +47,13 @@ std::vector<bf16> tokens_of(Index columns) {
 
 TEST_P(RowProducts, AreThoseOfRowsRoundedOnce) {
   for (const Format format : every_format) {
-    if (!cpu::has_row_products(format)) continue;
     SCOPED_TRACE(name_of(format));
     const StoredRows w(format, rows, columns_of(format));
     const auto numbers = rounded(w);
     const auto x = tokens_of(w.columns);
     for (std::size_t i = 0; i < numbers.size(); ++i)
       ASSERT_NEAR(numbers[i], w.numbers[i], 1e-5 + std::abs(w.numbers[i]) / 256) << "number " << i;
+    if (!cpu::has_row_products(format)) continue;
     const auto y = products(w, x, most_tokens);
     for (Index t = 0; t < most_tokens; ++t) {
       for (Index r = 0; r < rows; ++r) {
@@ -115,7 +115,8 @@ TEST_P(RowProducts, InFloatAreThoseOfTheNumbersAlsoAmongOthers) {
   for (const Format format : every_format) {
     const StoredRows w(format, rows, columns_of(format));
     expect_float_products(w, normals("x", most_tokens * w.columns));
-    if (!cpu::has_row_products(format)) expect_float_products(w, tokens_of(w.columns));
+    if (block_of(format).elements == 1 && !cpu::has_row_products(format))
+      expect_float_products(w, tokens_of(w.columns));
   }
 }
 

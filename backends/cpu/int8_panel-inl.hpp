@@ -1,0 +1,259 @@
+// Blocks of 16 rows (core/blocks.hpp) as bytes that VNNI multiplies: a vector holds four neighbours of each row, so
+// that a lane is a row, of scales too. Included where HWY_TARGET has AVX-512 with VNNI.
+#include <grist/core/blocks.hpp>
+
+#include <immintrin.h>
+
+#include <type_traits>
+
+HWY_BEFORE_NAMESPACE();
+namespace grist::cpu::HWY_NAMESPACE {
+namespace {
+
+using Ints = __m512i;  // a word of four bytes for each of 16 rows
+using Floats = __m512;
+typedef std::uint32_t UnsignedWords __attribute__((vector_size(64)));
+
+constexpr int panel_rows = 16;
+constexpr int chunk = 256;  // numbers of a row in a panel: whole blocks of any format
+
+template <class Block>
+inline constexpr bool has_least = requires(const Block& block) { block.least(0); };
+
+/// Number k of row r is scale[k / group] (code - 128), or where a format has least scale[k / group] code - least[...].
+template <class Block>
+struct Panel {
+  static constexpr int group = Block::elements == 32 || std::is_same_v<Block, IQ4_XS> ? 32 : Block::group;
+  Ints codes[chunk / 4];
+  Floats scale[chunk / group];
+  Floats least[has_least<Block> ? chunk / group : 1];
+};
+
+// ------------------------------------------------------------------------------------------------- words of 16 rows
+
+/// 16 bytes of each of 16 rows, which lie `stride` bytes apart: word j of all rows in of[j].
+struct Words {
+  Ints of[4];
+};
+
+HWY_INLINE Words words_at(const void* first, Index stride) {
+  const auto* const from = static_cast<const std::byte*>(first);
+  const auto load = [&](int row) HWY_ATTR {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + row * stride));
+  };
+  Ints four[4];  // rows m, m + 4, m + 8, m + 12 in the quarters of four[m]
+#pragma GCC unroll 4
+  for (int m = 0; m < 4; ++m) {
+    four[m] = _mm512_castsi128_si512(load(m));
+    four[m] = _mm512_inserti32x4(four[m], load(m + 4), 1);
+    four[m] = _mm512_inserti32x4(four[m], load(m + 8), 2);
+    four[m] = _mm512_inserti32x4(four[m], load(m + 12), 3);
+  }
+  const Ints low01 = _mm512_unpacklo_epi32(four[0], four[1]), low23 = _mm512_unpacklo_epi32(four[2], four[3]);
+  const Ints high01 = _mm512_unpackhi_epi32(four[0], four[1]), high23 = _mm512_unpackhi_epi32(four[2], four[3]);
+  return {{_mm512_unpacklo_epi64(low01, low23), _mm512_unpackhi_epi64(low01, low23),
+           _mm512_unpacklo_epi64(high01, high23), _mm512_unpackhi_epi64(high01, high23)}};
+}
+
+HWY_INLINE Ints every_byte(int value) { return _mm512_set1_epi8(static_cast<char>(value)); }
+HWY_INLINE Ints right(Ints words, int by) {
+  return __builtin_bit_cast(Ints, __builtin_bit_cast(UnsignedWords, words) >> by);
+}
+HWY_INLINE Ints left(Ints words, int by) {
+  return __builtin_bit_cast(Ints, __builtin_bit_cast(UnsignedWords, words) << by);
+}
+/// mask & (byte >> shift) of each byte; what crosses from a neighbour is masked.
+HWY_INLINE Ints bits(Ints words, int shift, int mask) {
+  return _mm512_and_si512(right(words, shift), every_byte(mask));
+}
+HWY_INLINE Ints with(Ints bytes, Ints more) { return _mm512_or_si512(bytes, more); }
+HWY_INLINE Ints plus(Ints bytes, int more) { return _mm512_add_epi8(bytes, every_byte(more)); }
+
+/// Byte i of each word as a number.
+HWY_INLINE Floats byte_of(Ints words, int i) {
+  return _mm512_cvtepi32_ps(_mm512_and_si512(right(words, 8 * i), _mm512_set1_epi32(255)));
+}
+HWY_INLINE Floats half_at(Ints words, int bit) {
+  return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(right(words, bit)));
+}
+/// The half in the low or the high bytes of each word as a number.
+HWY_INLINE Floats low_half(Ints words) { return half_at(words, 0); }
+HWY_INLINE Floats high_half(Ints words) { return half_at(words, 16); }
+HWY_INLINE Floats negative(Floats x) { return _mm512_sub_ps(_mm512_setzero_ps(), x); }
+
+/// 16 where bit 4 j + i of each word is set, in byte i.
+HWY_INLINE Ints fifth_bits(Ints high, int j) {
+  const Ints byte = _mm512_add_epi32(_mm512_set1_epi32(j / 2 * 0x01010101),
+                                     _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0));
+  const auto set = _mm512_test_epi8_mask(_mm512_shuffle_epi8(high, byte), _mm512_set1_epi32(0x08040201 << j % 2 * 4));
+  return _mm512_maskz_mov_epi8(set, every_byte(16));
+}
+
+/// 128 + iq4_value of each byte.
+HWY_INLINE Ints iq4_codes(Ints nibbles) {
+  struct Table {
+    alignas(16) std::uint8_t of[16];
+    constexpr Table() {
+      for (int code = 0; code < 16; ++code) of[code] = static_cast<std::uint8_t>(128 + iq4_value(code));
+    }
+  };
+  static constexpr Table table;
+  return _mm512_shuffle_epi8(
+      _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(table.of))), nibbles);
+}
+
+// ------------------------------------------------------------------------------------------------- blocks
+// unpack(first, stride, run, to): the block of `first` and those `stride` bytes after each other, of 16 rows, are runs
+// `run` and following of a panel.
+
+HWY_INLINE void unpack(const Q8_0* b, Index stride, int run, Panel<Q8_0>& to) {
+  for (int half = 0; half < 2; ++half) {
+    const Words quants = words_at(b->quants + 16 * half, stride);
+    for (int j = 0; j < 4; ++j)
+      to.codes[8 * run + 4 * half + j] = _mm512_xor_si512(quants.of[j], every_byte(0x80));
+  }
+  to.scale[run] = low_half(words_at(&b->d, stride).of[0]);
+}
+
+/// Blocks of 32 with 16 bytes of nibbles: their codes are code(nibbles, word of the run).
+template <class Block, class Code>
+HWY_INLINE void unpack_nibbles(const Block* b, Index stride, int run, Panel<Block>& to, Code&& code) {
+  const Words nibbles = words_at(b->nibbles, stride);
+  for (int half = 0; half < 2; ++half)
+    for (int j = 0; j < 4; ++j)
+      to.codes[8 * run + 4 * half + j] = code(bits(nibbles.of[j], 4 * half, 15), 4 * half + j);
+}
+HWY_INLINE void unpack(const Q4_0* b, Index stride, int run, Panel<Q4_0>& to) {
+  unpack_nibbles(b, stride, run, to, [](Ints nibbles, int) HWY_ATTR { return plus(nibbles, 128 - 8); });
+  to.scale[run] = low_half(words_at(&b->d, stride).of[0]);
+}
+HWY_INLINE void unpack(const IQ4_NL* b, Index stride, int run, Panel<IQ4_NL>& to) {
+  unpack_nibbles(b, stride, run, to, [](Ints nibbles, int) HWY_ATTR { return iq4_codes(nibbles); });
+  to.scale[run] = low_half(words_at(&b->d, stride).of[0]);
+}
+HWY_INLINE void unpack(const Q4_1* b, Index stride, int run, Panel<Q4_1>& to) {
+  unpack_nibbles(b, stride, run, to, [](Ints nibbles, int) HWY_ATTR { return nibbles; });
+  const Ints ends = words_at(&b->d, stride).of[0];
+  to.scale[run] = low_half(ends);
+  to.least[run] = negative(high_half(ends));
+}
+HWY_INLINE void unpack(const Q5_0* b, Index stride, int run, Panel<Q5_0>& to) {
+  const Ints high = words_at(b->high, stride).of[0];
+  unpack_nibbles(b, stride, run, to,
+                 [&](Ints nibbles, int j) HWY_ATTR { return plus(with(nibbles, fifth_bits(high, j)), 128 - 16); });
+  to.scale[run] = low_half(words_at(&b->d, stride).of[0]);
+}
+HWY_INLINE void unpack(const Q5_1* b, Index stride, int run, Panel<Q5_1>& to) {
+  const Words head = words_at(&b->d, stride);
+  unpack_nibbles(b, stride, run, to,
+                 [&](Ints nibbles, int j) HWY_ATTR { return with(nibbles, fifth_bits(head.of[1], j)); });
+  to.scale[run] = low_half(head.of[0]);
+  to.least[run] = negative(high_half(head.of[0]));
+}
+
+HWY_INLINE void unpack(const Q2_K* b, Index stride, int, Panel<Q2_K>& to) {
+  for (int half = 0; half < 2; ++half)
+    for (int start = 0; start < 32; start += 16) {
+      const Words pairs = words_at(b->pairs + half * 32 + start, stride);
+      for (int k = 0; k < 4; ++k)
+        for (int j = 0; j < 4; ++j) to.codes[half * 32 + k * 8 + start / 4 + j] = bits(pairs.of[j], 2 * k, 3);
+    }
+  const Words scales = words_at(b->scales, stride);
+  const Ints ends = words_at(b->pairs + 52, stride).of[3];
+  for (int g = 0; g < 16; ++g) {
+    to.scale[g] = _mm512_mul_ps(low_half(ends), byte_of(bits(scales.of[g / 4], 0, 15), g % 4));
+    to.least[g] = _mm512_mul_ps(high_half(ends), byte_of(bits(scales.of[g / 4], 4, 15), g % 4));
+  }
+}
+
+HWY_INLINE void unpack(const Q3_K* b, Index stride, int, Panel<Q3_K>& to) {
+  for (int start = 0; start < 32; start += 16) {
+    const Words high = words_at(b->high + start, stride);
+    for (int half = 0; half < 2; ++half) {
+      const Words pairs = words_at(b->pairs + half * 32 + start, stride);
+      for (int k = 0; k < 4; ++k)
+        for (int j = 0; j < 4; ++j)
+          to.codes[half * 32 + k * 8 + start / 4 + j] =
+              plus(with(bits(pairs.of[j], 2 * k, 3), left(bits(high.of[j], 4 * half + k, 1), 2)), 128 - 4);
+    }
+  }
+  const Words scales = words_at(b->scales - 4, stride);  // in words 1, 2 and 3
+  const Floats d = high_half(words_at(b->scales - 2, stride).of[3]);
+  for (int g = 0; g < 16; ++g) {
+    const Ints low = bits(scales.of[1 + g / 4 % 2], g / 8 * 4, 15), upper = bits(scales.of[3], g / 4 * 2, 3);
+    const Floats scale = byte_of(with(low, left(upper, 4)), g % 4);
+    to.scale[g] = _mm512_mul_ps(d, _mm512_sub_ps(scale, _mm512_set1_ps(32)));
+  }
+}
+
+/// The ends and the eight scales of Q4_K and Q5_K, the first 16 bytes of their blocks.
+template <class Block>
+HWY_INLINE void unpack_scales_of_eight(const Block* b, Index stride, Panel<Block>& to) {
+  const Words head = words_at(&b->d, stride);
+  const Ints three[] = {head.of[1], head.of[2], head.of[3]};
+  const Ints scales[] = {bits(three[0], 0, 63), with(bits(three[2], 0, 15), bits(three[0], 2, 0x30))};
+  const Ints leasts[] = {bits(three[1], 0, 63), with(bits(three[2], 4, 15), bits(three[1], 2, 0x30))};
+  for (int g = 0; g < 8; ++g) {
+    to.scale[g] = _mm512_mul_ps(low_half(head.of[0]), byte_of(scales[g / 4], g % 4));
+    to.least[g] = _mm512_mul_ps(high_half(head.of[0]), byte_of(leasts[g / 4], g % 4));
+  }
+}
+HWY_INLINE void unpack(const Q4_K* b, Index stride, int, Panel<Q4_K>& to) {
+  for (int k = 0; k < 4; ++k)
+    for (int start = 0; start < 32; start += 16) {
+      const Words nibbles = words_at(b->nibbles + 32 * k + start, stride);
+      for (int half = 0; half < 2; ++half)
+        for (int j = 0; j < 4; ++j)
+          to.codes[16 * k + 8 * half + start / 4 + j] = bits(nibbles.of[j], 4 * half, 15);
+    }
+  unpack_scales_of_eight(b, stride, to);
+}
+HWY_INLINE void unpack(const Q5_K* b, Index stride, int, Panel<Q5_K>& to) {
+  for (int start = 0; start < 32; start += 16) {
+    const Words high = words_at(b->high + start, stride);
+    for (int k = 0; k < 4; ++k) {
+      const Words nibbles = words_at(b->nibbles + 32 * k + start, stride);
+      for (int half = 0; half < 2; ++half)
+        for (int j = 0; j < 4; ++j)
+          to.codes[16 * k + 8 * half + start / 4 + j] =
+              with(bits(nibbles.of[j], 4 * half, 15), left(bits(high.of[j], 2 * k + half, 1), 4));
+    }
+  }
+  unpack_scales_of_eight(b, stride, to);
+}
+
+HWY_INLINE void unpack(const Q6_K* b, Index stride, int, Panel<Q6_K>& to) {
+  for (int half = 0; half < 2; ++half)
+    for (int start = 0; start < 32; start += 16) {
+      const Words high = words_at(b->high + 32 * half + start, stride);
+      const Words low[] = {words_at(b->low + 64 * half + start, stride),
+                           words_at(b->low + 64 * half + 32 + start, stride)};
+      for (int k = 0; k < 4; ++k)
+        for (int j = 0; j < 4; ++j)
+          to.codes[half * 32 + k * 8 + start / 4 + j] =
+              plus(with(bits(low[k % 2].of[j], k / 2 * 4, 15), left(bits(high.of[j], 2 * k, 3), 4)), 128 - 32);
+    }
+  const Words scales = words_at(b->scales, stride);
+  const Floats d = high_half(words_at(b->scales + 2, stride).of[3]);
+  for (int g = 0; g < 16; ++g) {
+    const Ints scale = _mm512_srai_epi32(left(scales.of[g / 4], 24 - g % 4 * 8), 24);
+    to.scale[g] = _mm512_mul_ps(d, _mm512_cvtepi32_ps(scale));
+  }
+}
+
+HWY_INLINE void unpack(const IQ4_XS* b, Index stride, int, Panel<IQ4_XS>& to) {
+  const Words head = words_at(&b->d, stride);
+  for (int run = 0; run < 8; ++run) {
+    const Words nibbles = words_at(b->nibbles + 16 * run, stride);
+    for (int half = 0; half < 2; ++half)
+      for (int j = 0; j < 4; ++j)
+        to.codes[8 * run + 4 * half + j] = iq4_codes(bits(nibbles.of[j], 4 * half, 15));
+    const Ints low = bits(head.of[1], 4 * run, 15), upper = bits(head.of[0], 16 + 2 * run, 3);
+    const Floats scale = byte_of(with(low, left(upper, 4)), 0);
+    to.scale[run] = _mm512_mul_ps(low_half(head.of[0]), _mm512_sub_ps(scale, _mm512_set1_ps(32)));
+  }
+}
+
+}  // namespace
+}  // namespace grist::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();

@@ -1,0 +1,276 @@
+#include <grist/backends/cpu/int8_products.hpp>
+
+#include <algorithm>
+#include <cstring>
+
+// Vector code for one kind of processor; the others have none.
+#define HWY_DISABLED_TARGETS                                                                            \
+  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX2 | HWY_AVX3 | HWY_AVX3_ZEN4 | HWY_AVX3_SPR | HWY_AVX10_2 | HWY_NEON | \
+   HWY_NEON_BF16 | HWY_ALL_SVE | HWY_RVV)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE <grist/backends/cpu/int8_products.cpp>
+#include <hwy/foreach_target.h>
+
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#if HWY_ARCH_X86
+#include <cpuid.h>
+#endif
+
+#if HWY_TARGET == HWY_AVX3_DL
+#include <grist/backends/cpu/int8_panel-inl.hpp>
+
+HWY_BEFORE_NAMESPACE();
+namespace grist::cpu::HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+constexpr int run = Int8Run::elements;
+constexpr int chunk_runs = chunk / run;
+constexpr Index most_tokens = 128;  // of a pass: their runs fit the second cache, their sums the first
+
+// ------------------------------------------------------------------------------------------------- tokens
+
+void round_run(const bf16* x, Int8Run& to) {
+  constexpr hn::FixedTag<float, 16> floats;
+  constexpr hn::Rebind<hwy::bfloat16_t, decltype(floats)> bf16s;
+  const auto load = [&](int first) HWY_ATTR {
+    return hn::PromoteTo(floats, hn::LoadU(bf16s, reinterpret_cast<const hwy::bfloat16_t*>(x + first)));
+  };
+  const Floats numbers[] = {load(0).raw, load(16).raw};
+  // Compared by their bits, so that what is no number is the greatest.
+  const Ints magnitudes = _mm512_max_epu32(_mm512_castps_si512(_mm512_abs_ps(numbers[0])),
+                                           _mm512_castps_si512(_mm512_abs_ps(numbers[1])));
+  const float most = __builtin_bit_cast(float, _mm512_reduce_max_epu32(magnitudes));
+  const bool none = most < 1e-30F;
+  to.scale = none ? 0 : most / 127;
+  const Floats inverse = _mm512_set1_ps(none ? 0 : 127 / most);
+  int sums[2];
+  for (int half = 0; half < 2; ++half) {
+    const Ints rounded = _mm512_cvtps_epi32(_mm512_mul_ps(numbers[half], inverse));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to.numbers + 16 * half), _mm512_cvtsepi32_epi8(rounded));
+    sums[half] = _mm512_reduce_add_epi32(rounded);
+  }
+  const int parts[] = {sums[0] + sums[1], sums[0], sums[1]};
+  for (int part = 0; part < 3; ++part) {
+    to.sums[part] = to.scale * static_cast<float>(parts[part]);
+    to.starts[part] = -128 * parts[part];
+  }
+}
+
+// ------------------------------------------------------------------------------------------------- tiles
+
+/// sums += the products of T tokens with R panels.
+template <int T, int R, class Block>
+HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const Panel<Block>* panels, int runs, Floats (&sums)[T][R]) {
+  constexpr int group = Panel<Block>::group, groups = run / group;
+  constexpr int chains = T * R < 8 ? 2 : 1;  // of integers, whose sums are exact in any order
+  for (int i = 0; i < runs; ++i) {
+#pragma GCC unroll 2
+    for (int g = 0; g < groups; ++g) {
+      const int part = groups == 1 ? 0 : 1 + g;
+      Ints dots[chains][T][R];
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t)
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+          dots[0][t][r] = has_least<Block> ? _mm512_setzero_si512() : _mm512_set1_epi32(x[t * x_runs + i].starts[part]);
+          if (chains == 2) dots[chains - 1][t][r] = _mm512_setzero_si512();
+        }
+#pragma GCC unroll 8
+      for (int k = 0; k < group / 4; ++k) {
+        Ints codes[R];
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) codes[r] = panels[r].codes[8 * i + (group * g) / 4 + k];
+#pragma GCC unroll 8
+        for (int t = 0; t < T; ++t) {
+          std::int32_t four;
+          std::memcpy(&four, x[t * x_runs + i].numbers + group * g + 4 * k, sizeof four);
+          const Ints token = _mm512_set1_epi32(four);
+#pragma GCC unroll 8
+          for (int r = 0; r < R; ++r)
+            dots[k % chains][t][r] = _mm512_dpbusd_epi32(dots[k % chains][t][r], codes[r], token);
+        }
+      }
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t) {
+        const Int8Run& token = x[t * x_runs + i];
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+          const Ints all = chains == 2 ? _mm512_add_epi32(dots[0][t][r], dots[chains - 1][t][r]) : dots[0][t][r];
+          const Floats scale = _mm512_mul_ps(panels[r].scale[groups * i + g], _mm512_set1_ps(token.scale));
+          sums[t][r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(all), scale, sums[t][r]);
+          if constexpr (has_least<Block>) {
+            const Floats sum = _mm512_set1_ps(token.sums[part]);
+            sums[t][r] = _mm512_fnmadd_ps(panels[r].least[groups * i + g], sum, sums[t][r]);
+          }
+        }
+      }
+    }
+  }
+}
+
+/// The chunk of 16 rows, fewer at the end, that begins at block `first`; meanwhile `ahead` is fetched of each row.
+template <class Block>
+HWY_INLINE void unpack_chunk(const Block* first, const Block* ahead, Index row_blocks, Index rows, int runs,
+                             Panel<Block>& to) {
+  constexpr int chunk_blocks = chunk / Block::elements;
+  const int blocks = runs * run / Block::elements;
+  Block last[panel_rows][chunk_blocks];
+  Index stride = row_blocks * Index{sizeof(Block)};
+  if (rows < panel_rows) {  // whose block is not in the panel's memory
+    std::memset(static_cast<void*>(last), 0, sizeof last);
+    for (Index r = 0; r < rows; ++r) std::copy_n(first + r * row_blocks, blocks, last[r]);
+    first = last[0];
+    stride = sizeof last[0];
+  } else {
+    for (Index r = 0; r < panel_rows; ++r)
+      for (Index line = 0; line < Index{sizeof last[0]}; line += 64)
+        hwy::Prefetch(reinterpret_cast<const char*>(ahead + r * row_blocks) + line);
+  }
+  for (int i = 0; i < blocks; ++i) unpack(first + i, stride, i * Block::elements / run, to);
+}
+
+HWY_INLINE void write(Floats sums, std::size_t count, float* to) {
+  constexpr hn::FixedTag<float, 16> floats;
+  hn::StoreN(hn::VFromD<decltype(floats)>{sums}, floats, to, count);
+}
+HWY_INLINE void write(Floats sums, std::size_t count, bf16* to) {
+  constexpr hn::FixedTag<float, 16> floats;
+  constexpr hn::Rebind<hwy::bfloat16_t, decltype(floats)> bf16s;
+  hn::StoreN(hn::DemoteTo(bf16s, hn::VFromD<decltype(floats)>{sums}), bf16s, reinterpret_cast<hwy::bfloat16_t*>(to),
+             count);
+}
+
+/// At most R panels of `rows` rows by at most most_tokens tokens.
+template <int R, class Block, class Y>
+void multiply_panels(const Block* w, Index rows, const Int8Tokens<Y>& to) {
+  const Index row_blocks = to.runs * run / Block::elements;
+  Floats sums[most_tokens][R];
+  Panel<Block> panels[R];
+  for (Index t = 0; t < to.tokens; ++t)
+    for (int r = 0; r < R; ++r) sums[t][r] = _mm512_setzero_ps();
+  for (Index begin = 0; begin < to.runs; begin += chunk_runs) {
+    const int runs = static_cast<int>(std::min<Index>(chunk_runs, to.runs - begin));
+    const Block* const first = w + begin * run / Block::elements;
+    // What comes two chunks later, in these rows or in those that follow.
+    const Index later = begin + 2 * chunk_runs;
+    const Index next = later < to.runs ? later : later - to.runs + R * panel_rows * to.runs;
+    const Block* const ahead = w + next * run / Block::elements;
+    for (int r = 0; r < R; ++r) {
+      const Index row = r * panel_rows * row_blocks;
+      unpack_chunk(first + row, ahead + row, row_blocks, std::min<Index>(panel_rows, rows - r * panel_rows), runs,
+                   panels[r]);
+    }
+    const auto tile = [&]<int T>(std::integral_constant<int, T>, Index t) HWY_ATTR {
+      Floats some[T][R];
+#pragma GCC unroll 8
+      for (int i = 0; i < T; ++i)
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) some[i][r] = sums[t + i][r];
+      add_tile<T, R>(to.x + t * to.runs + begin, to.runs, panels, runs, some);
+#pragma GCC unroll 8
+      for (int i = 0; i < T; ++i)
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) sums[t + i][r] = some[i][r];
+    };
+    Index t = 0;
+    for (; t + 4 <= to.tokens; t += 4) tile(std::integral_constant<int, 4>(), t);
+    if (t + 2 <= to.tokens) {
+      tile(std::integral_constant<int, 2>(), t);
+      t += 2;
+    }
+    if (t < to.tokens) tile(std::integral_constant<int, 1>(), t);
+  }
+  for (Index t = 0; t < to.tokens; ++t)
+    for (int r = 0; r < R; ++r)
+      write(sums[t][r], static_cast<std::size_t>(std::min<Index>(panel_rows, rows - r * panel_rows)),
+            to.y + t * to.y_stride + r * panel_rows);
+}
+
+template <class Block, class Y>
+void multiply(const Block* w, Index rows, const Int8Tokens<Y>& to) {
+  const Index row_blocks = to.runs * run / Block::elements;
+  for (Index first = 0; first < to.tokens; first += most_tokens) {
+    const Index tokens = std::min(most_tokens, to.tokens - first);
+    for (Index row = 0; row < rows;) {
+      const Int8Tokens<Y> pass{to.x + first * to.runs, to.y + first * to.y_stride + row, tokens, to.runs, to.y_stride};
+      const Index left = rows - row;
+      if (left > panel_rows) {
+        multiply_panels<2>(w + row * row_blocks, std::min<Index>(left, 2 * panel_rows), pass);
+        row += 2 * panel_rows;
+      } else {
+        multiply_panels<1>(w + row * row_blocks, left, pass);
+        row += panel_rows;
+      }
+    }
+  }
+}
+}  // namespace
+
+bool has_int8_here() { return true; }
+
+void round_here(const bf16* x, Index runs, Int8Run* to) {
+  for (Index i = 0; i < runs; ++i) round_run(x + i * run, to[i]);
+}
+
+template <class Y>
+void multiply_here(Format format, const void* panel, Index begin, Index rows, const Int8Tokens<Y>& to) {
+  with_format(format, [&]<class Block>(Block) {
+    if constexpr (Block::elements > 1)
+      multiply(static_cast<const Block*>(panel) + begin * (to.runs * run / Block::elements), rows, to);
+  });
+}
+void multiply_to_floats_here(Format format, const void* panel, Index begin, Index rows, const Int8Tokens<float>& to) {
+  multiply_here(format, panel, begin, rows, to);
+}
+void multiply_to_bf16_here(Format format, const void* panel, Index begin, Index rows, const Int8Tokens<bf16>& to) {
+  multiply_here(format, panel, begin, rows, to);
+}
+
+}  // namespace grist::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#else
+
+namespace grist::cpu::HWY_NAMESPACE {
+bool has_int8_here() { return false; }
+void round_here(const bf16*, Index, Int8Run*) {}
+void multiply_to_floats_here(Format, const void*, Index, Index, const Int8Tokens<float>&) {}
+void multiply_to_bf16_here(Format, const void*, Index, Index, const Int8Tokens<bf16>&) {}
+}  // namespace grist::cpu::HWY_NAMESPACE
+#endif
+
+#if HWY_ONCE
+namespace grist::cpu {
+
+HWY_EXPORT(has_int8_here);
+HWY_EXPORT(round_here);
+HWY_EXPORT(multiply_to_floats_here);
+HWY_EXPORT(multiply_to_bf16_here);
+
+bool has_int8_products() { return HWY_DYNAMIC_DISPATCH(has_int8_here)(); }
+
+bool has_bf16_tiles() {
+#if HWY_ARCH_X86
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1) != 0;
+#else
+  return false;
+#endif
+}
+
+void round_to_int8(const bf16* x, Index runs, Int8Run* to) { HWY_DYNAMIC_DISPATCH(round_here)(x, runs, to); }
+
+template <>
+void multiply_rows_in_int8(Format format, const void* panel, Index begin, Index rows, const Int8Tokens<float>& to) {
+  HWY_DYNAMIC_DISPATCH(multiply_to_floats_here)(format, panel, begin, rows, to);
+}
+template <>
+void multiply_rows_in_int8(Format format, const void* panel, Index begin, Index rows, const Int8Tokens<bf16>& to) {
+  HWY_DYNAMIC_DISPATCH(multiply_to_bf16_here)(format, panel, begin, rows, to);
+}
+
+}  // namespace grist::cpu
+#endif

@@ -1,0 +1,115 @@
+// Tokens in 8 bits: what rounding them loses, what cannot be rounded, and that a row knows nothing of its neighbours.
+// That the products are right for every format is matvec_test's claim.
+#include <grist/backends/cpu/int8_products.hpp>
+
+#include <support/weights.hpp>
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace {
+
+using namespace grist;
+using namespace grist::test;
+using cpu::Int8Run;
+
+struct Int8Products : testing::Test {
+  void SetUp() override {
+    if (!cpu::has_int8_products()) GTEST_SKIP() << "this processor has no VNNI";
+  }
+
+  static std::vector<Int8Run> rounded(const std::vector<float>& x) {
+    const std::vector<bf16> numbers(x.begin(), x.end());
+    std::vector<Int8Run> runs(x.size() / Int8Run::elements);
+    cpu::round_to_int8(numbers.data(), static_cast<Index>(runs.size()), runs.data());
+    return runs;
+  }
+  /// Of one token.
+  static std::vector<float> products(const StoredRows& w, Index begin, Index rows, const std::vector<float>& x) {
+    const auto runs = rounded(x);
+    std::vector<float> y(static_cast<std::size_t>(rows), -1);
+    cpu::multiply_rows_in_int8<float>(w.format, w.memory.data(), begin, rows,
+                                      {runs.data(), y.data(), 1, w.columns / Int8Run::elements, rows});
+    return y;
+  }
+};
+
+TEST_F(Int8Products, ANumberIsOffByHalfAStepAtMostAndTheGreatestIs127) {
+  const auto x = stored<bf16>(normals("x", 64 * 32));
+  const auto runs = rounded(x);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const Int8Run& run = runs[i / 32];
+    EXPECT_LE(std::abs(run.scale * static_cast<float>(run.numbers[i % 32]) - x[i]), run.scale * 0.5001F);
+  }
+  for (const Int8Run& run : runs) {
+    const auto [least, most] = std::ranges::minmax(run.numbers);
+    EXPECT_EQ(std::max<int>(-least, most), 127);
+  }
+}
+
+TEST_F(Int8Products, SumsAreThoseOfTheRoundedNumbers) {
+  for (const Int8Run& run : rounded(normals("x", 8 * 32))) {
+    const int first = std::accumulate(run.numbers, run.numbers + 16, 0);
+    const int second = std::accumulate(run.numbers + 16, run.numbers + 32, 0);
+    EXPECT_THAT(run.starts, testing::ElementsAre(-128 * (first + second), -128 * first, -128 * second));
+    EXPECT_THAT(run.sums, testing::ElementsAre(run.scale * static_cast<float>(first + second),
+                                               run.scale * static_cast<float>(first),
+                                               run.scale * static_cast<float>(second)));
+  }
+}
+
+TEST_F(Int8Products, OfZerosAndOfAlmostZerosAreZero) {
+  const StoredRows w(Format::q4_k, 5, 256);
+  EXPECT_THAT(products(w, 0, 5, std::vector<float>(256, 0)), testing::Each(0));
+  EXPECT_THAT(products(w, 0, 5, std::vector<float>(256, 1e-38F)), testing::Each(0));
+}
+
+TEST_F(Int8Products, OfWhatIsNotFiniteAreNotFinite) {
+  for (const Format format : every_format) {
+    if (block_of(format).elements == 1) continue;
+    const StoredRows w(format, 5, 256);
+    for (const float odd : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                            std::numeric_limits<float>::quiet_NaN()}) {
+      auto x = normals("x", 256);
+      x[77] = odd;
+      for (const float y : products(w, 0, 5, x)) EXPECT_FALSE(std::isfinite(y)) << name_of(format) << ", " << odd;
+    }
+  }
+}
+
+// The blocks after the last row are not the panel's: nothing of them may be read.
+TEST_F(Int8Products, ARowIsTheSameFromWhereverRowsBegin) {
+  for (const Format format : every_format) {
+    if (block_of(format).elements == 1) continue;
+    const StoredRows w(format, 37, 768);
+    const auto x = normals("x", 768), all = products(w, 0, 37, x);
+    for (const auto& [begin, rows] : {std::pair<Index, Index>{0, 16}, {0, 33}, {5, 32}, {36, 1}, {20, 17}})
+      EXPECT_TRUE(std::ranges::equal(products(w, begin, rows, x), std::span(all).subspan(begin, rows)))
+          << name_of(format) << ", rows " << begin << " to " << begin + rows;
+  }
+}
+
+// With numbers as they come, rounded tokens move a product by less than a hundredth of its terms' size; what
+// docs/decisions/2026-11-27-int8.md says.
+TEST_F(Int8Products, AreNearThoseOfTokensAsTheyAre) {
+  for (const Format format : every_format) {
+    if (block_of(format).elements == 1) continue;
+    const StoredRows w(format, 64, 1024);
+    const auto x = stored<bf16>(normals("x", 1024)), y = products(w, 0, 64, x);
+    double error = 0, size = 0;
+    for (std::size_t r = 0; r < 64; ++r) {
+      double sum = 0, terms = 0;
+      for (std::size_t k = 0; k < 1024; ++k) {
+        const double term = double{x[k]} * w.numbers[r * 1024 + k];
+        sum += term;
+        terms += term * term;
+      }
+      error += (y[r] - sum) * (y[r] - sum);
+      size += terms;
+    }
+    EXPECT_LT(std::sqrt(error / size), 0.01) << name_of(format);
+  }
+}
+
+}  // namespace
