@@ -129,7 +129,7 @@ function(grist_test name)
       add_test(NAME ${entries} COMMAND ${launch} $<TARGET_FILE:${target}>)
     endif()
     set_tests_properties(${entries} PROPERTIES
-      WILL_FAIL ${ARG_WILL_FAIL} SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT} PROCESSORS ${processors}
+      WILL_FAIL ${ARG_WILL_FAIL} SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT} COST ${ARG_TIMEOUT} PROCESSORS ${processors}
       LABELS "${folder};${ARG_LABELS}"
       ENVIRONMENT "OMP_NUM_THREADS=${threads};OMP_PROC_BIND=false;KOKKOS_DISABLE_WARNINGS=1;${checks}")
   endforeach()
