@@ -35,7 +35,8 @@ public:
   [[nodiscard]] bool batch_invariant() const { return gemm_->batch_invariant(); }
 
   /// The first `few` rows of every following x are tokens whose sequences bring few tokens. Which kernel serves a row
-  /// follows from that alone, so that a token's bits depend on its own sequence, never on the batch around it.
+  /// follows from that and the weight alone, so that a token's bits depend on its own sequence, never on the batch
+  /// around it.
   void serve(Index few) { few_ = few; }
 
   /// y [tokens, rows] = x [tokens, columns] w^T, of a weight with one expert. (X, Y) = (float, float), (bf16, bf16),

@@ -169,6 +169,8 @@ void multiply_rows_here(Format format, const void* panel, Index columns, Index b
         std::is_same_v<Block, PlainBlock<float>> || std::is_same_v<Block, PlainBlock<f16>>;
     if constexpr (std::is_same_v<X, float> || left_by_row_products)
       multiply(to, static_cast<const Block*>(panel) + begin * (columns / Block::elements), columns, rows);
+    else
+      Kokkos::abort("grist: products in float of tokens in bf16 with a format that is left to others");
   });
 }
 

@@ -22,7 +22,7 @@ inline constexpr bool has_least = requires(const Block& block) { block.least(0);
 
 /// Number k of row r is scale[k / group] (code - 128), or where a format has least scale[k / group] code - least[...].
 template <class Block>
-struct Panel {
+struct SixteenRows {
   static constexpr int group = Block::elements == 32 || std::is_same_v<Block, IQ4_XS> ? 32 : Block::group;
   Ints codes[chunk / 4];
   Floats scale[chunk / group];
@@ -103,55 +103,62 @@ HWY_INLINE Ints iq4_codes(Ints nibbles) {
 }
 
 // ------------------------------------------------------------------------------------------------- blocks
-// unpack(first, stride, run, to): the block of `first` and those `stride` bytes after each other, of 16 rows, are runs
-// `run` and following of a panel.
+// unpack(first, stride, first_run, to): the blocks of 16 rows, `stride` bytes after each other, are the runs from
+// `first_run` on.
 
-HWY_INLINE void unpack(const Q8_0* b, Index stride, int run, Panel<Q8_0>& to) {
+/// What lies `offset` bytes into a block: 16 bytes from there on end within it.
+template <class Block>
+HWY_INLINE const std::byte* at(const Block* b, Index offset) {
+  return reinterpret_cast<const std::byte*>(b) + offset;
+}
+static_assert(sizeof(Q2_K) == 84 && sizeof(Q3_K) == 110 && sizeof(Q6_K) == 210);
+
+HWY_INLINE void unpack(const Q8_0* b, Index stride, int first_run, SixteenRows<Q8_0>& to) {
   for (int half = 0; half < 2; ++half) {
     const Words quants = words_at(b->quants + 16 * half, stride);
     for (int j = 0; j < 4; ++j)
-      to.codes[8 * run + 4 * half + j] = _mm512_xor_si512(quants.of[j], every_byte(0x80));
+      to.codes[8 * first_run + 4 * half + j] = _mm512_xor_si512(quants.of[j], every_byte(0x80));
   }
-  to.scale[run] = low_half(words_at(&b->d, stride).of[0]);
+  to.scale[first_run] = low_half(words_at(&b->d, stride).of[0]);
 }
 
 /// Blocks of 32 with 16 bytes of nibbles: their codes are code(nibbles, word of the run).
 template <class Block, class Code>
-HWY_INLINE void unpack_nibbles(const Block* b, Index stride, int run, Panel<Block>& to, Code&& code) {
+HWY_INLINE void unpack_nibbles(const Block* b, Index stride, int first_run, SixteenRows<Block>& to, Code&& code) {
   const Words nibbles = words_at(b->nibbles, stride);
   for (int half = 0; half < 2; ++half)
     for (int j = 0; j < 4; ++j)
-      to.codes[8 * run + 4 * half + j] = code(bits(nibbles.of[j], 4 * half, 15), 4 * half + j);
+      to.codes[8 * first_run + 4 * half + j] = code(bits(nibbles.of[j], 4 * half, 15), 4 * half + j);
 }
-HWY_INLINE void unpack(const Q4_0* b, Index stride, int run, Panel<Q4_0>& to) {
-  unpack_nibbles(b, stride, run, to, [](Ints nibbles, int) HWY_ATTR { return plus(nibbles, 128 - 8); });
-  to.scale[run] = low_half(words_at(&b->d, stride).of[0]);
+HWY_INLINE void unpack(const Q4_0* b, Index stride, int first_run, SixteenRows<Q4_0>& to) {
+  unpack_nibbles(b, stride, first_run, to, [](Ints nibbles, int) HWY_ATTR { return plus(nibbles, 128 - 8); });
+  to.scale[first_run] = low_half(words_at(&b->d, stride).of[0]);
 }
-HWY_INLINE void unpack(const IQ4_NL* b, Index stride, int run, Panel<IQ4_NL>& to) {
-  unpack_nibbles(b, stride, run, to, [](Ints nibbles, int) HWY_ATTR { return iq4_codes(nibbles); });
-  to.scale[run] = low_half(words_at(&b->d, stride).of[0]);
+HWY_INLINE void unpack(const IQ4_NL* b, Index stride, int first_run, SixteenRows<IQ4_NL>& to) {
+  unpack_nibbles(b, stride, first_run, to, [](Ints nibbles, int) HWY_ATTR { return iq4_codes(nibbles); });
+  to.scale[first_run] = low_half(words_at(&b->d, stride).of[0]);
 }
-HWY_INLINE void unpack(const Q4_1* b, Index stride, int run, Panel<Q4_1>& to) {
-  unpack_nibbles(b, stride, run, to, [](Ints nibbles, int) HWY_ATTR { return nibbles; });
+HWY_INLINE void unpack(const Q4_1* b, Index stride, int first_run, SixteenRows<Q4_1>& to) {
+  unpack_nibbles(b, stride, first_run, to, [](Ints nibbles, int) HWY_ATTR { return nibbles; });
   const Ints ends = words_at(&b->d, stride).of[0];
-  to.scale[run] = low_half(ends);
-  to.least[run] = negative(high_half(ends));
+  to.scale[first_run] = low_half(ends);
+  to.least[first_run] = negative(high_half(ends));
 }
-HWY_INLINE void unpack(const Q5_0* b, Index stride, int run, Panel<Q5_0>& to) {
+HWY_INLINE void unpack(const Q5_0* b, Index stride, int first_run, SixteenRows<Q5_0>& to) {
   const Ints high = words_at(b->high, stride).of[0];
-  unpack_nibbles(b, stride, run, to,
+  unpack_nibbles(b, stride, first_run, to,
                  [&](Ints nibbles, int j) HWY_ATTR { return plus(with(nibbles, fifth_bits(high, j)), 128 - 16); });
-  to.scale[run] = low_half(words_at(&b->d, stride).of[0]);
+  to.scale[first_run] = low_half(words_at(&b->d, stride).of[0]);
 }
-HWY_INLINE void unpack(const Q5_1* b, Index stride, int run, Panel<Q5_1>& to) {
+HWY_INLINE void unpack(const Q5_1* b, Index stride, int first_run, SixteenRows<Q5_1>& to) {
   const Words head = words_at(&b->d, stride);
-  unpack_nibbles(b, stride, run, to,
+  unpack_nibbles(b, stride, first_run, to,
                  [&](Ints nibbles, int j) HWY_ATTR { return with(nibbles, fifth_bits(head.of[1], j)); });
-  to.scale[run] = low_half(head.of[0]);
-  to.least[run] = negative(high_half(head.of[0]));
+  to.scale[first_run] = low_half(head.of[0]);
+  to.least[first_run] = negative(high_half(head.of[0]));
 }
 
-HWY_INLINE void unpack(const Q2_K* b, Index stride, int, Panel<Q2_K>& to) {
+HWY_INLINE void unpack(const Q2_K* b, Index stride, int, SixteenRows<Q2_K>& to) {
   for (int half = 0; half < 2; ++half)
     for (int start = 0; start < 32; start += 16) {
       const Words pairs = words_at(b->pairs + half * 32 + start, stride);
@@ -159,14 +166,14 @@ HWY_INLINE void unpack(const Q2_K* b, Index stride, int, Panel<Q2_K>& to) {
         for (int j = 0; j < 4; ++j) to.codes[half * 32 + k * 8 + start / 4 + j] = bits(pairs.of[j], 2 * k, 3);
     }
   const Words scales = words_at(b->scales, stride);
-  const Ints ends = words_at(b->pairs + 52, stride).of[3];
+  const Ints ends = words_at(at(b, 68), stride).of[3];
   for (int g = 0; g < 16; ++g) {
     to.scale[g] = _mm512_mul_ps(low_half(ends), byte_of(bits(scales.of[g / 4], 0, 15), g % 4));
     to.least[g] = _mm512_mul_ps(high_half(ends), byte_of(bits(scales.of[g / 4], 4, 15), g % 4));
   }
 }
 
-HWY_INLINE void unpack(const Q3_K* b, Index stride, int, Panel<Q3_K>& to) {
+HWY_INLINE void unpack(const Q3_K* b, Index stride, int, SixteenRows<Q3_K>& to) {
   for (int start = 0; start < 32; start += 16) {
     const Words high = words_at(b->high + start, stride);
     for (int half = 0; half < 2; ++half) {
@@ -177,8 +184,8 @@ HWY_INLINE void unpack(const Q3_K* b, Index stride, int, Panel<Q3_K>& to) {
               plus(with(bits(pairs.of[j], 2 * k, 3), left(bits(high.of[j], 4 * half + k, 1), 2)), 128 - 4);
     }
   }
-  const Words scales = words_at(b->scales - 4, stride);  // in words 1, 2 and 3
-  const Floats d = high_half(words_at(b->scales - 2, stride).of[3]);
+  const Words scales = words_at(at(b, 92), stride);  // in words 1, 2 and 3
+  const Floats d = high_half(words_at(at(b, 94), stride).of[3]);
   for (int g = 0; g < 16; ++g) {
     const Ints low = bits(scales.of[1 + g / 4 % 2], g / 8 * 4, 15), upper = bits(scales.of[3], g / 4 * 2, 3);
     const Floats scale = byte_of(with(low, left(upper, 4)), g % 4);
@@ -188,7 +195,7 @@ HWY_INLINE void unpack(const Q3_K* b, Index stride, int, Panel<Q3_K>& to) {
 
 /// The ends and the eight scales of Q4_K and Q5_K, the first 16 bytes of their blocks.
 template <class Block>
-HWY_INLINE void unpack_scales_of_eight(const Block* b, Index stride, Panel<Block>& to) {
+HWY_INLINE void unpack_scales_of_eight(const Block* b, Index stride, SixteenRows<Block>& to) {
   const Words head = words_at(&b->d, stride);
   const Ints three[] = {head.of[1], head.of[2], head.of[3]};
   const Ints scales[] = {bits(three[0], 0, 63), with(bits(three[2], 0, 15), bits(three[0], 2, 0x30))};
@@ -198,7 +205,7 @@ HWY_INLINE void unpack_scales_of_eight(const Block* b, Index stride, Panel<Block
     to.least[g] = _mm512_mul_ps(high_half(head.of[0]), byte_of(leasts[g / 4], g % 4));
   }
 }
-HWY_INLINE void unpack(const Q4_K* b, Index stride, int, Panel<Q4_K>& to) {
+HWY_INLINE void unpack(const Q4_K* b, Index stride, int, SixteenRows<Q4_K>& to) {
   for (int k = 0; k < 4; ++k)
     for (int start = 0; start < 32; start += 16) {
       const Words nibbles = words_at(b->nibbles + 32 * k + start, stride);
@@ -208,7 +215,7 @@ HWY_INLINE void unpack(const Q4_K* b, Index stride, int, Panel<Q4_K>& to) {
     }
   unpack_scales_of_eight(b, stride, to);
 }
-HWY_INLINE void unpack(const Q5_K* b, Index stride, int, Panel<Q5_K>& to) {
+HWY_INLINE void unpack(const Q5_K* b, Index stride, int, SixteenRows<Q5_K>& to) {
   for (int start = 0; start < 32; start += 16) {
     const Words high = words_at(b->high + start, stride);
     for (int k = 0; k < 4; ++k) {
@@ -222,7 +229,7 @@ HWY_INLINE void unpack(const Q5_K* b, Index stride, int, Panel<Q5_K>& to) {
   unpack_scales_of_eight(b, stride, to);
 }
 
-HWY_INLINE void unpack(const Q6_K* b, Index stride, int, Panel<Q6_K>& to) {
+HWY_INLINE void unpack(const Q6_K* b, Index stride, int, SixteenRows<Q6_K>& to) {
   for (int half = 0; half < 2; ++half)
     for (int start = 0; start < 32; start += 16) {
       const Words high = words_at(b->high + 32 * half + start, stride);
@@ -234,14 +241,14 @@ HWY_INLINE void unpack(const Q6_K* b, Index stride, int, Panel<Q6_K>& to) {
               plus(with(bits(low[k % 2].of[j], k / 2 * 4, 15), left(bits(high.of[j], 2 * k, 3), 4)), 128 - 32);
     }
   const Words scales = words_at(b->scales, stride);
-  const Floats d = high_half(words_at(b->scales + 2, stride).of[3]);
+  const Floats d = high_half(words_at(at(b, 194), stride).of[3]);
   for (int g = 0; g < 16; ++g) {
     const Ints scale = _mm512_srai_epi32(left(scales.of[g / 4], 24 - g % 4 * 8), 24);
     to.scale[g] = _mm512_mul_ps(d, _mm512_cvtepi32_ps(scale));
   }
 }
 
-HWY_INLINE void unpack(const IQ4_XS* b, Index stride, int, Panel<IQ4_XS>& to) {
+HWY_INLINE void unpack(const IQ4_XS* b, Index stride, int, SixteenRows<IQ4_XS>& to) {
   const Words head = words_at(&b->d, stride);
   for (int run = 0; run < 8; ++run) {
     const Words nibbles = words_at(b->nibbles + 16 * run, stride);

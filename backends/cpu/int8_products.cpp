@@ -29,7 +29,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr int run = Int8Run::elements;
 constexpr int chunk_runs = chunk / run;
-constexpr Index most_tokens = 128;  // of a pass: their runs fit the second cache, their sums the first
 
 // ------------------------------------------------------------------------------------------------- tokens
 
@@ -49,9 +48,9 @@ void round_run(const bf16* x, Int8Run& to) {
   const Floats inverse = _mm512_set1_ps(none ? 0 : 127 / most);
   int sums[2];
   for (int half = 0; half < 2; ++half) {
-    const Ints rounded = _mm512_cvtps_epi32(_mm512_mul_ps(numbers[half], inverse));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to.numbers + 16 * half), _mm512_cvtsepi32_epi8(rounded));
-    sums[half] = _mm512_reduce_add_epi32(rounded);
+    const __m128i rounded = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(numbers[half], inverse)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to.numbers + 16 * half), rounded);
+    sums[half] = _mm512_reduce_add_epi32(_mm512_cvtepi8_epi32(rounded));
   }
   const int parts[] = {sums[0] + sums[1], sums[0], sums[1]};
   for (int part = 0; part < 3; ++part) {
@@ -64,8 +63,8 @@ void round_run(const bf16* x, Int8Run& to) {
 
 /// sums += the products of T tokens with R panels.
 template <int T, int R, class Block>
-HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const Panel<Block>* panels, int runs, Floats (&sums)[T][R]) {
-  constexpr int group = Panel<Block>::group, groups = run / group;
+HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const SixteenRows<Block>* panels, int runs, Floats (&sums)[T][R]) {
+  constexpr int group = SixteenRows<Block>::group, groups = run / group;
   constexpr int chains = T * R < 8 ? 2 : 1;  // of integers, whose sums are exact in any order
   for (int i = 0; i < runs; ++i) {
 #pragma GCC unroll 2
@@ -115,19 +114,19 @@ HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const Panel<Block>* pan
 /// The chunk of 16 rows, fewer at the end, that begins at block `first`; meanwhile `ahead` is fetched of each row.
 template <class Block>
 HWY_INLINE void unpack_chunk(const Block* first, const Block* ahead, Index row_blocks, Index rows, int runs,
-                             Panel<Block>& to) {
+                             SixteenRows<Block>& to) {
   constexpr int chunk_blocks = chunk / Block::elements;
   const int blocks = runs * run / Block::elements;
-  Block last[panel_rows][chunk_blocks];
+  Block copied[panel_rows][chunk_blocks];
   Index stride = row_blocks * Index{sizeof(Block)};
-  if (rows < panel_rows) {  // whose block is not in the panel's memory
-    std::memset(static_cast<void*>(last), 0, sizeof last);
-    for (Index r = 0; r < rows; ++r) std::copy_n(first + r * row_blocks, blocks, last[r]);
-    first = last[0];
-    stride = sizeof last[0];
+  if (rows < panel_rows) {  // what lies behind the last row is not the panel's
+    std::memset(static_cast<void*>(copied), 0, sizeof copied);
+    for (Index r = 0; r < rows; ++r) std::copy_n(first + r * row_blocks, blocks, copied[r]);
+    first = copied[0];
+    stride = sizeof copied[0];
   } else {
     for (Index r = 0; r < panel_rows; ++r)
-      for (Index line = 0; line < Index{sizeof last[0]}; line += 64)
+      for (Index line = 0; line < Index{sizeof copied[0]}; line += 64)
         hwy::Prefetch(reinterpret_cast<const char*>(ahead + r * row_blocks) + line);
   }
   for (int i = 0; i < blocks; ++i) unpack(first + i, stride, i * Block::elements / run, to);
@@ -144,12 +143,12 @@ HWY_INLINE void write(Floats sums, std::size_t count, bf16* to) {
              count);
 }
 
-/// At most R panels of `rows` rows by at most most_tokens tokens.
+/// At most R times 16 rows by all tokens.
 template <int R, class Block, class Y>
 void multiply_panels(const Block* w, Index rows, const Int8Tokens<Y>& to) {
   const Index row_blocks = to.runs * run / Block::elements;
-  Floats sums[most_tokens][R];
-  Panel<Block> panels[R];
+  Floats sums[most_int8_tokens][R];
+  SixteenRows<Block> panels[R];
   for (Index t = 0; t < to.tokens; ++t)
     for (int r = 0; r < R; ++r) sums[t][r] = _mm512_setzero_ps();
   for (Index begin = 0; begin < to.runs; begin += chunk_runs) {
@@ -157,7 +156,7 @@ void multiply_panels(const Block* w, Index rows, const Int8Tokens<Y>& to) {
     const Block* const first = w + begin * run / Block::elements;
     // What comes two chunks later, in these rows or in those that follow.
     const Index later = begin + 2 * chunk_runs;
-    const Index next = later < to.runs ? later : later - to.runs + R * panel_rows * to.runs;
+    const Index next = later < to.runs ? later : later % to.runs + R * panel_rows * to.runs;
     const Block* const ahead = w + next * run / Block::elements;
     for (int r = 0; r < R; ++r) {
       const Index row = r * panel_rows * row_blocks;
@@ -193,20 +192,11 @@ void multiply_panels(const Block* w, Index rows, const Int8Tokens<Y>& to) {
 template <class Block, class Y>
 void multiply(const Block* w, Index rows, const Int8Tokens<Y>& to) {
   const Index row_blocks = to.runs * run / Block::elements;
-  for (Index first = 0; first < to.tokens; first += most_tokens) {
-    const Index tokens = std::min(most_tokens, to.tokens - first);
-    for (Index row = 0; row < rows;) {
-      const Int8Tokens<Y> pass{to.x + first * to.runs, to.y + first * to.y_stride + row, tokens, to.runs, to.y_stride};
-      const Index left = rows - row;
-      if (left > panel_rows) {
-        multiply_panels<2>(w + row * row_blocks, std::min<Index>(left, 2 * panel_rows), pass);
-        row += 2 * panel_rows;
-      } else {
-        multiply_panels<1>(w + row * row_blocks, left, pass);
-        row += panel_rows;
-      }
-    }
-  }
+  Index row = 0;
+  const auto next = [&] { return Int8Tokens<Y>{to.x, to.y + row, to.tokens, to.runs, to.y_stride}; };
+  for (; rows - row > panel_rows; row += 2 * panel_rows)
+    multiply_panels<2>(w + row * row_blocks, std::min<Index>(rows - row, 2 * panel_rows), next());
+  if (row < rows) multiply_panels<1>(w + row * row_blocks, rows - row, next());
 }
 }  // namespace
 
@@ -254,8 +244,11 @@ bool has_int8_products() { return HWY_DYNAMIC_DISPATCH(has_int8_here)(); }
 
 bool has_bf16_tiles() {
 #if HWY_ARCH_X86
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1) != 0;
+  static const bool has = [] {  // asked once: a virtual machine answers slowly
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1) != 0;
+  }();
+  return has;
 #else
   return false;
 #endif

@@ -18,7 +18,9 @@ struct alignas(64) Int8Run {
 };
 static_assert(sizeof(Int8Run) == 64);
 
-/// Tokens and where their products go: token t has `runs` from x + t * runs on; y_stride in elements.
+constexpr Index most_int8_tokens = 128;  // of a call: their runs fit the second cache, their sums the first
+
+/// At most so many tokens, and where their products go: token t has `runs` from x + t * runs on; y_stride in elements.
 template <class Y>
 struct Int8Tokens {
   const Int8Run* x;

@@ -11,10 +11,12 @@ namespace {
 
 using cpu::Int8Run;
 
-/// Calls f(panel, first row, rows, first column of y, first token, tokens) for pieces of all panels, of at least
-/// `granule` rows, in parallel. Each has tokens.
+constexpr Index tokens_together = cpu::most_int8_tokens;
+
+/// Calls f(panel, first row, rows, first column of y, first token, tokens) in parallel for all rows of all panels, a
+/// multiple of `granule` of them at a time but at the end, and for all tokens, at most tokens_together at a time.
 template <class F>
-void for_pieces(const Exec& exec, const Weight& w, View1<const int> offsets, Index tokens, Index granule, F&& f) {
+void for_pieces(const Exec& exec, const Weight& w, View1<const int> offsets, Index tokens, Index granule, const F& f) {
   const bool one = offsets.extent(0) == 0;
   const auto items_of = [=](Index rows) { return (rows + granule - 1) / granule; };
   // Item `slice` of `slices` takes its share of the rows of every panel, so that a thread reads of each panel the part
@@ -22,11 +24,13 @@ void for_pieces(const Exec& exec, const Weight& w, View1<const int> offsets, Ind
   Index slices = 0;
   for (int p = 0; p < w.panels; ++p) slices = std::max(slices, items_of(w.panel[p].rows));
   slices = std::min<Index>(slices, 8 * exec.concurrency());  // long runs of rows: what is read in order is read ahead
+  const Index passes = (tokens + tokens_together - 1) / tokens_together;
   Kokkos::parallel_for(
-      "grist::matvec", Indices<Exec>(exec, 0, slices * w.experts), KOKKOS_LAMBDA(Index item) {
-        const Index expert = item % w.experts, slice = item / w.experts;
-        const Index first = one ? 0 : offsets(expert), end = one ? tokens : offsets(expert + 1);
-        if (first == end) return;
+      "grist::matvec", Indices<Exec>(exec, 0, slices * passes * w.experts), KOKKOS_LAMBDA(Index item) {
+        const Index expert = item % w.experts, pass = item / w.experts % passes, slice = item / w.experts / passes;
+        const Index first = (one ? 0 : offsets(expert)) + pass * tokens_together;
+        const Index end = std::min(one ? tokens : offsets(expert + 1), first + tokens_together);
+        if (first >= end) return;
         Index column = 0;
         for (int p = 0; p < w.panels; ++p) {
           const Panel& panel = w.panel[p];
@@ -79,7 +83,9 @@ void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const 
   if constexpr (std::is_same_v<X, bf16>)
     if (rounds_tokens(DType::bf16, w)) rounded = round_tokens(exec, x, scratch);
   const auto all = static_cast<Index>(x.extent(0));
-  const Index rows_together = rounded == nullptr ? 4 : all > 8 ? 32 : 16;
+  // Vectors of bytes hold 16 rows, and twice as many are faster where there is enough of them for all threads.
+  const bool wide = all > 8 && w.rows / 32 >= 4 * exec.concurrency();
+  const Index rows_together = rounded == nullptr ? 4 : wide ? 32 : 16;
   for_pieces(exec, w, offsets, all, rows_together,
              [=, in = w.columns, out = w.rows](const Panel& panel, Index begin, Index rows, Index column, Index first,
                                                Index tokens) {

@@ -23,7 +23,8 @@ void ModelOptionsGroup::add_to(CLI::App& app, Action& action) {
   app.add_option("--pp", pp, "Ranks that share the layers (pipeline parallel)")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  app.add_option("--gemm", products, "Matrix product of many tokens; `grist info` lists them")
+  app.add_option("--gemm", products,
+                 "Matrix product of many tokens where grist's own kernel is not faster; `grist info` lists them")
       ->type_name("NAME")
       ->capture_default_str();
   app.add_option("--threads", action.threads, "Threads of each rank; without it ranks times threads fit the cores")

@@ -170,7 +170,9 @@ MemoryPlan memory_plan(const ModelFiles& files, const Layout& layout, int pp_ran
   ProductScratch scratch;
   each_matrix(table, parts.layers, shard, [&](const TensorRow& row, const LayerShard* layer) {
     const Weight w = weight_without_data(weights, row, files.names.base, layer, shard, numbers.weights, files.stored);
-    const Index rows = layer == nullptr ? limits.logit_rows : limits.batch_tokens;
+    Index rows = layer == nullptr ? limits.logit_rows : limits.batch_tokens;
+    if (row.experts > 1)  // a row for each expert of a token
+      rows *= files.spec.layers[static_cast<std::size_t>(layer - shard.layers.data())].mlp.experts_per_token;
     for (const DType y : {numbers.type, DType::f32})
       scratch = scratch.covering(products.scratch(rows, numbers.type, w, y));
   });

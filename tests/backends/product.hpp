@@ -50,19 +50,32 @@ inline std::vector<float> rounded_to_8_bits(std::vector<float> x) {
   return x;
 }
 
-/// The least error of y among those of what a backend may multiply by a weight in blocks, whose numbers are w: numbers
-/// and tokens as they are, numbers rounded to T, or tokens rounded to 8 bits.
+/// The error of y, of each token the least among those of what a backend may multiply by a weight in blocks, whose
+/// numbers are w: numbers and token as they are, numbers rounded to T, or with `rounds_tokens` the token to 8 bits.
 template <class Y, class T>
-double error_with_blocks(const std::vector<float>& y, Factors<T> factors, const std::vector<float>& w) {
-  const auto error = [&] { return worst_error(y, factors.template expected<Y>(factors.tokens)); };
+double error_with_blocks(const std::vector<float>& y, Factors<T> factors, const std::vector<float>& w,
+                         bool rounds_tokens) {
+  std::vector<double> least(static_cast<std::size_t>(factors.tokens), std::numeric_limits<double>::infinity());
+  const auto compare = [&] {
+    const auto expected = factors.template expected<Y>(factors.tokens);
+    for (Index t = 0; t < factors.tokens; ++t) {
+      const Index first = t * factors.out, last = first + factors.out;
+      const double error = worst_error({y.begin() + first, y.begin() + last},
+                                       {expected.begin() + first, expected.begin() + last});
+      auto& best = least[static_cast<std::size_t>(t)];
+      best = std::min(best, error);
+    }
+  };
   factors.w = w;
-  const double as_they_are = error();
+  compare();
   factors.w = stored<T>(w);
-  const double rounded = error();
-  if (std::is_same_v<T, float>) return std::min(as_they_are, rounded);
-  factors.w = w;
-  factors.x = rounded_to_8_bits(factors.x);
-  return std::min({as_they_are, rounded, error()});
+  compare();
+  if (rounds_tokens) {
+    factors.w = w;
+    factors.x = rounded_to_8_bits(factors.x);
+    compare();
+  }
+  return std::ranges::max(least);
 }
 
 /// Storage types of the factors and of the product.

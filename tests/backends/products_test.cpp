@@ -75,17 +75,31 @@ TYPED_TEST(ProductsOf, ManyTokensMultiplyEveryFormatWithEveryProvider) {
   for (const auto name : gemm_providers()) {
     Products products(name);
     for (const Format format : every_format) {
-      const StoredRows large(format, 513, 256, "large"), small(Format::q8_0, 5, 256, "small");
+      const StoredRows large(format, 513, 256, "large"), small(Format::q8_0, 5, 256, "small"),
+          plain(Format::f32, 2, 256, "plain");  // so that not all are in blocks
       Weight w(256, 1);
-      w.add(large.panel());
-      w.add(small.panel());
-      const Factors<T> factors(11, 256, 518);
-      auto numbers = large.numbers;
-      numbers.insert(numbers.end(), small.numbers.begin(), small.numbers.end());
-      EXPECT_LE(error_with_blocks<typename TypeParam::Y>(this->multiply(products, factors.x, w), factors, numbers), 1)
+      for (const StoredRows* rows : {&large, &small, &plain}) w.add(rows->panel());
+      Factors<T> factors(11, 256, 520);
+      factors.w = large.numbers;
+      for (const StoredRows* rows : {&small, &plain})
+        factors.w.insert(factors.w.end(), rows->numbers.begin(), rows->numbers.end());
+      factors.w = stored<T>(factors.w);  // what is multiplied is of the activations' type
+      EXPECT_LE(
+          worst_error(this->multiply(products, factors.x, w), factors.template expected<typename TypeParam::Y>(11)), 1)
           << name << ", " << name_of(format);
     }
   }
+}
+
+TEST(ProductsOfBlocks, ManyTokensGoToTheProviderUnlessTheKernelOfFewIsFaster) {
+  std::vector<Index> rows;
+  Products products(std::make_unique<Asked>(rows));
+  products.serve(2);
+  const StoredRows stored(Format::q8_0, 5, 64);
+  const auto x = on_device<bf16>(normals("x", 6 * 64));
+  const Buffer<bf16> y("y", 6 * 5);
+  products.multiply(Exec(), as_const(x.view(6, 64)), stored.weight(), y.view(6, 5));
+  EXPECT_EQ(rows, serves_many_tokens(DType::bf16, stored.weight()) ? std::vector<Index>{} : std::vector<Index>{4});
 }
 
 TYPED_TEST(ProductsOf, FewTokensHaveTheBitsThatTheyHaveAlone) {
@@ -106,7 +120,7 @@ TYPED_TEST(ProductsOf, FewTokensHaveTheBitsThatTheyHaveAlone) {
 // The number of tokens that experts get is the router's affair: none, one, many, and rows of no expert before and
 // after.
 TYPED_TEST(ProductsOf, ExpertsMultiplyTheirOwnRows) {
-  constexpr Index experts = 5, rows = 7, columns = 256;
+  constexpr Index experts = 5, rows = 37, columns = 256;
   const auto x = normals("x", 48 * columns);
   for (const auto name : gemm_providers()) {
     Products products(name);

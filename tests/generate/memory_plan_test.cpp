@@ -16,8 +16,8 @@ namespace {
 
 using namespace grist;
 
-constexpr ModelLimits limits{
-    .batch_tokens = 256, .batch_sequences = 6, .logit_rows = 6, .context = 128, .kv_tokens = 512};
+constexpr ModelLimits limits{  // four requests fill a batch
+    .batch_tokens = 64 + 65 + 66 + 67, .batch_sequences = 6, .logit_rows = 6, .context = 128, .kv_tokens = 512};
 
 /// Draws with a repetition penalty, so that every kind of scratch is taken.
 Request request(int number) {
@@ -38,6 +38,8 @@ TEST_P(Planned, IsWhatIsTakenAndNoPartMayBeLeftOut) {
   for (const ModelNumbers numbers : {ModelNumbers{.weights = WeightStorage::bf16},
                                      ModelNumbers{.weights = WeightStorage::q4_0},
                                      ModelNumbers{.type = DType::bf16, .kv_type = KvType::bf16},
+                                     ModelNumbers{.type = DType::bf16, .kv_type = KvType::bf16,
+                                                  .weights = WeightStorage::q4_0},
                                      ModelNumbers{.type = DType::bf16, .kv_type = KvType::int8}}) {
     SCOPED_TRACE(std::format("{}, cache in {}", name_of(numbers.type), name_of(numbers.kv_type)));
     Products products;

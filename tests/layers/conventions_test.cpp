@@ -144,6 +144,7 @@ std::vector<Call> calls(const Memory<T>& m) {
       {"linear", linear(tokens, w)},
       {"linear", linear(2, w)},
       {"linear", linear(2, m.stored.weight())},
+      {"linear", linear(tokens, m.stored.weight())},
       {"linear",
        [=, &m](const Exec& e) {
          layers::linear_backward(e, *m.products, a, w, a, b, dw);

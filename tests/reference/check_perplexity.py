@@ -7,8 +7,8 @@ Both read the same GGUF files by llama.cpp's protocol: the model as it is, and w
 of it; `--weights` of grist, which quantizes while it loads, is held against llama.cpp with the file of that type.
 Prints a Markdown table, and fails where a pair differs by more than the limit.
 
-Where weights are in blocks llama.cpp rounds activations to 8 bits, grist does not. So llama.cpp reads each file a
-second time, its numbers widened to f32 by llama-quantize: then both compute the same, but for keys and values in f16.
+Where weights are in blocks llama.cpp rounds activations to 8 bits, grist in f32 does not. So llama.cpp reads each file
+a second time, its numbers widened to f32 by llama-quantize: then both compute the same, but for keys and values in f16.
 On one core six minutes for a model of 135 M parameters, half an hour for 0.5 B.
 """
 import argparse
