@@ -63,7 +63,8 @@ void round_run(const bf16* x, Int8Run& to) {
 
 /// sums += the products of T tokens with R panels.
 template <int T, int R, class Block>
-HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const SixteenRows<Block>* panels, int runs, Floats (&sums)[T][R]) {
+HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const SixteenRows<Block>* panels, int runs,
+                         Floats (&sums)[T][R]) {
   constexpr int group = SixteenRows<Block>::group, groups = run / group;
   constexpr int chains = T * R < 8 ? 2 : 1;  // of integers, whose sums are exact in any order
   for (int i = 0; i < runs; ++i) {
