@@ -1,6 +1,6 @@
 // Blocks of weights (core/blocks.hpp) as vectors of bf16: scale times the integer, less least, each rounded once.
 // Included once for each kind of processor, after hwy/foreach_target.h.
-#include <grist/core/blocks.hpp>
+#include <grist/backends/cpu/block_traits.hpp>
 
 #include <bit>
 #include <cstring>
@@ -119,9 +119,6 @@ constexpr int value(int code) {
 
 // Scales of a chunk, and what is subtracted: least, where a format has it.
 
-template <class Block>
-inline constexpr bool has_least = requires(const Block& block) { block.least(0); };
-
 constexpr hn::CappedTag<float, 8> some_floats;
 constexpr int some = HWY_MAX_LANES_D(decltype(some_floats));  // 8, or 4 where vectors are short
 
@@ -162,7 +159,7 @@ constexpr std::uint64_t low_nibbles = 0x0f0f0f0f0f0f0f0fU;
 
 template <class Block>
 struct Scales {
-  static constexpr int group = Block::elements == run || std::is_same_v<Block, IQ4_XS> ? run : Block::group;
+  static constexpr int group = scale_group<Block>;
   float scale[chunk / group];
   float least[has_least<Block> ? chunk / group : 1];
 

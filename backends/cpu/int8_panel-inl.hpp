@@ -1,10 +1,8 @@
 // Blocks of 16 rows (core/blocks.hpp) as bytes that VNNI multiplies: a vector holds four neighbours of each row, so
 // that a lane is a row, of scales too. Included where HWY_TARGET has AVX-512 with VNNI.
-#include <grist/core/blocks.hpp>
+#include <grist/backends/cpu/block_traits.hpp>
 
 #include <immintrin.h>
-
-#include <type_traits>
 
 HWY_BEFORE_NAMESPACE();
 namespace grist::cpu::HWY_NAMESPACE {
@@ -17,13 +15,10 @@ typedef std::uint32_t UnsignedWords __attribute__((vector_size(64)));
 constexpr int panel_rows = 16;
 constexpr int chunk = 256;  // numbers of a row in a panel: whole blocks of any format
 
-template <class Block>
-inline constexpr bool has_least = requires(const Block& block) { block.least(0); };
-
 /// Number k of row r is scale[k / group] (code - 128), or where a format has least scale[k / group] code - least[...].
 template <class Block>
 struct SixteenRows {
-  static constexpr int group = Block::elements == 32 || std::is_same_v<Block, IQ4_XS> ? 32 : Block::group;
+  static constexpr int group = scale_group<Block>;
   Ints codes[chunk / 4];
   Floats scale[chunk / group];
   Floats least[has_least<Block> ? chunk / group : 1];
@@ -197,9 +192,8 @@ HWY_INLINE void unpack(const Q3_K* b, Index stride, int, SixteenRows<Q3_K>& to) 
 template <class Block>
 HWY_INLINE void unpack_scales_of_eight(const Block* b, Index stride, SixteenRows<Block>& to) {
   const Words head = words_at(&b->d, stride);
-  const Ints three[] = {head.of[1], head.of[2], head.of[3]};
-  const Ints scales[] = {bits(three[0], 0, 63), with(bits(three[2], 0, 15), bits(three[0], 2, 0x30))};
-  const Ints leasts[] = {bits(three[1], 0, 63), with(bits(three[2], 4, 15), bits(three[1], 2, 0x30))};
+  const Ints scales[] = {bits(head.of[1], 0, 63), with(bits(head.of[3], 0, 15), bits(head.of[1], 2, 0x30))};
+  const Ints leasts[] = {bits(head.of[2], 0, 63), with(bits(head.of[3], 4, 15), bits(head.of[2], 2, 0x30))};
   for (int g = 0; g < 8; ++g) {
     to.scale[g] = _mm512_mul_ps(low_half(head.of[0]), byte_of(scales[g / 4], g % 4));
     to.least[g] = _mm512_mul_ps(high_half(head.of[0]), byte_of(leasts[g / 4], g % 4));

@@ -1,4 +1,5 @@
 // Linear against a double product, with bias, with any part of its rows being few, and with weights as they are stored.
+#include <grist/backends/matvec.hpp>
 #include <grist/core/errors.hpp>
 #include <grist/layers/linear.hpp>
 
@@ -79,12 +80,16 @@ TYPED_TEST(Linear, TakesAWeightOfPanelsInTheFormatsOfItsFile) {
   const Factors<T> factors(9, 256, 41);
   auto numbers = q.numbers;
   numbers.insert(numbers.end(), v.numbers.begin(), v.numbers.end());
+  const auto bias = normals("bias", 41, 10);
   Products products;
   for (const Index few : {0, 4, 9}) {
     products.serve(few);
-    const auto y = this->run(products, factors.x, w, {});
-    EXPECT_LE(error_with_blocks<typename TypeParam::Y>(y, factors, numbers, std::is_same_v<T, bf16>), 1)
+    const auto y = this->run(products, factors.x, w, {}), biased = this->run(products, factors.x, w, bias);
+    EXPECT_LE(error_with_blocks<typename TypeParam::Y>(y, factors, numbers, rounds_tokens(dtype_of<T>, w)), 1)
         << "few " << few;
+    auto sums = y;
+    for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += bias[i % 41];
+    EXPECT_EQ(biased, stored<typename TypeParam::Y>(sums)) << "few " << few;
   }
 }
 
