@@ -25,6 +25,7 @@ constexpr Index q_width = Index{attention_config.heads} * attention_config.head_
 constexpr Index kv_width = Index{attention_config.kv_heads} * attention_config.head_dim;
 /// Of a layer with experts.
 constexpr Index experts = 8, chosen = 2;
+constexpr float eps = 1e-5F;
 
 /// Tokens of a decode and of a prompt.
 constexpr Index token_counts[] = {1, 512};

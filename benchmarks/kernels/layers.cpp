@@ -15,8 +15,6 @@
 namespace grist::benchmarks {
 namespace {
 
-constexpr float eps = 1e-5F;
-
 Kernel rms_norm(Index n) {
   const auto x = varied<float>(n * hidden), w = varied<float>(hidden);
   const Buffer<bf16> y("y", n * hidden);

@@ -14,7 +14,6 @@
 namespace grist::benchmarks {
 namespace {
 
-constexpr float eps = 1e-5F;
 constexpr Index n = 512;  // tokens
 
 Kernel rms_norm_backward() {

@@ -1,52 +1,76 @@
 #!/bin/bash
-# check.sh CUDA TESTS ARCHITECTURE...: compiles src, layers, backends and benchmarks as a GPU build does, for each
-# architecture, without such a device; with TESTS ON those too. Host code is only looked through, once, by AMD's
-# compiler; for each architecture is compiled what launches a kernel or includes a header that does, with TESTS ON all.
-# Fails on an error, on a warning, on a source file or a header with a kernel that was not compiled, and on a kernel too
-# large for a graph.
+# check.sh CUDA ALL ARCHITECTURE...: compiles src, layers, backends and benchmarks as a GPU build does, for each
+# architecture, without such a device: what launches a kernel or includes a header that does. With ALL=ON every source
+# and the tests, and the host's half of it once, by AMD's compiler. Fails on an error, on a warning, on a source file or a
+# header with a kernel that was not compiled, and on a kernel too large for a graph.
 # CUDA: where nvcc lies.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 export GRIST_NVCC=$1/bin/nvcc GRIST_DEVICE_ARCH
-tests=$2
+all=$2
 kernel='KOKKOS_(LAMBDA|FUNCTION|INLINE_FUNCTION|CLASS_LAMBDA)|parallel_(for|reduce|scan)'
 launch='KOKKOS_(LAMBDA|CLASS_LAMBDA)|parallel_(for|reduce|scan)'
 host='^(backends/cpu|backends/kokkos_kernels)/'   # for hosts
 folders=(src layers backends benchmarks)
-[ "$tests" = OFF ] || folders+=(tests)
+[ "$all" = OFF ] || folders+=(tests)
 failed=0
 
-# with_launches HOST BUILD: objects of BUILD that HOST has not, and those whose sources launch a kernel or include a
-# header that does. Which headers an object includes, HOST knows, where all is compiled. awk reads "kernel FILE", then
-# "object OBJECT" of HOST with "include FILE" after it, then "wanted OBJECT"; includes go through build/*/include.
+# objects BUILD: "object NAME SOURCE" for each source of each object, those of a unity file too.
+objects() {
+  local key value source
+  sed -nE "s,^ *\"(file|output)\": \"(.*)\"\,?$,\\1 \\2,; s,^output ($1/)?,output ,; /^(file|output) /p" \
+    "$1/compile_commands.json" | while read -r key value; do
+    case $key in
+      file) source=$value ;;
+      output)
+        { echo "$source"; sed -nE '/Unity/!s/^#include "(.*)"$/\1/p' "$source"; } | sed "s|^|object $value |" ;;
+    esac
+  done
+}
+
+# with_launches BUILD: objects of which a source launches a kernel or includes, over headers too, one that does. A file
+# goes by its top folder and its own name, as in <grist/layers/sums.hpp> and in layers/sums.hpp.
 with_launches() {
   (
     cd "$root"
-    grep -rlE --include='*.cpp' --include='*.hpp' "$launch" "${folders[@]}" | sed -E 's|^(src/)?|kernel |'
-    ninja -C "$1" -t deps | sed -nE "s,^    ($root/)?(build/[^/]*/include/[^/]*/grist/|src/)?,include ,p;
-      s,^([^ ]*): #deps.*,object \1,p"
-    ninja -C "$2" -t targets all | sed -nE 's|^([^ ]*): CXX_COMPILER.*|wanted \1|p'
+    grep -rlE --include='*.[ch]pp' "$launch" "${folders[@]}" | sed 's|^|kernel |'
+    grep -roE --include='*.[ch]pp' '^#include [<"][^>"]*' "${folders[@]}" |
+      sed -E 's|:#include <grist/| |; s|^(.*/)([^/]*):#include "|\1\2 \1|; s|^|include |'
+    objects "$1" | sed "s| $root/| |"
   ) | awk '
-    $1 == "kernel" { kernels[$2] }
-    $1 == "object" { object = $2; known[object] }
-    $1 == "include" && $2 in kernels { launches[object] }
-    $1 == "wanted" && (!($2 in known) || $2 in launches) { print $2 }'
+    function name(path) { sub("^src/", "", path); sub("/(.*/)?", "/", path); return path }
+    $1 == "kernel" { launches[name($2)] }
+    $1 == "include" { ++edges; from[edges] = name($2); to[edges] = name($3) }
+    $1 == "object" { sources[$2] = sources[$2] " " name($3) }
+    END {
+      do {
+        more = 0
+        for (e in from) if (to[e] in launches && !(from[e] in launches)) { launches[from[e]]; more = 1 }
+      } while (more)
+      for (object in sources) {
+        count = split(sources[object], names)
+        for (i = 1; i <= count; ++i) if (names[i] in launches) { print object; break }
+      }
+    }'
 }
 
 # configure BUILD DEVICE LAUNCHER. Nothing will run: what an optimizer does only takes time.
 configure() {
   mkdir -p "$1"
   cmake -G Ninja -S "$root" -B "$1" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" \
+    -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=6 \
     -DGRIST_DEVICE_CHECK="$2" -DGRIST_DEVICE_ARCH="$GRIST_DEVICE_ARCH" \
-    -DCMAKE_CXX_COMPILER_LAUNCHER="$root/cmake/devices/$3" -DGRIST_TESTS="$tests" \
+    -DCMAKE_CXX_COMPILER_LAUNCHER="$root/cmake/devices/$3" -DGRIST_TESTS="$all" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
     >"$1/configure.log" 2>&1 || { cat "$1/configure.log" >&2; exit 1; }
 }
 
-host_code=$root/build/devices-host
-GRIST_DEVICE_ARCH=gfx942 begin=$SECONDS
-configure "$host_code" hip hipcc.sh
-GRIST_HOST_CODE=1 cmake --build "$host_code" -- -k 0 || exit 1
-echo "host code: $(ninja -C "$host_code" -t deps | grep -c '^[^ ].*: #deps') files, in $((SECONDS - begin)) s"
+if [ "$all" = ON ]; then
+  host_code=$root/build/devices-host
+  GRIST_DEVICE_ARCH=gfx942 begin=$SECONDS
+  configure "$host_code" hip hipcc.sh
+  GRIST_HOST_CODE=1 cmake --build "$host_code" -- -k 0 || exit 1
+  echo "host code: $(ninja -C "$host_code" -t deps | grep -c '^[^ ].*: #deps') objects, in $((SECONDS - begin)) s"
+fi
 
 for GRIST_DEVICE_ARCH in "${@:3}"; do
   case $GRIST_DEVICE_ARCH in
@@ -58,7 +82,7 @@ for GRIST_DEVICE_ARCH in "${@:3}"; do
   begin=$SECONDS
   configure "$build" $device $launcher
   objects=()
-  [ "$tests" = ON ] || mapfile -t objects < <(with_launches "$host_code" "$build")
+  [ "$all" = ON ] || mapfile -t objects < <(with_launches "$build")
   cmake --build "$build" --target "${objects[@]:-all}" -- -k 0 || failed=1
 
   # What was compiled, headers too: ninja keeps it for every object that was made.

@@ -14,7 +14,7 @@
 namespace grist::cli {
 namespace {
 
-struct Options {
+struct ChatOptions {
   ModelOptionsGroup model;
   std::optional<std::string> system;
   int context = 0;
@@ -56,14 +56,14 @@ std::string answer(Runtime& runtime, Scheduler& scheduler, Request request, Conv
   return scheduler.take(number).text;
 }
 
-ModelLimits limits_of(const Options& options, const ModelSpec& spec) {
+ModelLimits limits_of(const ChatOptions& options, const ModelSpec& spec) {
   if (options.context > spec.max_positions)
     throw UsageError("--context {} is more than the model's {}", options.context, spec.max_positions);
   const int context = options.context > 0 ? options.context : std::min(spec.max_positions, 4096);
   return {.batch_tokens = prefill_tokens, .context = context, .kv_tokens = context};
 }
 
-void run(Runtime& runtime, const Options& options) {
+void run(Runtime& runtime, const ChatOptions& options) {
   SamplingOptions sampling;
   runtime.together([&] { sampling = options.sampling.options_for(options.model.model, runtime.root()); });
   const auto loaded =
@@ -111,7 +111,7 @@ void run(Runtime& runtime, const Options& options) {
 
 void add_chat(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand("chat", "Talk with a chat model; the history and its KV cache are kept");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<ChatOptions>();
   options->model.add_to(*verb, action);
   add_text(*verb, "--system", options->system, "System message");
   verb->add_option("--context", options->context, "Tokens of history and answers; default: the model's, at most 4096")

@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct ConvertOptions {
   std::string from, to, tokenizer, quantize;
   std::optional<DType> type;
   std::uint64_t most_bytes = 5'000'000'000;
@@ -31,7 +31,7 @@ Format format_named(const std::string& name) {
 }
 
 /// Writes a GGUF file; one that cannot be read as the model that it was made from does not stay.
-ConversionNotes quantize(const Options& options, const Progress& progress) {
+ConversionNotes quantize(const ConvertOptions& options, const Progress& progress) {
   const auto model = io::gguf_file_of(options.from);
   const Format type = format_named(options.quantize);
   if (!fs::is_directory(model)) return quantize_gguf(model, type, options.to, progress);
@@ -50,7 +50,7 @@ ConversionNotes quantize(const Options& options, const Progress& progress) {
   return notes;
 }
 
-void run(Runtime& runtime, const Options& options) {
+void run(Runtime& runtime, const ConvertOptions& options) {
   runtime.together([&] {
     if (!runtime.root()) return;
     if (options.to.empty()) throw UsageError("convert: names nothing to write; give TO, or --out FILE");
@@ -77,7 +77,7 @@ void run(Runtime& runtime, const Options& options) {
 void add_convert(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand(
       "convert", "Turn a checkpoint into a Hugging Face folder or back, or a model into a quantized GGUF file");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<ConvertOptions>();
   verb->add_option("from", options->from, "Checkpoint (HDF5), Hugging Face folder, or with --quantize a GGUF file too")
       ->required()->check(CLI::ExistingPath)->type_name("FROM");
   auto* to = verb->add_option("to", options->to, "Folder to make, or checkpoint or GGUF file to write");

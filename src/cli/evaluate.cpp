@@ -21,7 +21,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Options {
+struct EvaluateOptions {
   ModelOptionsGroup model;
   std::string task;
   std::string output, max_walltime;
@@ -39,7 +39,7 @@ struct Question {
   std::vector<Continuation> continuations{};  // [choices]
 };
 
-std::string text_of(const json& value, std::string_view what) {
+std::string string_of(const json& value, std::string_view what) {
   if (!value.is_string()) throw InputError("{}: found {}, expected a string", what, value.type_name());
   return value.get<std::string>();
 }
@@ -48,7 +48,7 @@ std::vector<std::string> choices_of(const json& list) {
   if (!list.is_array()) throw InputError("'choices': found {}, expected an array of strings", list.type_name());
   std::vector<std::string> choices;
   for (const json& value : list) {
-    choices.push_back(text_of(value, std::format("'choices'[{}]", choices.size())));
+    choices.push_back(string_of(value, std::format("'choices'[{}]", choices.size())));
     if (choices.back().empty()) throw InputError("'choices'[{}] is empty", choices.size() - 1);
   }
   if (choices.size() < 2) throw InputError("'choices' has {}, expected two or more", choices.size());
@@ -68,7 +68,7 @@ Question question_of(std::string_view line, Index number) {
   for (const char* key : {"choices", "gold"})
     if (!object.contains(key)) throw InputError("'{}' is missing", key);
   const char* const context = object.contains("query") ? "query" : "context";
-  Question question{.id = number, .context = text_of(object[context], std::format("'{}'", context)),
+  Question question{.id = number, .context = string_of(object[context], std::format("'{}'", context)),
                     .choices = choices_of(object["choices"])};
   const json& gold = object["gold"];
   const auto count = std::ssize(question.choices);
@@ -82,7 +82,7 @@ Question question_of(std::string_view line, Index number) {
 }
 
 /// The questions with their tokens. Counts the choices that are cut.
-std::vector<Question> read_questions(const Options& options, const text::Tokenizer& tokenizer, int context,
+std::vector<Question> read_questions(const EvaluateOptions& options, const text::Tokenizer& tokenizer, int context,
                                      Index& cut) {
   const std::string text = read_text(options.task);
   std::vector<Question> questions;
@@ -131,7 +131,7 @@ nlohmann::ordered_json number_or_null(double value) {
   return std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
 }
 
-void print(const Options& options, const Result& result) {
+void print(const EvaluateOptions& options, const Result& result) {
   const auto mean = [&](Index right) { return static_cast<double>(right) / static_cast<double>(result.questions); };
   const auto error = [&](Index right) { return standard_error(right, result.questions); };
   const std::string task = std::filesystem::path(options.task).stem().string();
@@ -200,7 +200,7 @@ void score(LogLikelihood& scorer, const std::string& item, SharedRun& shared) {
   shared.send(packed({{"number", question.at("number")}, {"sums", sums}}), tokens, tokens);
 }
 
-void run(Runtime& runtime, const Options& options) {
+void run(Runtime& runtime, const EvaluateOptions& options) {
   const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2}, SA_RESTART);
   const Deadline deadline = deadline_of(runtime, options.max_walltime, Deadline::Clock::now());
   std::vector<Question> questions;
@@ -253,7 +253,7 @@ void run(Runtime& runtime, const Options& options) {
 
 void add_evaluate(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand("evaluate", "Answer multiple-choice questions by the likelihood of the choices");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<EvaluateOptions>();
   options->model.add_to(*verb, action);
   verb->add_option("--task", options->task, "Questions as JSON lines, - for stdin")->required()->type_name("FILE");
   verb->add_option("--output", options->output, "What the model makes of each question, as JSON lines")

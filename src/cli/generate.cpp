@@ -26,7 +26,7 @@ struct Prompt {
   std::string value;
 };
 
-struct Options {
+struct GenerateOptions {
   ModelOptionsGroup model;
   std::vector<Prompt> prompts;  // in the order of the command line
   std::optional<std::string> system;
@@ -42,7 +42,7 @@ struct Options {
   int max_sequences = 32;  // worked on at a time; of a file, by a replica
 };
 
-std::vector<int> encode(const Prompt& prompt, const Options& options, const ModelTokens& tokens,
+std::vector<int> encode(const Prompt& prompt, const GenerateOptions& options, const ModelTokens& tokens,
                         const text::Tokenizer* tokenizer) {
   switch (prompt.kind) {
     case Prompt::text:
@@ -61,7 +61,7 @@ std::vector<int> encode(const Prompt& prompt, const Options& options, const Mode
   return encode_prompt(tokens, tokenizer, chat_prompt(tokenizer, messages), false);
 }
 
-std::vector<std::vector<int>> encode_all(const Options& options, const ModelTokens& tokens,
+std::vector<std::vector<int>> encode_all(const GenerateOptions& options, const ModelTokens& tokens,
                                          const text::Tokenizer* tokenizer) {
   const auto is_chat = [](const Prompt& prompt) { return prompt.kind == Prompt::chat; };
   if (options.prompts.empty())
@@ -75,7 +75,7 @@ std::vector<std::vector<int>> encode_all(const Options& options, const ModelToke
   return prompts;
 }
 
-std::vector<Request> requests_of(const Options& options, const SamplingOptions& sampling,
+std::vector<Request> requests_of(const GenerateOptions& options, const SamplingOptions& sampling,
                                  const std::vector<std::vector<int>>& prompts) {
   std::vector<Request> requests;
   for (const auto& prompt : prompts)
@@ -147,7 +147,7 @@ struct Outputs {
   }
 };
 
-void run(Runtime& runtime, const Options& options) {
+void run(Runtime& runtime, const GenerateOptions& options) {
   std::vector<std::vector<int>> prompts(options.prompts.size());
   SamplingOptions sampling;
   Outputs outputs{.text = runtime.root() && !options.json};
@@ -188,7 +188,7 @@ void run(Runtime& runtime, const Options& options) {
   if (runtime.root() && on_terminal(STDERR_FILENO)) print_timings(requests, *generation, draft_tokens > 0);
 }
 
-BatchOptions batch_of(const Options& options) {
+BatchOptions batch_of(const GenerateOptions& options) {
   return {.model = options.model,
           .prompts = options.prompts_file,
           .output = options.output,
@@ -232,7 +232,7 @@ private:
 
 void add_generate(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand("generate", "Continue prompts; the text streams to stdout");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<GenerateOptions>();
   options->model.add_to(*verb, action);
   PromptOptions prompts;
   prompts.add_to(*verb);

@@ -17,7 +17,7 @@
 namespace grist::cli {
 namespace {
 
-struct Options {
+struct InfoOptions {
   ModelOptionsGroup model;
   int context = 0;
   bool measure = false;
@@ -97,7 +97,7 @@ void print_layers(const ModelSpec& spec) {
   for (const auto& [text, count] : kinds) row("", std::format("{} x {}", count, text));
 }
 
-void print_model(const Options& options) {
+void print_model(const InfoOptions& options) {
   const auto files = read_spec(options.model.model);
   const auto& spec = files.spec;
   const Layout layout = options.model.layout();
@@ -134,7 +134,7 @@ void print_model(const Options& options) {
   }
 }
 
-void run(Runtime& runtime, const Options& options) {
+void run(Runtime& runtime, const InfoOptions& options) {
   runtime.together([&] {
     if (!runtime.root()) return;
     if (!options.model.model.empty()) return print_model(options);
@@ -154,7 +154,7 @@ void add_info(CLI::App& app, Action& action, bool training) {
   verb->add_flag("--train",
                  "Tell what training needs; takes the options of `grist train`, `grist info --train --help`");
   if (training) return add_training_info(*verb, action);
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<InfoOptions>();
   verb->add_option("--model", options->model.model, "Hugging Face folder, config.json or GGUF file")->type_name("PATH");
   add_number_options(*verb, options->model);
   verb->add_option("--context", options->context, "Tokens of the KV cache; default: the model's context")

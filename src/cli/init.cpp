@@ -13,12 +13,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct InitOptions {
   std::string config, out;
   std::uint64_t seed = 0;
 };
 
-void run(Runtime& runtime, const Options& options) {
+void run(Runtime& runtime, const InitOptions& options) {
   runtime.together([&] {
     if (!runtime.root()) return;
     const auto files = read_spec(options.config);
@@ -43,7 +43,7 @@ void run(Runtime& runtime, const Options& options) {
 
 void add_init(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand("init", "Make a model with random weights, as a Hugging Face folder");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<InitOptions>();
   verb->add_option("--config", options->config, "config.json; tokenizer files beside it are copied")->required()
       ->check(CLI::ExistingFile)->type_name("FILE");
   verb->add_option("--out", options->out, "Folder to make")->required()->type_name("DIR");

@@ -10,7 +10,7 @@
 namespace grist::cli {
 namespace {
 
-struct Options {
+struct InspectOptions {
   std::string file;
   bool verify = false;
 };
@@ -43,7 +43,7 @@ void print_group(const io::Hdf5File& file, const std::string& group, bool verify
   }
 }
 
-void run(const Options& options) {
+void run(const InspectOptions& options) {
   const auto file = open_checkpoint(options.file);
   print_state(read_state(file));
   print_group(file, "model", options.verify);
@@ -55,7 +55,7 @@ void run(const Options& options) {
 void add_inspect(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand("inspect", "Show what a checkpoint holds: state, tensors, types, shapes, checksums");
   action.alone.insert(verb);
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<InspectOptions>();
   verb->add_option("file", options->file, "Checkpoint (HDF5)")->required()->check(CLI::ExistingFile)->type_name("FILE");
   verb->add_flag("--verify", options->verify,
                  "Read all numbers and compare the checksums; exit code 3 where one differs");

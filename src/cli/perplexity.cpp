@@ -16,7 +16,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Options {
+struct PerplexityCommandOptions {
   ModelOptionsGroup model;
   std::string file, max_walltime;
   std::string protocol = "plain";
@@ -33,7 +33,7 @@ int bos_of(const ModelTokens& tokens, const text::Tokenizer& tokenizer, const st
 }
 
 /// The windows of the text; on the root alone.
-std::vector<Continuation> windows_of(const Options& options, const ModelFiles& files,
+std::vector<Continuation> windows_of(const PerplexityCommandOptions& options, const ModelFiles& files,
                                      const text::Tokenizer& tokenizer) {
   PerplexityOptions how{.context = options.context, .max_windows = options.windows};
   std::vector<int> ids;
@@ -65,7 +65,7 @@ void score(LogLikelihood& scorer, const std::string& item, SharedRun& shared) {
   shared.send(packed({{"number", number}, {"log_likelihood", sum}}), tokens, tokens);
 }
 
-void run(Runtime& runtime, const Options& options) {
+void run(Runtime& runtime, const PerplexityCommandOptions& options) {
   const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2}, SA_RESTART);
   const Deadline deadline = deadline_of(runtime, options.max_walltime, Deadline::Clock::now());
   std::vector<Continuation> windows;
@@ -115,7 +115,7 @@ void run(Runtime& runtime, const Options& options) {
 
 void add_perplexity(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand("perplexity", "Score a text: e to the mean negative log-likelihood of its tokens");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<PerplexityCommandOptions>();
   options->model.add_to(*verb, action);
   verb->add_option("--file", options->file,
                    "The text, - for stdin; taken as it is, a last newline too, but a byte order mark is left out")

@@ -27,7 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 using Points = std::vector<std::pair<Index, double>>;
 
-struct Options {
+struct PlotOptions {
   std::vector<std::string> files;
   std::string output;
 };
@@ -90,7 +90,7 @@ set xrange [0:*]
 set offsets 0, 0, graph 0.04, graph 0.02
 )";
 
-std::string script_of(const Options& options, const fs::path& picture, const std::string& terminal) {
+std::string script_of(const PlotOptions& options, const fs::path& picture, const std::string& terminal) {
   const auto titles = titles_of(options.files);
   std::string data, curves;
   const auto curve = [&](const std::string& name, const std::string& line, const std::string& title) {
@@ -166,7 +166,7 @@ void run_gnuplot(const fs::path& script, const fs::path& said) {
   throw InternalError("gnuplot failed: {}", last.empty() ? "it says nothing" : last);
 }
 
-void run(const Options& options) {
+void run(const PlotOptions& options) {
   const fs::path output = options.output;
   const std::string terminal = terminal_of(output);
   const Scratch picture(options.output + ".part"), script(options.output + ".gnuplot"), said(options.output + ".log");
@@ -185,7 +185,7 @@ void run(const Options& options) {
 void add_plot(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand("plot", "Draw the losses of training runs: their metrics files in one picture");
   action.alone.insert(verb);
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<PlotOptions>();
   verb->add_option("file", options->files, "Metrics of `grist train --metrics`, a curve for each")
       ->required()
       ->check(CLI::ExistingFile)

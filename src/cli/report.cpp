@@ -18,12 +18,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct ReportOptions {
   std::vector<std::string> files;
   std::string output;
 };
 
-void run(const Options& options) {
+void run(const ReportOptions& options) {
   const fs::path output = options.output;
   const auto ending = output.extension();
   std::string (*write)(const std::vector<report::Result>&) = ending == ".html"  ? report::page
@@ -43,7 +43,7 @@ void run(const Options& options) {
 void add_report(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand("report", "Make a page of the results of `grist bench`, of several files");
   action.alone.insert(verb);
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<ReportOptions>();
   verb->add_option("file", options->files, "Results: .json, .jsonl or .csv")
       ->required()
       ->check(CLI::ExistingFile)

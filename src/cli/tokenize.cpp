@@ -20,7 +20,7 @@
 namespace grist::cli {
 namespace {
 
-struct Options {
+struct TokenizeOptions {
   std::string model, ids, output;
   std::vector<std::string> files;
   std::optional<std::string> text;
@@ -63,7 +63,7 @@ bool is_made(const std::filesystem::path& file, const io::TokenOrigin& origin) {
 }
 
 /// Whether a file would lie in a folder that is read.
-void check_output(const Options& options) {
+void check_output(const TokenizeOptions& options) {
   const auto parent = weakly_canonical(std::filesystem::absolute(options.output)).parent_path();
   for (const std::string& input : options.files) {
     if (!std::filesystem::is_directory(input)) continue;
@@ -73,7 +73,7 @@ void check_output(const Options& options) {
   }
 }
 
-void write_tokens(const Options& options, text::Tokenizer& tokenizer) {
+void write_tokens(const TokenizeOptions& options, text::Tokenizer& tokenizer) {
   check_output(options);
   Documents documents(options.files);
   const std::string encoding = std::format("{}, EOS behind a text\n{}\n", !options.no_special, tokenizer.chat_template);
@@ -110,7 +110,7 @@ void write_tokens(const Options& options, text::Tokenizer& tokenizer) {
   std::cout << std::format("{}: {} documents, {} tokens\n", options.output, writer.documents(), writer.tokens());
 }
 
-void check_usage(const Options& options) {
+void check_usage(const TokenizeOptions& options) {
   if (options.output.empty() && options.files.size() > 1)
     throw UsageError("several --file: their ids have no borders on one line; --output FILE keeps them");
   if (!options.output.empty() && options.files.empty())
@@ -118,7 +118,7 @@ void check_usage(const Options& options) {
   if (!options.output.empty() && options.json) throw UsageError("--output and --json exclude each other");
 }
 
-void run(const Options& options, bool decode) {
+void run(const TokenizeOptions& options, bool decode) {
   check_usage(options);
   const auto tokenizer = text::load_tokenizer(io::gguf_file_of(options.model));
   if (!tokenizer)
@@ -149,7 +149,7 @@ void add_tokenize(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand(
       "tokenize", "Token ids of a text, with --ids the text of token ids, with --output a token file for training");
   action.alone.insert(verb);
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<TokenizeOptions>();
   verb->add_option("--model", options->model, "Hugging Face folder, GGUF file, or a folder with one GGUF file")
       ->required()
       ->type_name("PATH");

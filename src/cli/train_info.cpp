@@ -21,7 +21,7 @@
 namespace grist::cli {
 namespace {
 
-struct Options {
+struct TrainInfoOptions {
   TrainOptions train;
   int node_ranks = 0;             // 0: all
   std::uint64_t node_memory = 0;  // 0: what is free here
@@ -100,7 +100,7 @@ std::optional<std::int64_t> largest_micro_batch(const TrainOptions& options, Tra
   return std::nullopt;
 }
 
-void print(const Runtime& runtime, const Options& options) {
+void print(const Runtime& runtime, const TrainInfoOptions& options) {
   const TrainOptions& train = options.train;
   const int given = std::max(train.dp, 1) * train.pp * train.tp, started = runtime.world().size();
   TrainSetup setup = setup_of(train, started > 1 ? started : given, false);
@@ -136,7 +136,7 @@ void print(const Runtime& runtime, const Options& options) {
 }  // namespace
 
 void add_training_info(CLI::App& verb, Action& action) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<TrainInfoOptions>();
   options->train.add_to(verb);
   verb.add_option("--ranks-per-node", options->node_ranks, "Ranks that share the memory of a node; without it all do")
       ->check(CLI::Range(1, 1 << 20))

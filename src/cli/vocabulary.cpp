@@ -24,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct VocabularyOptions {
   std::vector<std::string> files;
   std::string output, kind = "unigram";
   int size = 8000;
@@ -72,7 +72,7 @@ std::string reason(std::string why) {
 }
 
 /// Any text comes back as it was: nothing is normalized, and characters that the vocabulary lacks are bytes.
-std::string train(const Options& options) {
+std::string train(const VocabularyOptions& options) {
   const std::unordered_map<std::string, std::string> settings = {
       {"model_type", options.kind},
       {"vocab_size", std::to_string(options.size)},
@@ -97,7 +97,7 @@ void write(const fs::path& file, const std::string& bytes) {
     throw InputError("{}: cannot be written: {}", file.string(), std::strerror(errno));
 }
 
-void run(const Options& options) {
+void run(const VocabularyOptions& options) {
   const fs::path folder = options.output;
   for (const char* name : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json"})
     if (fs::exists(folder / name))
@@ -120,7 +120,7 @@ void run(const Options& options) {
 void add_vocabulary(CLI::App& app, Action& action) {
   auto* verb = app.add_subcommand("vocabulary", "Train a tokenizer on texts, for a model from random weights");
   action.alone.insert(verb);
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<VocabularyOptions>();
   verb->add_option("--file", options->files,
                    "Text, .jsonl file (a document a line: text, or messages) or folder; repeatable. All is held in "
                    "memory: some hundred megabytes are enough")

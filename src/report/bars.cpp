@@ -9,7 +9,6 @@
 namespace grist::report {
 namespace {
 
-constexpr double width = picture_width, margin = picture_margin;
 constexpr double line_height = 16, place_height = 20, bar_height = 32;
 
 std::vector<std::string> problems_of(const std::vector<Result>& results) {
@@ -45,7 +44,7 @@ bool begins_place(const std::vector<Result>& group, std::size_t i) {
 
 double height_of(const std::vector<Result>& group) {
   double height = line_height * static_cast<double>(title_of(group).size()) +
-                  bar_height * static_cast<double>(group.size()) + 2 * margin;
+                  bar_height * static_cast<double>(group.size()) + 2 * picture_margin;
   for (std::size_t i = 0; i < group.size(); ++i) height += begins_place(group, i) ? place_height : 0;
   return height;
 }
@@ -69,26 +68,28 @@ void draw_bars(Svg& svg, double y, const std::vector<Result>& group, std::vector
   };
   for (const Result& result : group) most = std::max(most, share(result));
   if (most == 0) most = 1;
-  const double scale = (width - 2 * margin) / most;
-  double at = y + margin / 2;
+  const double scale = (picture_width - 2 * picture_margin) / most;
+  double at = y + picture_margin / 2;
   for (const std::string& line : title_of(group)) {
-    svg.text(margin, at + 12, line, Anchor::begin, true);
+    svg.text(picture_margin, at + 12, line, Anchor::begin, true);
     at += line_height;
   }
   const auto labels = labels_of(group);
   for (std::size_t i = 0; i < group.size(); ++i) {
     const Result& result = group[i];
     if (begins_place(group, i)) {
-      svg.text(margin, at + 13, shortened(std::format("{}, {}", result.platform, extent_of(result)), line_characters));
+      svg.text(picture_margin, at + 13,
+               shortened(std::format("{}, {}", result.platform, extent_of(result)), line_characters));
       at += place_height;
     }
     const std::string value = value_of(group, result);
-    svg.text(margin, at + 11,
+    svg.text(picture_margin, at + 11,
              shortened(labels[i], std::max<std::size_t>(line_characters, value.size() + 12) - value.size()));
-    svg.text(width - margin, at + 11, value, Anchor::end);
-    svg.rectangle(margin, at + 15, scale * most, 10, "#F0F0F0");
-    svg.rectangle(margin, at + 15, scale * share(result), 10, colour(place_of(applications, result.application)));
-    if (limited) svg.line(margin + scale, at + 13, margin + scale, at + 27, "#222222", 2);
+    svg.text(picture_width - picture_margin, at + 11, value, Anchor::end);
+    svg.rectangle(picture_margin, at + 15, scale * most, 10, "#F0F0F0");
+    svg.rectangle(picture_margin, at + 15, scale * share(result), 10,
+                  colour(place_of(applications, result.application)));
+    if (limited) svg.line(picture_margin + scale, at + 13, picture_margin + scale, at + 27, "#222222", 2);
     at += bar_height;
   }
 }
@@ -104,7 +105,7 @@ std::string bars(const std::vector<Result>& results) {
   double height = 0;
   const auto problems = problems_of(results);
   for (const auto& problem : problems) height += height_of(of_problem(results, problem));
-  Svg svg(width, height);
+  Svg svg(picture_width, height);
   std::vector<std::string> applications;
   double y = 0;
   for (const auto& problem : problems) {
@@ -119,7 +120,7 @@ std::vector<std::string> bars_by_problem(const std::vector<Result>& results) {
   std::vector<std::string> pictures, applications;
   for (const auto& problem : problems_of(results)) {
     const auto group = of_problem(results, problem);
-    Svg svg(width, height_of(group));
+    Svg svg(picture_width, height_of(group));
     draw_bars(svg, 0, group, applications);
     pictures.push_back(svg.element(problem));
   }

@@ -13,11 +13,9 @@ namespace {
 
 constexpr const char* grey = "#CCCCCC";
 constexpr const char* dark = "#666666";
-constexpr double width = picture_width, margin = picture_margin;
-
 /// A frame with a vertical axis and ticks; linear in what it is given.
 struct Frame {
-  double left = 56, top = 12, right = width - 24, bottom = 232;
+  double left = 56, top = 12, right = picture_width - 24, bottom = 232;
   double x_from, x_to, y_from, y_to;
 
   [[nodiscard]] double x(double value) const { return left + (value - x_from) / (x_to - x_from) * (right - left); }
@@ -64,14 +62,14 @@ public:
   [[nodiscard]] double height() const {
     double lines = 0;
     for (const auto& entry : entries_) lines += static_cast<double>(entry.size());
-    return line_height * lines + margin;
+    return line_height * lines + picture_margin;
   }
   /// From y on. `mark` draws entry i's, 10 units high, at a height.
   void draw(Svg& svg, double y, const std::function<void(std::size_t, double)>& mark) const {
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       mark(i, y);
       for (const std::string& line : entries_[i]) {
-        svg.text(margin + 20, y + 10, line);
+        svg.text(picture_margin + 20, y + 10, line);
         y += line_height;
       }
     }
@@ -139,7 +137,7 @@ std::string roofline(const std::vector<Result>& points, const Roofs& roofs) {
   for (const Result& point : points) hold(intensity(point), speed(point));
   for (const auto& [name, gemm] : roofs.gemm) hold(gemm / roofs.read, gemm);
   constexpr double room = 0.2;  // of a decade, for the name of a point beside the axis
-  const Frame frame{.top = 34, .right = width - 36, .bottom = 254,
+  const Frame frame{.top = 34, .right = picture_width - 36, .bottom = 254,
                     .x_from = std::floor(std::log10(least_x) - room), .x_to = std::floor(std::log10(most_x)) + 1,
                     .y_from = std::floor(std::log10(least_y) - room), .y_to = std::floor(std::log10(most_y)) + 1};
   const auto labels = labels_of(points);
@@ -152,21 +150,21 @@ std::string roofline(const std::vector<Result>& points, const Roofs& roofs) {
   }
   std::string rates = "read " + with_prefix(roofs.read, "B/s");
   for (const auto& [name, gemm] : roofs.gemm) rates += std::format(", {} {}", name, with_prefix(gemm, "FLOP/s"));
-  Svg svg(width, 314 + legend.height());
+  Svg svg(picture_width, 314 + legend.height());
   const std::string title = std::format("{}, {}", points.front().platform, extent_of(points.front()));
-  svg.text(margin, 18, shortened(title, bold_characters), Anchor::begin, true);
+  svg.text(picture_margin, 18, shortened(title, bold_characters), Anchor::begin, true);
   for (double at = frame.x_from; at <= frame.x_to; ++at) frame.x_tick(svg, at, std::format("{:g}", std::pow(10, at)));
   for (double at = frame.y_from; at <= frame.y_to; ++at) frame.y_tick(svg, at, with_prefix(std::pow(10, at), ""));
   draw_roofs(svg, frame, roofs);
   svg.text((frame.left + frame.right) / 2, 284, "FLOP/s over FLOP per byte", Anchor::middle);
-  svg.text(margin, 304, shortened(rates, line_characters));
+  svg.text(picture_margin, 304, shortened(rates, line_characters));
   PointNames names(places);
   for (std::size_t i = 0; i < points.size(); ++i) {
     svg.circle(places[i].first, places[i].second, 4, colour(i));
     names.draw(svg, places[i].first, places[i].second, std::format("{}", i + 1));
   }
   legend.draw(svg, 314, [&](std::size_t i, double y) {
-    svg.text(margin, y + 10, std::format("{}", i + 1), Anchor::begin, true);
+    svg.text(picture_margin, y + 10, std::format("{}", i + 1), Anchor::begin, true);
   });
   return svg.element("Roofline of " + title);
 }
@@ -208,7 +206,7 @@ std::string scaling_plot(const std::vector<Scaling>& scalings) {
   ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
   const Frame frame{.x_from = std::log2(ranks.front()), .x_to = std::log2(ranks.back()), .y_from = 0,
                     .y_to = std::ceil(4 * most) / 4};
-  Svg svg(width, 272 + legend.height());
+  Svg svg(picture_width, 272 + legend.height());
   frame.percent_ticks(svg);
   for (const int count : ranks) frame.x_tick(svg, std::log2(count), std::format("{}", count));
   svg.text((frame.left + frame.right) / 2, frame.bottom + 28, "ranks", Anchor::middle);
@@ -220,7 +218,7 @@ std::string scaling_plot(const std::vector<Scaling>& scalings) {
     }
     svg.polyline(line, colour(i));
   }
-  legend.draw(svg, 272, [&](std::size_t i, double y) { svg.rectangle(margin, y, 10, 10, colour(i)); });
+  legend.draw(svg, 272, [&](std::size_t i, double y) { svg.rectangle(picture_margin, y, 10, 10, colour(i)); });
   return svg.element("Parallel efficiency over ranks");
 }
 
@@ -249,9 +247,9 @@ std::string cascade(const std::vector<Portability>& all) {
   };
   std::vector<std::vector<std::pair<double, std::size_t>>> lines;
   for (const Portability& one : all) lines.push_back(efficiencies(one));
-  Svg svg(width, 272 + 16 * (rows + count) + 2 * margin);
+  Svg svg(picture_width, 272 + 16 * (rows + count) + 2 * picture_margin);
   frame.percent_ticks(svg);
-  const double slot = (width - margin - frame.right - 16) / rows, second = 140, third = 216;
+  const double slot = (picture_width - picture_margin - frame.right - 16) / rows, second = 140, third = 216;
   double row = 268;
   svg.text(second, row, "portability", Anchor::begin, true);
   svg.text(third, row, "platforms, best first", Anchor::begin, true);
@@ -266,16 +264,16 @@ std::string cascade(const std::vector<Portability>& all) {
     }
     svg.polyline(line, colour(i));
     const double metric = architectural ? all[i].architectural_metric : all[i].application_metric;
-    svg.rectangle(margin, row, 10, 10, colour(i));
-    svg.text(margin + 16, row + 10, shortened(all[i].application, 18));
+    svg.rectangle(picture_margin, row, 10, 10, colour(i));
+    svg.text(picture_margin + 16, row + 10, shortened(all[i].application, 18));
     svg.text(second, row + 10, std::format("{:.2f}", metric));
     svg.text(third, row + 10, shortened(letters, 24));
     svg.rectangle(frame.right + 16 + slot * static_cast<double>(i), frame.y(metric), 0.8 * slot,
                   frame.bottom - frame.y(metric), colour(i));
   }
-  row += margin;
+  row += picture_margin;
   for (std::size_t i = 0; i < platforms.size(); ++i, row += 16)
-    svg.text(margin, row + 10, shortened(std::format("{}: {}", letter_of(i), platforms[i]), line_characters));
+    svg.text(picture_margin, row + 10, shortened(std::format("{}: {}", letter_of(i), platforms[i]), line_characters));
   return svg.element("Cascade of " + all.front().problem);
 }
 
