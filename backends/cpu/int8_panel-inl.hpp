@@ -15,7 +15,20 @@ typedef std::uint32_t UnsignedWords __attribute__((vector_size(64)));
 constexpr int panel_rows = 16;
 constexpr int chunk = 256;  // numbers of a row in a panel: whole blocks of any format
 
-/// Number k of row r is scale[k / group] (code - 128), or where a format has least scale[k / group] code - least[...].
+/// By how much codes, which are unsigned, are above the integers of a format: a power of two.
+template <class Block>
+inline constexpr int code_offset = 128;
+template <>
+inline constexpr int code_offset<Q4_0> = 8;
+template <>
+inline constexpr int code_offset<Q5_0> = 16;
+template <>
+inline constexpr int code_offset<Q3_K> = 4;
+template <>
+inline constexpr int code_offset<Q6_K> = 32;
+
+/// Number k of row r is scale[k / group] (code - code_offset), or where a format has least scale[k / group] code -
+/// least[k / group].
 template <class Block>
 struct SixteenRows {
   static constexpr int group = scale_group<Block>;
@@ -26,16 +39,14 @@ struct SixteenRows {
 
 // ------------------------------------------------------------------------------------------------- words of 16 rows
 
-/// 16 bytes of each of 16 rows, which lie `stride` bytes apart: word j of all rows in of[j].
+/// 16 bytes of each of 16 rows: word j of all rows in of[j].
 struct Words {
   Ints of[4];
 };
 
-HWY_INLINE Words words_at(const void* first, Index stride) {
-  const auto* const from = static_cast<const std::byte*>(first);
-  const auto load = [&](int row) HWY_ATTR {
-    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + row * stride));
-  };
+/// load(row): the bytes of a row, a __m128i.
+template <class Load>
+HWY_INLINE Words words_of(Load&& load) {
   Ints four[4];  // rows m, m + 4, m + 8, m + 12 in the quarters of four[m]
 #pragma GCC unroll 4
   for (int m = 0; m < 4; ++m) {
@@ -50,6 +61,14 @@ HWY_INLINE Words words_at(const void* first, Index stride) {
            _mm512_unpacklo_epi64(high01, high23), _mm512_unpackhi_epi64(high01, high23)}};
 }
 
+/// Of rows that lie `stride` bytes apart.
+HWY_INLINE Words words_at(const void* first, Index stride) {
+  const auto* const from = static_cast<const std::byte*>(first);
+  return words_of([&](int row) HWY_ATTR {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + row * stride));
+  });
+}
+
 HWY_INLINE Ints every_byte(int value) { return _mm512_set1_epi8(static_cast<char>(value)); }
 HWY_INLINE Ints right(Ints words, int by) {
   return __builtin_bit_cast(Ints, __builtin_bit_cast(UnsignedWords, words) >> by);
@@ -62,7 +81,6 @@ HWY_INLINE Ints bits(Ints words, int shift, int mask) {
   return _mm512_and_si512(right(words, shift), every_byte(mask));
 }
 HWY_INLINE Ints with(Ints bytes, Ints more) { return _mm512_or_si512(bytes, more); }
-HWY_INLINE Ints plus(Ints bytes, int more) { return _mm512_add_epi8(bytes, every_byte(more)); }
 
 /// Byte i of each word as a number.
 HWY_INLINE Floats byte_of(Ints words, int i) {
@@ -125,12 +143,32 @@ HWY_INLINE void unpack_nibbles(const Block* b, Index stride, int first_run, Sixt
     for (int j = 0; j < 4; ++j)
       to.codes[8 * first_run + 4 * half + j] = code(bits(nibbles.of[j], 4 * half, 15), 4 * half + j);
 }
-HWY_INLINE void unpack(const Q4_0* b, Index stride, int first_run, SixteenRows<Q4_0>& to) {
-  unpack_nibbles(b, stride, first_run, to, [](Ints nibbles, int) HWY_ATTR { return plus(nibbles, 128 - 8); });
-  to.scale[first_run] = low_half(words_at(&b->d, stride).of[0]);
+HWY_INLINE void unpack_codes(const Q4_0* b, Index stride, int first_run, SixteenRows<Q4_0>& to) {
+  unpack_nibbles(b, stride, first_run, to, [](Ints nibbles, int) HWY_ATTR { return nibbles; });
 }
-HWY_INLINE void unpack(const IQ4_NL* b, Index stride, int first_run, SixteenRows<IQ4_NL>& to) {
+HWY_INLINE void unpack_codes(const IQ4_NL* b, Index stride, int first_run, SixteenRows<IQ4_NL>& to) {
   unpack_nibbles(b, stride, first_run, to, [](Ints nibbles, int) HWY_ATTR { return iq4_codes(nibbles); });
+}
+/// Blocks of a scale and nibbles, 18 bytes: eight have their scales in 128 bytes, from which each row's come at once.
+template <class Block>
+  requires(sizeof(Block) == 18)
+HWY_INLINE void unpack_eight(const Block* b, Index stride, SixteenRows<Block>& to) {
+  for (int i = 0; i < 8; ++i) unpack_codes(b + i, stride, i, to);
+  const Ints places = _mm512_castsi128_si512(_mm_set_epi16(63, 54, 45, 36, 27, 18, 9, 0));  // counted in halves
+  const Words scales = words_of([&](int row) HWY_ATTR {
+    const std::byte* const from = at(b, row * stride);
+    return _mm512_castsi512_si128(
+        _mm512_permutex2var_epi16(_mm512_loadu_si512(from), places, _mm512_loadu_si512(from + 64)));
+  });
+  for (int pair = 0; pair < 4; ++pair) {
+    to.scale[2 * pair] = low_half(scales.of[pair]);
+    to.scale[2 * pair + 1] = high_half(scales.of[pair]);
+  }
+}
+template <class Block>
+  requires(sizeof(Block) == 18)
+HWY_INLINE void unpack(const Block* b, Index stride, int first_run, SixteenRows<Block>& to) {
+  unpack_codes(b, stride, first_run, to);
   to.scale[first_run] = low_half(words_at(&b->d, stride).of[0]);
 }
 HWY_INLINE void unpack(const Q4_1* b, Index stride, int first_run, SixteenRows<Q4_1>& to) {
@@ -142,7 +180,7 @@ HWY_INLINE void unpack(const Q4_1* b, Index stride, int first_run, SixteenRows<Q
 HWY_INLINE void unpack(const Q5_0* b, Index stride, int first_run, SixteenRows<Q5_0>& to) {
   const Ints high = words_at(b->high, stride).of[0];
   unpack_nibbles(b, stride, first_run, to,
-                 [&](Ints nibbles, int j) HWY_ATTR { return plus(with(nibbles, fifth_bits(high, j)), 128 - 16); });
+                 [&](Ints nibbles, int j) HWY_ATTR { return with(nibbles, fifth_bits(high, j)); });
   to.scale[first_run] = low_half(words_at(&b->d, stride).of[0]);
 }
 HWY_INLINE void unpack(const Q5_1* b, Index stride, int first_run, SixteenRows<Q5_1>& to) {
@@ -176,7 +214,7 @@ HWY_INLINE void unpack(const Q3_K* b, Index stride, int, SixteenRows<Q3_K>& to) 
       for (int k = 0; k < 4; ++k)
         for (int j = 0; j < 4; ++j)
           to.codes[half * 32 + k * 8 + start / 4 + j] =
-              plus(with(bits(pairs.of[j], 2 * k, 3), left(bits(high.of[j], 4 * half + k, 1), 2)), 128 - 4);
+              with(bits(pairs.of[j], 2 * k, 3), left(bits(high.of[j], 4 * half + k, 1), 2));
     }
   }
   const Words scales = words_at(at(b, 92), stride);  // in words 1, 2 and 3
@@ -232,7 +270,7 @@ HWY_INLINE void unpack(const Q6_K* b, Index stride, int, SixteenRows<Q6_K>& to) 
       for (int k = 0; k < 4; ++k)
         for (int j = 0; j < 4; ++j)
           to.codes[half * 32 + k * 8 + start / 4 + j] =
-              plus(with(bits(low[k % 2].of[j], k / 2 * 4, 15), left(bits(high.of[j], 2 * k, 3), 4)), 128 - 32);
+              with(bits(low[k % 2].of[j], k / 2 * 4, 15), left(bits(high.of[j], 2 * k, 3), 4));
     }
   const Words scales = words_at(b->scales, stride);
   const Floats d = high_half(words_at(at(b, 194), stride).of[3]);

@@ -1,6 +1,7 @@
 #include <grist/backends/cpu/int8_products.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 // Vector code for one kind of processor; the others have none.
@@ -61,6 +62,13 @@ void round_run(const bf16* x, Int8Run& to) {
 
 // ------------------------------------------------------------------------------------------------- tiles
 
+/// In each lane what a sum of integers begins with, that codes may be too high.
+template <class Block>
+HWY_INLINE Ints start(std::int32_t for_128) {
+  if constexpr (has_least<Block>) return _mm512_setzero_si512();
+  return _mm512_srai_epi32(_mm512_set1_epi32(for_128), std::countr_zero(128U / code_offset<Block>));
+}
+
 /// sums += the products of T tokens with R panels.
 template <int T, int R, class Block>
 HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const SixteenRows<Block>* panels, int runs,
@@ -76,7 +84,7 @@ HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const SixteenRows<Block
       for (int t = 0; t < T; ++t)
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-          dots[0][t][r] = has_least<Block> ? _mm512_setzero_si512() : _mm512_set1_epi32(x[t * x_runs + i].starts[part]);
+          dots[0][t][r] = start<Block>(x[t * x_runs + i].starts[part]);
           if (chains == 2) dots[chains - 1][t][r] = _mm512_setzero_si512();
         }
 #pragma GCC unroll 8
@@ -130,6 +138,8 @@ HWY_INLINE void unpack_chunk(const Block* first, const Block* ahead, Index row_b
       for (Index line = 0; line < Index{sizeof copied[0]}; line += 64)
         hwy::Prefetch(reinterpret_cast<const char*>(ahead + r * row_blocks) + line);
   }
+  if constexpr (requires { unpack_eight(first, stride, to); })
+    if (blocks == 8) return unpack_eight(first, stride, to);
   for (int i = 0; i < blocks; ++i) unpack(first + i, stride, i * Block::elements / run, to);
 }
 

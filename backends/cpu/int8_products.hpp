@@ -14,7 +14,7 @@ struct alignas(64) Int8Run {
   std::int8_t numbers[elements];
   float scale;
   float sums[3];           // of scale * numbers: of all, of the first half, of the second
-  std::int32_t starts[3];  // -128 times the sums of numbers, of the same: codes of weights are 128 too high
+  std::int32_t starts[3];  // -128 times the sums of numbers, of the same: codes of weights are up to 128 too high
 };
 static_assert(sizeof(Int8Run) == 64);
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # check.sh CUDA ALL ARCHITECTURE...: compiles src, layers, backends and benchmarks as a GPU build does, for each
 # architecture, without such a device: what launches a kernel or includes a header that does. With ALL=ON every source
-# and the tests, and the host's half of it once, by AMD's compiler. Fails on an error, on a warning, on a source file or a
-# header with a kernel that was not compiled, and on a kernel too large for a graph.
+# and the tests, and the host's half of it once, by AMD's compiler. Fails on an error, on a warning, on a source file or
+# a header with a kernel that was not compiled, and on a kernel too large for a graph.
 # CUDA: where nvcc lies.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
