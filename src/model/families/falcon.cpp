@@ -44,10 +44,9 @@ ModelSpec from_config(ConfigReader& config) {
 
 ModelSpec from_gguf(GgufReader& gguf) {
   ModelSpec spec = common_spec(gguf);
-  const bool shared = gguf.weights().find("blk.0.attn_norm_2.weight") == nullptr;
   each_layer(spec, [&](LayerSpec& layer) {
     layer.parallel = true;
-    layer.shared_norm = shared;
+    layer.shared_norm = gguf.weights().find("blk.0.attn_norm_2.weight") == nullptr;
     layer.mlp.gated = false;
     layer.mlp.activation = layers::Activation::gelu;
   });
@@ -64,11 +63,8 @@ Family falcon_family() {
                 .from_gguf = from_gguf,
                 .names = {.base = "transformer.",
                           .layer = "h.{}.",
-                          .embedding = "word_embeddings",
-                          .final_norm = "ln_f",
-                          .q = "",
-                          .k = "",
-                          .v = "",
+                          .embedding = "word_embeddings", .final_norm = "ln_f",
+                          .q = "", .k = "", .v = "",
                           .qkv = "self_attention.query_key_value",
                           .o = "self_attention.dense",
                           .parallel_attention_norm = "ln_attn",
