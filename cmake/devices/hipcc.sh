@@ -4,7 +4,8 @@
 # as errors and warnings show: nothing is generated.
 set -euo pipefail
 case " $* " in *" -DKOKKOS_DEPENDENCE "*) ;; *) exec "$@" ;; esac   # no Kokkos in it
-options=(-x hip --offload-arch="$GRIST_DEVICE_ARCH" -Werror -Wno-unused-command-line-argument)
+options=(-x hip --offload-arch="$GRIST_DEVICE_ARCH" -Werror -Wno-unused-command-line-argument
+  -Wno-unknown-warning-option)
 if [ "${GRIST_HOST_CODE:-}" = 1 ]; then
   options+=(--offload-host-only)
 else
@@ -21,7 +22,6 @@ if [ "$command" != "${command/ -x c++-header / }" ]; then
   # shellcheck disable=SC2086  # CMake's build folder has no blanks here
   exec hipcc "${options[@]}" -S -Xclang -emit-pch ${command/ -x c++-header / }   # -S: nothing is linked
 fi
-set -- "$@" -Wno-shadow   # of names that only meet where files are compiled together
 [ "${GRIST_HOST_CODE:-}" = 1 ] || exec hipcc "${options[@]}" "${@:2}"
 hipcc "${options[@]}" -fsyntax-only "${@:2}"
 while [ "$1" != -o ]; do shift; done

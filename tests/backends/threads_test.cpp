@@ -25,7 +25,9 @@ TEST(HostThreads, ThatMayNotComeAreRefused) {
 TEST(HostThreads, ThatAreAllowedInOneRegionAloneAreRefused) {
   const int levels = omp_get_max_active_levels();
   omp_set_max_active_levels(0);  // as OMP_MAX_ACTIVE_LEVELS=0: every team is one thread
-  if (Exec().concurrency() > 1) EXPECT_THROW(check_threads(), UsageError);
+  if (Exec().concurrency() > 1) {
+    EXPECT_THROW(check_threads(), UsageError);
+  }
   omp_set_max_active_levels(levels);
 }
 
