@@ -8,11 +8,11 @@ endif()
 
 # Warnings, machine flags and sanitizers, on our own code only.
 add_library(grist_flags INTERFACE)
-set(shadows -Wshadow)
-if(CMAKE_UNITY_BUILD)  # names of files that are only compiled together hide nothing
-  set(shadows "$<$<CXX_COMPILER_ID:GNU>:-Wshadow=local;-Wno-subobject-linkage>")
+set(together "")
+if(CMAKE_UNITY_BUILD)  # GCC takes the files of one for headers, Clang the names of one for hidden ones of another
+  set(together "$<IF:$<CXX_COMPILER_ID:GNU>,-Wno-subobject-linkage,-Wno-shadow>")
 endif()
-target_compile_options(grist_flags INTERFACE -Wall -Wextra "${shadows}" -Wnon-virtual-dtor
+target_compile_options(grist_flags INTERFACE -Wall -Wextra -Wshadow ${together} -Wnon-virtual-dtor
   -Wno-missing-field-initializers  # designated initializers leave members to their defaults on purpose
   -Wno-psabi)                      # no object file crosses compilers
 if(NOT GRIST_KOKKOS_BACKEND STREQUAL CUDA)

@@ -44,21 +44,21 @@ KOKKOS_INLINE_FUNCTION ValueAndSlope activated(float x) {
   }
 }
 
-constexpr Index piece = 1024;  // columns of a team: one token's row is enough for many
+constexpr Index team_columns = 1024;  // columns of a team: one token's row is enough for many
 
 /// y(t, c) = f(x(t, c)), times x(t, width + c) where x is that wide.
 template <Activation Kind, class X>
 void run(const Exec& exec, const char* label, View2<const X> x, View2<X> y) {
   const Index width = y.extent(1);
   const bool gated = x.extent(1) != y.extent(1);
-  const Index pieces = (width + piece - 1) / piece;
+  const Index pieces = (width + team_columns - 1) / team_columns;
   Kokkos::parallel_for(
       label, Team(exec, static_cast<int>(y.extent(0) * pieces), Kokkos::AUTO),
       KOKKOS_LAMBDA(const Team::member_type& team) {
-        const Index t = team.league_rank() / pieces, first = team.league_rank() % pieces * piece;
+        const Index t = team.league_rank() / pieces, first = team.league_rank() % pieces * team_columns;
         const X* const from = &x(t, 0);
         X* const to = &y(t, 0);
-        Kokkos::parallel_for(Kokkos::TeamVectorRange(team, first, first + piece < width ? first + piece : width),
+        Kokkos::parallel_for(Kokkos::TeamVectorRange(team, first, first + team_columns < width ? first + team_columns : width),
                              [&](Index c) {
                                const float value = activated<Kind>(static_cast<float>(from[c])).value;
                                to[c] = X(gated ? value * static_cast<float>(from[width + c]) : value);
@@ -71,12 +71,12 @@ template <Activation Kind, class X>
 void run_backward(const Exec& exec, const char* label, View2<const X> x, View2<const X> dy, View2<X> dx) {
   const Index width = dy.extent(1);
   const bool gated = x.extent(1) != dy.extent(1);
-  const Index pieces = (width + piece - 1) / piece;
+  const Index pieces = (width + team_columns - 1) / team_columns;
   Kokkos::parallel_for(
       label, Team(exec, static_cast<int>(dy.extent(0) * pieces), Kokkos::AUTO),
       KOKKOS_LAMBDA(const Team::member_type& team) {
-        const Index t = team.league_rank() / pieces, first = team.league_rank() % pieces * piece;
-        const Index last = first + piece < width ? first + piece : width;
+        const Index t = team.league_rank() / pieces, first = team.league_rank() % pieces * team_columns;
+        const Index last = first + team_columns < width ? first + team_columns : width;
         const X* const from = &x(t, 0);
         const X* const from_y = &dy(t, 0);
         X* const to = &dx(t, 0);

@@ -1,15 +1,15 @@
 #!/bin/bash
 # check.sh CUDA ALL ARCHITECTURE...: compiles src, layers, backends and benchmarks as a GPU build does, for each
-# architecture, without such a device: what launches a kernel or includes a header that does. With ALL=ON every source
-# and the tests, and the host's half of it once, by AMD's compiler. Fails on an error, on a warning, on a source file or
-# a header with a kernel that was not compiled, and on a kernel too large for a graph.
+# architecture, without such a device: what launches a kernel, copies between memories, or includes a header that does.
+# With ALL=ON every source and the tests, and the host's half of it once, by AMD's compiler. Fails on an error, on a
+# warning, on a source file or a header with a kernel that was not compiled, and on a kernel too large for a graph.
 # CUDA: where nvcc lies.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 export GRIST_NVCC=$1/bin/nvcc GRIST_DEVICE_ARCH
 all=$2
 kernel='KOKKOS_(LAMBDA|FUNCTION|INLINE_FUNCTION|CLASS_LAMBDA)|parallel_(for|reduce|scan)'
-launch='KOKKOS_(LAMBDA|CLASS_LAMBDA)|parallel_(for|reduce|scan)'
+launch='KOKKOS_(LAMBDA|CLASS_LAMBDA)|parallel_(for|reduce|scan)|deep_copy|create_mirror'
 host='^(backends/cpu|backends/kokkos_kernels)/'   # for hosts
 folders=(src layers backends benchmarks)
 [ "$all" = OFF ] || folders+=(tests)
@@ -28,8 +28,8 @@ objects() {
   done
 }
 
-# with_launches BUILD: objects of which a source launches a kernel or includes, over headers too, one that does. A file
-# goes by its top folder and its own name, as in <grist/layers/sums.hpp> and in layers/sums.hpp.
+# with_launches BUILD: objects of which a source has such a launch or copy, or includes, over headers too, one that has.
+# A file goes by its top folder and its own name, as in <grist/layers/sums.hpp> and in layers/sums.hpp.
 with_launches() {
   (
     cd "$root"
@@ -60,7 +60,7 @@ configure() {
   cmake -G Ninja -S "$root" -B "$1" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" \
     -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=6 \
     -DGRIST_DEVICE_CHECK="$2" -DGRIST_DEVICE_ARCH="$GRIST_DEVICE_ARCH" \
-    -DCMAKE_CXX_COMPILER_LAUNCHER="$root/cmake/devices/$3" -DGRIST_TESTS="$all" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
+    -DCMAKE_CXX_COMPILER_LAUNCHER="$root/cmake/devices/$3" -DGRIST_TESTS="$all" \
     >"$1/configure.log" 2>&1 || { cat "$1/configure.log" >&2; exit 1; }
 }
 
@@ -81,13 +81,18 @@ for GRIST_DEVICE_ARCH in "${@:3}"; do
   build=$root/build/devices-$GRIST_DEVICE_ARCH
   begin=$SECONDS
   configure "$build" $device $launcher
-  objects=()
-  [ "$all" = ON ] || mapfile -t objects < <(with_launches "$build")
-  cmake --build "$build" --target "${objects[@]:-all}" -- -k 0 || failed=1
+  if [ "$all" = ON ]; then
+    chosen=$(objects "$build" | cut -d' ' -f2 | sort -u)
+  else
+    chosen=$(with_launches "$build")
+  fi
+  [ -n "$chosen" ] || { echo "check-devices: no object launches a kernel in ${build#"$root"/}" >&2; exit 1; }
+  mapfile -t objects <<<"$chosen"
+  cmake --build "$build" --target "${objects[@]}" -- -k 0 || failed=1
 
   # What was compiled, headers too: ninja keeps it for every object that was made.
-  compiled=$(cd "$build" && ninja -t deps | sed -n 's|^    ||p' | sort -u | xargs realpath | sed -n "s|^$root/||p" |
-    grep -v '^build/' | sort -u)
+  compiled=$(cd "$build" && ninja -t deps "${objects[@]}" | sed -n 's|^    ||p' | sort -u | xargs realpath |
+    sed -n "s|^$root/||p" | grep -v '^build/' | sort -u)
   with_kernels=$(cd "$root" && grep -rlE --include='*.cpp' --include='*.hpp' "$kernel" "${folders[@]}" | sort)
   left_out=$(comm -13 <(echo "$compiled") <(echo "$with_kernels") | grep -vE "$host" || true)
   if [ -n "$left_out" ]; then
@@ -95,7 +100,7 @@ for GRIST_DEVICE_ARCH in "${@:3}"; do
     failed=1
   fi
   # Kokkos launches a large kernel by a buffer that others share: replayed in a graph it would read another's arguments.
-  large=$(find "$build" -name '*.o' -exec nm -C {} + | grep -oE 'parallel_launch_(constant|global)_memory<.{0,120}' |
+  large=$(cd "$build" && nm -C "${objects[@]}" | grep -oE 'parallel_launch_(constant|global)_memory<.{0,120}' |
     sort -u || true)
   if [ -n "$large" ]; then
     printf 'check-devices: a kernel has too many arguments for a graph (%s): %s\n' "$GRIST_DEVICE_ARCH" "$large" >&2

@@ -22,6 +22,7 @@ if [ "$command" != "${command/ -x c++-header / }" ]; then
   # shellcheck disable=SC2086  # CMake's build folder has no blanks here
   exec hipcc "${options[@]}" -S -Xclang -emit-pch ${command/ -x c++-header / }   # -S: nothing is linked
 fi
+set -- "$@" -Wno-shadow   # of names of files that are only compiled together
 [ "${GRIST_HOST_CODE:-}" = 1 ] || exec hipcc "${options[@]}" "${@:2}"
 hipcc "${options[@]}" -fsyntax-only "${@:2}"
 while [ "$1" != -o ]; do shift; done

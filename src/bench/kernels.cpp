@@ -14,7 +14,7 @@
 namespace grist::bench {
 namespace {
 
-constexpr const char *bytes = "bytes", *flop = "FLOP";
+constexpr const char *in_bytes = "bytes", *in_flop = "FLOP";
 constexpr double long_enough = 0.02;  // seconds of a repetition, beside which a barrier is nothing
 
 template <class T>
@@ -32,7 +32,8 @@ public:
     const Buffer<T> y("y", tokens * rows);
     const Weight weight(as_const(w.view(rows, columns)));
     Reserve<Memory> scratch;
-    measure(std::format("matvec {} tokens", tokens), matrix(rows, columns), bytes, product_work(weight, tokens), [&] {
+    const Work work = product_work(weight, tokens);
+    measure(std::format("matvec {} tokens", tokens), matrix(rows, columns), in_bytes, work, [&] {
       grist::matvec(exec_, as_const(x.view(tokens, columns)), {}, weight, y.view(tokens, rows), scratch);
     });
   }
@@ -43,7 +44,8 @@ public:
     const auto w = varied<T>(rows * columns, exec_), x = varied<T>(tokens * columns, exec_);
     const Buffer<T> y("y", tokens * rows);
     const Weight weight(as_const(w.view(rows, columns)));
-    measure(std::format("product {} tokens", tokens), matrix(rows, columns), flop, product_work(weight, tokens), [&] {
+    const Work work = product_work(weight, tokens);
+    measure(std::format("product {} tokens", tokens), matrix(rows, columns), in_flop, work, [&] {
       products.multiply(exec_, as_const(x.view(tokens, columns)), weight, y.view(tokens, rows));
     });
   }
@@ -77,7 +79,7 @@ public:
                                  as_const(d_merges.view()), plan.partials};
     const Work work = attention_work(config, kv_type_of(dtype_of<T>), 1, queries, past);
     const std::string sizes = std::format("{} of {} heads of {}", config.kv_heads, config.heads, config.head_dim);
-    measure(std::format("attention {}", name), sizes, queries == 1 ? bytes : flop, work, [&] {
+    measure(std::format("attention {}", name), sizes, queries == 1 ? in_bytes : in_flop, work, [&] {
       layers::attention(exec_, config, as_const(q.view(queries, width)), kv, packed, scratch.view(),
                         out.view(queries, width));
     });
@@ -89,7 +91,7 @@ public:
     const auto x = varied<float>(tokens * width, exec_), w = varied<float>(width, exec_);
     const Buffer<T> y("y", tokens * width);
     const Work work = moving_work(tokens * width, sizeof(float) + sizeof(T));
-    measure(std::format("rms_norm {} tokens", tokens), std::format("{}", width), bytes, work, [&] {
+    measure(std::format("rms_norm {} tokens", tokens), std::format("{}", width), in_bytes, work, [&] {
       layers::rms_norm(exec_, as_const(x.view(tokens, width)), as_const(w.view()), 1e-5F, y.view(tokens, width));
     }, true);
   }
@@ -110,7 +112,7 @@ private:
     Test test{.name = name,
               .sizes = sizes,
               .unit = unit,
-              .amount = unit == flop ? work.flops : work.bytes,
+              .amount = unit == in_flop ? work.flops : work.bytes,
               .work = work,
               .limit_seconds = limit.seconds,
               .limit_name = writes ? "triad" : limit.name,

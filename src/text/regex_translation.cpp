@@ -11,7 +11,7 @@
 namespace grist::text {
 namespace {
 
-constexpr std::string_view word = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";       // in a class
+constexpr std::string_view word_class = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";       // in a class
 constexpr std::string_view word_alone = R"(\p{Alphabetic}\p{M}\p{N}\p{Pc})";  // outside: fractions are words there
 constexpr std::string_view hex = "0-9a-fA-F";
 
@@ -28,7 +28,7 @@ constexpr std::array posix_classes = {
     Named{"upper", R"(\p{Uppercase})"},
     Named{"lower", R"(\p{Lowercase})"},
     Named{"punct", R"(\p{P}\p{S})"},
-    Named{"word", word},
+    Named{"word", word_class},
     Named{"xdigit", hex},
     Named{"cntrl", R"(\p{Cc})"},
     Named{"blank", R"(\p{Zs}\t)"},
@@ -219,7 +219,7 @@ private:
         return R"(\P{Nd})";
       case 'w':
       case 'W':
-        return members(in_class ? word : word_alone, kind == 'W');
+        return members(in_class ? word_class : word_alone, kind == 'W');
       case 'h':
       case 'H':
         return members(hex, kind == 'H');
