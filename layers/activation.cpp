@@ -58,11 +58,11 @@ void run(const Exec& exec, const char* label, View2<const X> x, View2<X> y) {
         const Index t = team.league_rank() / pieces, first = team.league_rank() % pieces * team_columns;
         const X* const from = &x(t, 0);
         X* const to = &y(t, 0);
-        Kokkos::parallel_for(Kokkos::TeamVectorRange(team, first, first + team_columns < width ? first + team_columns : width),
-                             [&](Index c) {
-                               const float value = activated<Kind>(static_cast<float>(from[c])).value;
-                               to[c] = X(gated ? value * static_cast<float>(from[width + c]) : value);
-                             });
+        const Index last = first + team_columns < width ? first + team_columns : width;
+        Kokkos::parallel_for(Kokkos::TeamVectorRange(team, first, last), [&](Index c) {
+          const float value = activated<Kind>(static_cast<float>(from[c])).value;
+          to[c] = X(gated ? value * static_cast<float>(from[width + c]) : value);
+        });
       });
 }
 
