@@ -11,7 +11,7 @@
 namespace grist::text {
 namespace {
 
-constexpr std::string_view word_class = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";       // in a class
+constexpr std::string_view word_class = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";  // in a class
 constexpr std::string_view word_alone = R"(\p{Alphabetic}\p{M}\p{N}\p{Pc})";  // outside: fractions are words there
 constexpr std::string_view hex = "0-9a-fA-F";
 
