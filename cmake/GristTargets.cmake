@@ -62,17 +62,16 @@ function(grist_stage name folder)
   target_include_directories(grist_${name} PUBLIC "$<BUILD_INTERFACE:${stage}>")
 endfunction()
 
-# grist_test(NAME SOURCES ... LIBS ... [RANKS 1 2 4] [THREADS n] [TIMEOUT s] [LABELS ...] [SUITES a b])
-#            [MUTATE file from to] [WILL_FAIL]
-# One executable, one ctest entry per number of ranks: NAME for one rank, NAME.npN for more where there is MPI. With
-# SUITES one each for the tests of every suite: NAME.a, NAME.a.npN, ... With MUTATE the executable has a library's
-# source in which `from` reads `to`; with WILL_FAIL the entry passes where the executable fails. Both together prove
-# that a test sees that mistake.
+# grist_test(NAME [SOURCES ...] LIBS ... [RANKS 1 2 4] [THREADS n] [TIMEOUT s] [LABELS ...] [SUITES a b])
+# grist_test(NAME OF source MUTATE file from to [RANKS ...] ... [WILL_FAIL])
+# The tests of a folder are one program, test_FOLDER: together they compile in half the time. NAME.cpp is added to it,
+# with one ctest entry per number of ranks that runs its tests alone: NAME for one rank, NAME.npN for more where there
+# is MPI. With SUITES one each for the tests of every suite: NAME.a, NAME.a.npN, ... With SOURCES it is a program of its
+# own. With OF and MUTATE it is the folder's program with a library's source in which `from` reads `to`, of which
+# the tests of `source` run; with WILL_FAIL the entry passes where they fail. Both together prove that they see that
+# mistake.
 function(grist_test name)
-  cmake_parse_arguments(ARG "WILL_FAIL" "THREADS;TIMEOUT" "SOURCES;LIBS;RANKS;LABELS;SUITES;MUTATE" ${ARGN})
-  if(NOT ARG_SOURCES)
-    set(ARG_SOURCES ${name}.cpp)
-  endif()
+  cmake_parse_arguments(ARG "WILL_FAIL" "THREADS;TIMEOUT;OF" "SOURCES;LIBS;RANKS;LABELS;SUITES;MUTATE" ${ARGN})
   if(NOT ARG_RANKS OR NOT GRIST_ENABLE_MPI)
     set(ARG_RANKS 1)
   endif()
@@ -86,11 +85,29 @@ function(grist_test name)
     set(checks "LSAN_OPTIONS=suppressions=${leaks}:print_suppressions=0")
   endif()
   get_filename_component(folder "${CMAKE_CURRENT_SOURCE_DIR}" NAME)
-  set(target test_${folder}_${name})
-  add_executable(${target} ${ARG_SOURCES})
+  set(together test_${folder})
+  set(target ${together})
+  set(source ${name})
+  if(ARG_SOURCES)
+    set(target ${together}_${name})
+    add_executable(${target} ${ARG_SOURCES})
+  elseif(ARG_MUTATE)
+    set(target ${together}_${name})
+    set(source ${ARG_OF})
+    add_executable(${target} $<TARGET_OBJECTS:${together}>)
+    set(ARG_LIBS $<TARGET_PROPERTY:${together},LINK_LIBRARIES>)
+  elseif(TARGET ${target})
+    target_sources(${target} PRIVATE ${name}.cpp)
+  else()
+    add_executable(${target} ${name}.cpp)
+  endif()
+  if(NOT EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${source}.cpp")
+    message(FATAL_ERROR "${folder}.${name} runs tests of ${source}.cpp, which is not there")
+  endif()
   add_dependencies(unit_tests ${target})
   target_link_libraries(${target} PRIVATE ${ARG_LIBS} grist_test_support grist_flags)
-  if(NOT CMAKE_DISABLE_PRECOMPILE_HEADERS)
+  get_target_property(precompiled ${target} PRECOMPILE_HEADERS_REUSE_FROM)
+  if(NOT CMAKE_DISABLE_PRECOMPILE_HEADERS AND NOT precompiled)
     target_precompile_headers(${target} REUSE_FROM grist_test_support)
   endif()
   if(ARG_MUTATE)
@@ -126,11 +143,11 @@ function(grist_test name)
     foreach(suite IN LISTS ARG_SUITES)
       list(APPEND entries ${folder}.${name}.${suite}${suffix})
       add_test(NAME ${folder}.${name}.${suite}${suffix}
-        COMMAND ${launch} $<TARGET_FILE:${target}> --gtest_filter=${suite}/*)
+        COMMAND ${launch} $<TARGET_FILE:${target}> --source=${source} --gtest_filter=${suite}/*)
     endforeach()
     if(NOT ARG_SUITES)
       set(entries ${folder}.${name}${suffix})
-      add_test(NAME ${entries} COMMAND ${launch} $<TARGET_FILE:${target}>)
+      add_test(NAME ${entries} COMMAND ${launch} $<TARGET_FILE:${target}> --source=${source})
     endif()
     set_tests_properties(${entries} PROPERTIES
       WILL_FAIL ${ARG_WILL_FAIL} SKIP_RETURN_CODE 77 TIMEOUT ${ARG_TIMEOUT} COST ${ARG_TIMEOUT} PROCESSORS ${processors}

@@ -10,7 +10,7 @@ namespace {
 using namespace grist;
 using namespace grist::test;
 
-constexpr Index experts = 5, gate_rows = 7, up_rows = 20, rows = gate_rows + up_rows, columns = 33, tokens = 48;
+constexpr Index experts = 5, gate_rows = 7, up_rows = 20, all_rows = gate_rows + up_rows, in_width = 33, tokens = 48;
 
 /// None, one, two, many rows, and rows of no expert before and after.
 const std::vector<std::vector<int>> every_offsets{
@@ -34,20 +34,20 @@ struct ExpertsBackward : testing::Test {
   using T = Pair::T;
   using Y = Pair::Y;
 
-  std::vector<float> dy = stored<T>(normals("dy", tokens*rows)), x = stored<T>(normals("x", tokens*columns));
-  std::vector<float> gate = stored<T>(normals("gate", experts* gate_rows* columns));
-  std::vector<float> up = stored<T>(normals("up", experts* up_rows* columns));
+  std::vector<float> dy = stored<T>(normals("dy", tokens * all_rows)), x = stored<T>(normals("x", tokens * in_width));
+  std::vector<float> gate = stored<T>(normals("gate", experts * gate_rows * in_width));
+  std::vector<float> up = stored<T>(normals("up", experts * up_rows * in_width));
   Buffer<T> on_dy = on_device<T>(dy), on_x = on_device<T>(x), on_gate = on_device<T>(gate), on_up = on_device<T>(up);
 
   [[nodiscard]] Weight weight() const {
-    Weight w(columns, experts);
+    Weight w(in_width, experts);
     w.add({format_of(dtype_of<T>), gate_rows, on_gate.data()});
     w.add({format_of(dtype_of<T>), up_rows, on_up.data()});
     return w;
   }
   [[nodiscard]] double w(Index e, Index row, Index column) const {
-    return row < gate_rows ? gate[at(e * gate_rows + row, columns, column)]
-                           : up[at(e * up_rows + row - gate_rows, columns, column)];
+    return row < gate_rows ? gate[at(e * gate_rows + row, in_width, column)]
+                           : up[at(e * up_rows + row - gate_rows, in_width, column)];
   }
 };
 TYPED_TEST_SUITE(ExpertsBackward, ProductTypes);
@@ -58,18 +58,18 @@ TYPED_TEST(ExpertsBackward, RowsGetDyTimesTheirExpert) {
     Products products(name);
     for (const auto& offsets : every_offsets) {
       const auto on_offsets = on_device<int>(offsets);
-      const auto dx = on_device<Y>(std::vector<float>(tokens * columns, 7));
-      products.grouped_backward(Exec(), as_const(this->on_dy.view(tokens, rows)), as_const(on_offsets.view()),
-                                this->weight(), dx.view(tokens, columns));
-      std::vector<Expected> expected(tokens * columns, {7, 0});
+      const auto dx = on_device<Y>(std::vector<float>(tokens * in_width, 7));
+      products.grouped_backward(Exec(), as_const(this->on_dy.view(tokens, all_rows)), as_const(on_offsets.view()),
+                                this->weight(), dx.view(tokens, in_width));
+      std::vector<Expected> expected(tokens * in_width, {7, 0});
       for (Index e = 0; e < experts; ++e) {
         for (Index t = offsets[static_cast<std::size_t>(e)]; t < offsets[static_cast<std::size_t>(e + 1)]; ++t) {
-          for (Index c = 0; c < columns; ++c) {
-            const auto term = [&](Index row) { return double{this->dy[at(t, rows, row)]} * this->w(e, row, c); };
-            auto sum = sum_of(rows, 0, term);
+          for (Index c = 0; c < in_width; ++c) {
+            const auto term = [&](Index row) { return double{this->dy[at(t, all_rows, row)]} * this->w(e, row, c); };
+            auto sum = sum_of(all_rows, 0, term);
             const double first = sum_of(gate_rows, 0, term).value;  // is rounded before the second panel is added
             sum.bound += rounding<Y> * 1.01 * (std::abs(sum.value) + std::abs(first) + sum.bound);
-            expected[at(t, columns, c)] = sum;
+            expected[at(t, in_width, c)] = sum;
           }
         }
       }
@@ -79,22 +79,22 @@ TYPED_TEST(ExpertsBackward, RowsGetDyTimesTheirExpert) {
 }
 
 TYPED_TEST(ExpertsBackward, ExpertsGainDyTimesTheirRows) {
-  const auto before = normals("before", experts * rows * columns);
+  const auto before = normals("before", experts * all_rows * in_width);
   for (const auto name : gemm_providers()) {
     Products products(name);
     for (const auto& offsets : every_offsets) {
       const auto on_offsets = on_device<int>(offsets);
       const auto dw = on_device<float>(before);
-      products.grouped_weights_backward(Exec(), as_const(this->on_dy.view(tokens, rows)),
-                                        as_const(this->on_x.view(tokens, columns)), as_const(on_offsets.view()),
-                                        View3<float>(dw.data(), experts, rows, columns));
+      products.grouped_weights_backward(Exec(), as_const(this->on_dy.view(tokens, all_rows)),
+                                        as_const(this->on_x.view(tokens, in_width)), as_const(on_offsets.view()),
+                                        View3<float>(dw.data(), experts, all_rows, in_width));
       std::vector<Expected> expected;
       for (Index e = 0; e < experts; ++e) {
         const Index first = offsets[static_cast<std::size_t>(e)], end = offsets[static_cast<std::size_t>(e + 1)];
-        for (Index r = 0; r < rows; ++r)
-          for (Index c = 0; c < columns; ++c)
-            expected.push_back(sum_of(end - first, before[at(e * rows + r, columns, c)], [&](Index k) {
-              return double{this->dy[at(first + k, rows, r)]} * this->x[at(first + k, columns, c)];
+        for (Index r = 0; r < all_rows; ++r)
+          for (Index c = 0; c < in_width; ++c)
+            expected.push_back(sum_of(end - first, before[at(e * all_rows + r, in_width, c)], [&](Index k) {
+              return double{this->dy[at(first + k, all_rows, r)]} * this->x[at(first + k, in_width, c)];
             }));
       }
       EXPECT_LE(worst_error(on_host(dw), expected), 1) << name;

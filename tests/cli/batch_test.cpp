@@ -66,8 +66,8 @@ protected:
     return read(answers);
   }
 };
-using TwoRanks = Batch;
-using Usage = Batch;
+using TwoRanksOfBatches = Batch;
+using UsageOfBatch = Batch;
 
 TEST_F(Batch, GivesEachPromptTheAnswerThatItHasAlone) {
   const auto file = prompts(60);
@@ -86,7 +86,7 @@ TEST_F(Batch, GivesEachPromptTheAnswerThatItHasAlone) {
   EXPECT_EQ(one.at("new_ids"), answer.at("new_ids"));
 }
 
-TEST_F(TwoRanks, GiveTheSameAnswersAtEveryLayout) {
+TEST_F(TwoRanksOfBatches, GiveTheSameAnswersAtEveryLayout) {
   const auto file = prompts(all() ? 200 : 60);
   const auto expected = alone(file);
   for (const Words& layout : {Words{"--dp", "2"}, Words{}, Words{"--pp", "2"}, Words{"--tp", "2"}}) {
@@ -96,7 +96,7 @@ TEST_F(TwoRanks, GiveTheSameAnswersAtEveryLayout) {
   }
 }
 
-TEST_F(TwoRanks, GuessFromACorpusOrByADraftModelAndGiveTheSameAnswersAtEveryLayout) {
+TEST_F(TwoRanksOfBatches, GuessFromACorpusOrByADraftModelAndGiveTheSameAnswersAtEveryLayout) {
   const auto file = prompts(30);
   const auto expected = alone(file);
   int number = 0;
@@ -116,7 +116,7 @@ TEST_F(TwoRanks, GuessFromACorpusOrByADraftModelAndGiveTheSameAnswersAtEveryLayo
 }
 
 /// Every kill hits a start that has work left.
-TEST_F(TwoRanks, KilledAtAnyInstantLoseNoAnswerAndWriteNoneTwice) {
+TEST_F(TwoRanksOfBatches, KilledAtAnyInstantLoseNoAnswerAndWriteNoneTwice) {
   constexpr std::size_t count = 200;
   const int kills = all() ? 20 : 5;
   const auto file = prompts(count);
@@ -151,7 +151,7 @@ TEST_F(TwoRanks, KilledAtAnyInstantLoseNoAnswerAndWriteNoneTwice) {
 
 /// Where machines are so fast that the signal comes too late, they have more to answer. With stages the signal is heard
 /// between the passes of two groups.
-TEST_F(TwoRanks, EndWithCode75WhereASignalComesToOneOfThemAndGoOn) {
+TEST_F(TwoRanksOfBatches, EndWithCode75WhereASignalComesToOneOfThemAndGoOn) {
   for (const Words& layout : {Words{"--dp", "2"}, Words{"--pp", "2"}}) {
     SCOPED_TRACE(layout[0]);
     const auto answers = folder / "answers.jsonl";
@@ -224,7 +224,7 @@ TEST_F(Batch, WorksUntilTheWallTimeAndGoesOn) {
   EXPECT_GT(before, 0U);
 }
 
-TEST_F(Usage, OfALineIsToldByItsNumber) {
+TEST_F(UsageOfBatch, OfALineIsToldByItsNumber) {
   const auto refused = [&](const std::string& line, const std::string& why) {
     const auto file = folder.write("bad.jsonl", "{\"id\": \"a\", \"prompt_ids\": [5]}\n\n" + line + "\n");
     const auto outcome = run(batch(file, folder / "none.jsonl"));
@@ -248,7 +248,7 @@ TEST_F(Usage, OfALineIsToldByItsNumber) {
   refused(R"({"messages": [{"role": "user"}]})", "expected a list of");
 }
 
-TEST_F(Usage, OfAnAnswerFileThatIsNotToThesePromptsIsTold) {
+TEST_F(UsageOfBatch, OfAnAnswerFileThatIsNotToThesePromptsIsTold) {
   const auto file = prompts(3);
   const auto refused = [&](const std::string& line, const std::string& why) {
     const auto answers = folder.write("answers.jsonl", line + "\n");
@@ -264,7 +264,7 @@ TEST_F(Usage, OfAnAnswerFileThatIsNotToThesePromptsIsTold) {
   refused(R"({"id": "prompt 1", )" + rest, "had other tokens");
 }
 
-TEST_F(Usage, OfAFileOfSomethingElseLeavesItAsItIs) {
+TEST_F(UsageOfBatch, OfAFileOfSomethingElseLeavesItAsItIs) {
   const auto file = folder.write("same.jsonl", R"({"id":1,"prompt_ids":[5]})");
   for (const std::string precious : {R"({"precious": 1})", R"({"id":1,"prompt":"a"})", "x"}) {
     const auto answers = folder.write("precious.json", precious);
@@ -292,7 +292,7 @@ TEST_F(Batch, EqualPromptsWithSeedsOfTheirOwnAnswerAsAlone) {
 }
 
 /// Each replica and each group gets its share where prompts are few.
-TEST_F(TwoRanks, ShareFewPrompts) {
+TEST_F(TwoRanksOfBatches, ShareFewPrompts) {
   const auto file = prompts(6);
   for (const Words& layout : {Words{"--dp", "2"}, Words{"--pp", "2"}}) {
     const auto answers = folder / layout[0];
@@ -370,7 +370,7 @@ TEST_F(TwoRanksOfGuesses, AreTheSameOfALongTextThatTwoRanksCount) {
   EXPECT_EQ(right(two), right(one));
 }
 
-TEST_F(Usage, OfSourcesOfGuessesIsTold) {
+TEST_F(UsageOfBatch, OfSourcesOfGuessesIsTold) {
   const auto refused = [&](const Words& more, int code, const std::string& why) {
     Words all{"generate", "--model", model, "--prompt-ids", "5"};
     all.insert(all.end(), more.begin(), more.end());
@@ -388,7 +388,7 @@ TEST_F(Usage, OfSourcesOfGuessesIsTold) {
   refused({"--draft-corpus", data_file("tokens/wide.tokens")}, 3, "wide.tokens: has tokens of another tokenizer");
 }
 
-TEST_F(Usage, OfBothWaysToGivePromptsIsRefused) {
+TEST_F(UsageOfBatch, OfBothWaysToGivePromptsIsRefused) {
   EXPECT_EQ(run(batch(prompts(2), folder / "a.jsonl", {"--prompt", "a"})).code, 2);
   EXPECT_EQ(run({"generate", "--model", model, "--prompts", prompts(2)}).code, 2) << "without --output";
 }

@@ -16,10 +16,10 @@ using testing::HasSubstr;
 using Words = std::vector<std::string>;
 using Json = nlohmann::ordered_json;
 
-const std::string config = data_file("tiny/llama2/config.json").string();
+const std::string small_config = data_file("tiny/llama2/config.json").string();
 
 Words bench(const Words& more) {
-  Words words = {"bench", "--config", config};
+  Words words = {"bench", "--config", small_config};
   words.insert(words.end(), more.begin(), more.end());
   return words;
 }

@@ -7,10 +7,10 @@ namespace {
 
 using namespace grist::test;
 
-using SeveralRanks = TrainingRun;
+using SeveralRanksOfRuns = TrainingRun;
 
 /// A node less, and back again.
-TEST_F(SeveralRanks, GoOnWithOneLessAndOneMoreInALaterEpoch) {
+TEST_F(SeveralRanksOfRuns, GoOnWithOneLessAndOneMoreInALaterEpoch) {
   const std::string whole = contents_of(text), tokens = folder / "documents.tokens";
   Words tokenize = {"tokenize", "--model", model, "--output", tokens};
   for (std::size_t i = 0; i < 7; ++i) {  // documents of unequal lengths

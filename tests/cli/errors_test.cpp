@@ -232,7 +232,7 @@ TEST_F(SpoiltModel, OneRankThatFailsEndsAll) {
 
 // Ranks that are told or see different things end with one line that names the rank, instead of waiting or computing
 // nonsense.
-class TwoRanks : public SpoiltModel {
+class TwoRanksOfErrors : public SpoiltModel {
 protected:
   const std::vector<std::string> words = {"--max-new-tokens", "3"};
 
@@ -259,30 +259,30 @@ protected:
   }
 };
 
-TEST_F(TwoRanks, MayReadTheSameModelAtTwoPlaces) {
+TEST_F(TwoRanksOfErrors, MayReadTheSameModelAtTwoPlaces) {
   const auto outcome = second_rank(folder.path());
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(outcome.err, "");
 }
 
-TEST_F(TwoRanks, WithOtherOptionsAreRefused) {
+TEST_F(TwoRanksOfErrors, WithOtherOptionsAreRefused) {
   expect_one_line(second_rank(folder.path(), {"--max-new-tokens", "30"}), 2, {"rank 1", "'30'", "'3'", "command line"});
   expect_one_line(second_rank(folder.path(), {}), 2, {"rank 1", "'nothing more'", "'--max-new-tokens'"});
 }
 
-TEST_F(TwoRanks, WithOtherWeightsOfTheSameShapeAreRefused) {
+TEST_F(TwoRanksOfErrors, WithOtherWeightsOfTheSameShapeAreRefused) {
   std::string bytes = contents_of(folder / "model.safetensors");
   for (std::size_t at = 20000; at < bytes.size(); at += 1000) bytes[at] = static_cast<char>(bytes[at] + 1);
   folder.write("model.safetensors", bytes);
   expect_one_line(second_rank(folder.path()), 3, {"rank 1", "model.safetensors"});
 }
 
-TEST_F(TwoRanks, WithAnotherConfigAreRefused) {
+TEST_F(TwoRanksOfErrors, WithAnotherConfigAreRefused) {
   edit_config([](auto& config) { config["rms_norm_eps"] = 1e-3; });
   expect_one_line(second_rank(folder.path()), 3, {"rank 1", "config.json"});
 }
 
-TEST_F(TwoRanks, WithAnotherPartOfASplitGgufAreRefused) {
+TEST_F(TwoRanksOfErrors, WithAnotherPartOfASplitGgufAreRefused) {
   const TemporaryFolder first, second;
   for (const auto* place : {&first, &second}) {
     std::filesystem::copy(data_file("gguf/llama2.gguf"), *place / "model-00001-of-00002.gguf");
@@ -292,7 +292,7 @@ TEST_F(TwoRanks, WithAnotherPartOfASplitGgufAreRefused) {
   expect_one_line(two_ranks(first / part, second / part, words), 3, {"rank 1", "model-00002-of-00002.gguf"});
 }
 
-TEST_F(TwoRanks, WithOtherSamplingBesideAGgufAreRefused) {
+TEST_F(TwoRanksOfErrors, WithOtherSamplingBesideAGgufAreRefused) {
   const TemporaryFolder first, second;
   for (const auto* place : {&first, &second})
     std::filesystem::copy(data_file("gguf/llama2.gguf"), *place / "model.gguf");
@@ -300,7 +300,7 @@ TEST_F(TwoRanks, WithOtherSamplingBesideAGgufAreRefused) {
   expect_one_line(two_ranks(first.path(), second.path(), words), 3, {"rank 1", "generation_config.json"});
 }
 
-TEST_F(TwoRanks, WithAnotherModelAreRefused) {
+TEST_F(TwoRanksOfErrors, WithAnotherModelAreRefused) {
   expect_one_line(second_rank(data_file("tiny/mistral")), 3, {"rank 1"});
 }
 

@@ -14,12 +14,11 @@ using namespace grist::test;
 using testing::AllOf;
 using testing::HasSubstr;
 
-const std::string model = data_file("tiny/llama2").string();
 const std::string facts = data_file("evaluate/facts.jsonl").string();
 
 /// The tiny model in f32, with these arguments.
 Outcome evaluate(std::vector<std::string> more, int ranks = 1, const std::string& input = "") {
-  more.insert(more.begin(), {"evaluate", "--model", model, "--dtype", "f32"});
+  more.insert(more.begin(), {"evaluate", "--model", tiny(), "--dtype", "f32"});
   return grist::test::grist(more, ranks, input);
 }
 
@@ -55,7 +54,7 @@ TEST(Evaluate, GivesTheFiguresOfTheReferenceAtEveryLayout) {
 }
 
 /// What each question gave, in the order of the file, to the last bit.
-TEST(SeveralRanks, OfWhichReplicasShareTheQuestionsGiveTheSame) {
+TEST(SeveralRanksOfQuestions, OfWhichReplicasShareTheQuestionsGiveTheSame) {
   const TemporaryFolder folder;
   const auto all = [&](int ranks, const std::vector<std::string>& layout) {
     const std::string file = folder / "answers.jsonl";

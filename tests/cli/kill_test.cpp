@@ -17,7 +17,7 @@ int kills() {
   return text == nullptr ? 6 : std::atoi(text);
 }
 
-class TwoRanks : public TrainingRun {
+class TwoRanksOfKills : public TrainingRun {
 protected:
   /// What a checkpoint holds: every tensor's checksum, held against its numbers.
   [[nodiscard]] std::string tensors(int step) const {
@@ -31,7 +31,7 @@ protected:
   }
 };
 
-TEST_F(TwoRanks, KilledAtAnyInstantLoseTheStepsSinceTheLastCheckpointAlone) {
+TEST_F(TwoRanksOfKills, KilledAtAnyInstantLoseTheStepsSinceTheLastCheckpointAlone) {
   const unsigned seed = std::random_device()();
   std::mt19937 draw(seed);
   SCOPED_TRACE(std::format("seed {}", seed));

@@ -16,8 +16,6 @@ using namespace grist::test;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-std::string tiny() { return data_file("tiny/llama2").string(); }
-
 /// `grist ARGUMENTS` with these variables, on so many ranks.
 Outcome with(const std::vector<std::string>& variables, const std::vector<std::string>& arguments, int ranks = 1) {
   std::vector<std::string> words = {"env"};

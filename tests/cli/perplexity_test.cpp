@@ -15,8 +15,6 @@ using testing::HasSubstr;
 using testing::MatchesRegex;
 using testing::StartsWith;
 
-const std::string model = data_file("tiny/llama2").string();
-
 TEST(Perplexity, IsThatOfTheReference) {
   if (!std::filesystem::exists(smollm2_file())) GTEST_SKIP() << "no " << smollm2_file();
   const auto golden = nlohmann::json::parse(contents_of(data_file("smollm2/golden.json"))).at("perplexity");
@@ -34,7 +32,7 @@ struct Scored {
 };
 
 Scored scored(const std::string& text, std::vector<std::string> more) {
-  more.insert(more.begin(), {"perplexity", "--model", model, "--dtype", "f32", "--file", "-"});
+  more.insert(more.begin(), {"perplexity", "--model", tiny(), "--dtype", "f32", "--file", "-"});
   const auto out = quiet(more, 1, text);
   Scored result;
   double perplexity = 0, mean = 0;
@@ -50,7 +48,7 @@ Scored scored(const std::string& text, std::vector<std::string> more) {
 TEST(Perplexity, CountsWhatItsHelpSays) {
   const std::string text =
       "the cat sat on the mat and the dog lay beside it all day long, and slept, and dreamt of cats";
-  const auto ids = nlohmann::json::parse(quiet({"tokenize", "--model", model, "--text", text, "--json",
+  const auto ids = nlohmann::json::parse(quiet({"tokenize", "--model", tiny(), "--text", text, "--json",
                                                 "--no-special"}));
   const int count = static_cast<int>(ids.size());
   ASSERT_GT(count, 40);
@@ -82,7 +80,7 @@ TEST(Perplexity, PutsBosInFrontAndLeavesOutTheFirstHalf) {
 }
 
 TEST(Perplexity, RefusesATextThatIsTooShortForTheProtocol) {
-  const std::vector<std::string> arguments = {"perplexity", "--model", model, "--file", "-",
+  const std::vector<std::string> arguments = {"perplexity", "--model", tiny(), "--file", "-",
                                               "--context", "64", "--protocol", "llama.cpp"};
   const auto outcome = grist::test::grist(arguments, 1, "a short text");
   EXPECT_EQ(outcome.code, 3);
@@ -99,15 +97,15 @@ protected:
       for (unsigned left = 1 + draw() % 7; left > 0; --left) words += static_cast<char>('a' + draw() % 26);
       words += ' ';
     }
-    Words all{"perplexity", "--model", model, "--dtype", "f32", "--context", "16", "--file",
+    Words all{"perplexity", "--model", tiny(), "--dtype", "f32", "--context", "16", "--file",
               folder.write("words.txt", words)};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
 };
-using TwoRanks = SharedWindows;
+using TwoRanksOfPerplexity = SharedWindows;
 
-TEST_F(TwoRanks, PrintTheSameFigureAtEveryLayout) {
+TEST_F(TwoRanksOfPerplexity, PrintTheSameFigureAtEveryLayout) {
   for (const Words& protocol : {Words{}, Words{"--protocol", "llama.cpp"}}) {
     auto given = score(400, protocol);
     given.insert(given.end(), {"--gemm", "portable"});  // a library may sum a share of the rows otherwise
@@ -121,7 +119,7 @@ TEST_F(TwoRanks, PrintTheSameFigureAtEveryLayout) {
   }
 }
 
-TEST_F(TwoRanks, EndWithCode75WhereASignalComesToOneOfThem) {
+TEST_F(TwoRanksOfPerplexity, EndWithCode75WhereASignalComesToOneOfThem) {
   auto running = start_words(score(400'000), 2);
   const int pid = pid_of(1);
   ASSERT_TRUE(soon([&] { return listens(pid); }));
@@ -151,7 +149,7 @@ TEST_F(SharedWindows, EndWithCode75AtTheWallTime) {
   EXPECT_EQ(grist::test::grist(score(400, {"--max-walltime", "soon"})).code, 2);
 }
 
-TEST_F(TwoRanks, ThatAreNoReplicasAreRefused) {
+TEST_F(TwoRanksOfPerplexity, ThatAreNoReplicasAreRefused) {
   const auto outcome = grist::test::grist(score(400, {"--dp", "3"}), 2);
   EXPECT_EQ(outcome.code, 2) << outcome.err;
 }

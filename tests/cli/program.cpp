@@ -1,6 +1,7 @@
 #include "program.hpp"
 
 #include "support/files.hpp"
+#include "support/only_source.hpp"
 
 #include <gmock/gmock.h>
 
@@ -134,6 +135,7 @@ int main(int argc, char** argv) {
   unsetenv("OMP_NUM_THREADS");
   unsetenv("OMP_PROC_BIND");
   testing::InitGoogleMock(&argc, argv);
+  grist::test::keep_only_source(argc, argv);
   const int code = RUN_ALL_TESTS();
   const auto& test = *testing::UnitTest::GetInstance();
   return code == 0 && test.skipped_test_count() > 0 ? 77 : code;

@@ -1,6 +1,8 @@
 // Runs the program as a user does and keeps what it says.
 #pragma once
 
+#include "support/files.hpp"
+
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
@@ -31,6 +33,9 @@ std::string quiet(const std::vector<std::string>& arguments, int ranks = 1, cons
 
 /// Whether `grist info` says so: of the MPI, or of a device that the host does not reach.
 inline bool told_by_info(const std::string& words) { return quiet({"info"}).find(words) != std::string::npos; }
+
+/// Where a small model lies that the tests bring.
+inline std::string tiny(const std::string& name = "llama2") { return data_file("tiny/" + name).string(); }
 
 /// A copy of a model's folder that may be written.
 void copy_model(const std::filesystem::path& from, const std::filesystem::path& to);

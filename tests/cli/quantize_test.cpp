@@ -13,10 +13,10 @@ using namespace grist::test;
 using testing::AllOf;
 using testing::HasSubstr;
 
-const std::string model = data_file("tiny/llama2"), text = data_file("text/sample.txt");
+const std::string sample = data_file("text/sample.txt");
 
 double perplexity(const std::vector<std::string>& options) {
-  std::vector<std::string> words = {"perplexity", "--file", text, "--context", "64", "--windows", "4"};
+  std::vector<std::string> words = {"perplexity", "--file", sample, "--context", "64", "--windows", "4"};
   words.insert(words.end(), options.begin(), options.end());
   const auto outcome = grist::test::grist(words);
   EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -27,12 +27,12 @@ double perplexity(const std::vector<std::string>& options) {
 TEST(Quantized, FoldersBecomeFilesOfTheSamePerplexityAndTheseOthers) {
   const TemporaryFolder folder;
   const std::string file = folder / "model.gguf", again = folder / "again.gguf";
-  const auto outcome = grist::test::grist({"convert", "--quantize", "q8_0", model, "--out", file});
+  const auto outcome = grist::test::grist({"convert", "--quantize", "q8_0", tiny(), "--out", file});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("model.gguf: written"));
-  const double whole = perplexity({"--model", model, "--dtype", "f32"});
+  const double whole = perplexity({"--model", tiny(), "--dtype", "f32"});
   EXPECT_NEAR(perplexity({"--model", file, "--dtype", "f32"}), whole, 0.01 * whole);
-  EXPECT_NEAR(perplexity({"--model", model, "--dtype", "f32", "--weights", "q8_0"}), whole, 0.01 * whole);
+  EXPECT_NEAR(perplexity({"--model", tiny(), "--dtype", "f32", "--weights", "q8_0"}), whole, 0.01 * whole);
   const auto requantized = grist::test::grist({"convert", file, again, "--quantize", "q4_0"});
   EXPECT_EQ(requantized.code, 0);
   EXPECT_THAT(requantized.err, AllOf(HasSubstr("grist: note:"), HasSubstr("were q8_0 before")));
@@ -42,7 +42,7 @@ TEST(Quantized, FoldersBecomeFilesOfTheSamePerplexityAndTheseOthers) {
 
 TEST(Quantized, WeightsTakeLessMemoryByInfo) {
   const auto weights = [](const std::string& how) {
-    const auto table = quiet({"info", "--model", model, "--weights", how});
+    const auto table = quiet({"info", "--model", tiny(), "--weights", how});
     const auto row = table.rfind("\n    0     0");
     return std::stod(table.substr(row + 12));  // KiB, MiB in one unit at these sizes
   };
@@ -51,11 +51,11 @@ TEST(Quantized, WeightsTakeLessMemoryByInfo) {
 }
 
 TEST(Quantized, ACacheInInt8ScoresTheSame) {
-  const double whole = perplexity({"--model", model, "--dtype", "f32"});
-  const double int8 = perplexity({"--model", model, "--dtype", "f32", "--kv-dtype", "int8"});
+  const double whole = perplexity({"--model", tiny(), "--dtype", "f32"});
+  const double int8 = perplexity({"--model", tiny(), "--dtype", "f32", "--kv-dtype", "int8"});
   EXPECT_NEAR(int8, whole, 0.01 * whole);
   EXPECT_NE(int8, whole);
-  EXPECT_THAT(quiet({"info", "--model", model, "--kv-dtype", "int8"}), HasSubstr("keys and values in int8"));
+  EXPECT_THAT(quiet({"info", "--model", tiny(), "--kv-dtype", "int8"}), HasSubstr("keys and values in int8"));
 }
 
 TEST(Quantized, RefusalsAreOneLine) {
@@ -67,13 +67,13 @@ TEST(Quantized, RefusalsAreOneLine) {
     EXPECT_THAT(outcome.err, HasSubstr(part));
     EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
   };
-  refuse({"convert", "--quantize", "q5_k", model, "--out", to}, 2, "--quantize");
-  refuse({"convert", "--quantize", "q8_0", model}, 2, "--out");
-  refuse({"convert", "--quantize", "q8_0", model, "--out", to, "--dtype", "f32"}, 2, "--dtype");
-  refuse({"convert", "--quantize", "q8_0", model, "--out", there}, 2, "already there");
+  refuse({"convert", "--quantize", "q5_k", tiny(), "--out", to}, 2, "--quantize");
+  refuse({"convert", "--quantize", "q8_0", tiny()}, 2, "--out");
+  refuse({"convert", "--quantize", "q8_0", tiny(), "--out", to, "--dtype", "f32"}, 2, "--dtype");
+  refuse({"convert", "--quantize", "q8_0", tiny(), "--out", there}, 2, "already there");
   refuse({"convert", "--quantize", "q8_0", data_file("tiny/phi"), "--out", to}, 3, "'phi'");
   refuse({"convert", "--quantize", "q8_0", data_file("tiny/llama_bias"), "--out", to}, 3, "tokenizer");
-  refuse({"generate", "--model", model, "--prompt", "a", "--weights", "q3_k"}, 2, "--weights");
+  refuse({"generate", "--model", tiny(), "--prompt", "a", "--weights", "q3_k"}, 2, "--weights");
   EXPECT_FALSE(std::filesystem::exists(to));
   EXPECT_EQ(contents_of(there), "mine");
 }

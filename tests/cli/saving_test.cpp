@@ -13,9 +13,9 @@ using testing::HasSubstr;
 using testing::Not;
 
 using Saving = TrainingRun;
-using TwoRanks = TrainingRun;
+using TwoRanksOfSaving = TrainingRun;
 
-int lines_of(const std::string& text) { return static_cast<int>(std::ranges::count(text, '\n')); }
+int count_lines(const std::string& text) { return static_cast<int>(std::ranges::count(text, '\n')); }
 
 /// From now on the files of a process end at so many bytes, as on a full disk, or under a quota.
 bool limit_files(int pid, rlim_t bytes) {
@@ -70,7 +70,7 @@ TEST_F(Resuming, FromABrokenCheckpointEndsInOneLine) {
       const auto outcome = train({"--resume", checkpoint(4)}, ranks);
       EXPECT_EQ(outcome.code, 3) << outcome.err;
       EXPECT_THAT(outcome.err, AllOf(HasSubstr("step_000000004.h5"), HasSubstr(said)));
-      EXPECT_EQ(lines_of(outcome.err), 1) << outcome.err;
+      EXPECT_EQ(count_lines(outcome.err), 1) << outcome.err;
     }
   }
 }
@@ -102,7 +102,7 @@ TEST_F(Saving, AJobThatIsShorterThanThePeriodIsSavedAtItsEnd) {
 }
 
 /// Files that cannot grow, as on a full disk; then they can again.
-TEST_F(TwoRanks, OnAFullDiskSaySoGoOnAndTryAgain) {
+TEST_F(TwoRanksOfSaving, OnAFullDiskSaySoGoOnAndTryAgain) {
   ASSERT_EQ(train({"--steps", "3", "--checkpoint", checkpoints}, 2).code, 0);
   auto running = start({"--steps", "1000000", "--checkpoint", checkpoints, "--save-every", "200", "--resume", "auto",
                         "--log-every", "200"},
@@ -127,7 +127,7 @@ TEST_F(TwoRanks, OnAFullDiskSaySoGoOnAndTryAgain) {
   for (std::size_t i = 0; i < all.size(); ++i) ASSERT_EQ(all[i].first, static_cast<int>(i) + 1);
 }
 
-TEST_F(TwoRanks, WhoseFolderMayNotBeWrittenSaySoGoOnAndTryAgain) {
+TEST_F(TwoRanksOfSaving, WhoseFolderMayNotBeWrittenSaySoGoOnAndTryAgain) {
   using std::filesystem::perms;
   ASSERT_EQ(train({"--steps", "3", "--checkpoint", checkpoints}, 2).code, 0);
   permissions(std::filesystem::path(checkpoints), perms::owner_read | perms::owner_exec);
@@ -164,7 +164,7 @@ TEST_F(Saving, MetricsThatCannotBeWrittenAreToldOnceAndWait) {
   for (std::size_t i = 0; i < all.size(); ++i) ASSERT_EQ(all[i].first, static_cast<int>(i) + 1);
 }
 
-TEST_F(TwoRanks, ThatCannotRemoveAnOldCheckpointSaySoAndAreDone) {
+TEST_F(TwoRanksOfSaving, ThatCannotRemoveAnOldCheckpointSaySoAndAreDone) {
   std::filesystem::create_directories(checkpoint(1) + "/not_empty");
   const auto outcome = train({"--steps", "4", "--checkpoint", checkpoints, "--save-every", "2", "--keep", "1"}, 2);
   EXPECT_EQ(outcome.code, 0) << outcome.err;

@@ -10,10 +10,10 @@ using namespace std::chrono_literals;
 using testing::HasSubstr;
 
 using Signals = TrainingRun;
-using TwoRanks = TrainingRun;
+using TwoRanksOfSignals = TrainingRun;
 
 /// Steps are short here: nearly all of the time is evaluation and saving.
-TEST_F(TwoRanks, SaveTheStepInWhichASignalComesToOneOfThem) {
+TEST_F(TwoRanksOfSignals, SaveTheStepInWhichASignalComesToOneOfThem) {
   const unsigned seed = std::random_device()();
   std::mt19937 draw(seed);
   SCOPED_TRACE(std::format("seed {}", seed));

@@ -16,9 +16,7 @@ using namespace grist::test;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-std::string tiny(const std::string& name) { return data_file("tiny/" + name).string(); }
-
-std::vector<nlohmann::json> lines_of(const std::string& text) {
+std::vector<nlohmann::json> in_order(const std::string& text) {
   std::istringstream in(text);
   std::vector<nlohmann::json> lines;
   for (std::string line; std::getline(in, line);) lines.push_back(nlohmann::json::parse(line));
@@ -26,9 +24,9 @@ std::vector<nlohmann::json> lines_of(const std::string& text) {
   return lines;
 }
 
-std::vector<nlohmann::json> generate(std::vector<std::string> more, const std::string& model = tiny("llama2")) {
+std::vector<nlohmann::json> generate(std::vector<std::string> more, const std::string& model = tiny()) {
   more.insert(more.begin(), {"generate", "--model", model, "--dtype", "f32", "--max-new-tokens", "4", "--json"});
-  return lines_of(quiet(more));
+  return in_order(quiet(more));
 }
 
 std::string text_of(const std::vector<int>& ids) {
@@ -45,7 +43,7 @@ TEST(Texts, InBracketsAreOnePromptEach) {
       ASSERT_EQ(given.size(), 1U) << text;
       EXPECT_EQ(given[0].at("prompt_ids"), by_file[0].at("prompt_ids")) << text;
     }
-    const auto ids = quiet({"tokenize", "--model", tiny("llama2"), "--text", text, "--json"});
+    const auto ids = quiet({"tokenize", "--model", tiny(), "--text", text, "--json"});
     EXPECT_EQ(nlohmann::json::parse(ids), by_file[0].at("prompt_ids")) << text;
   }
 }
@@ -65,7 +63,7 @@ TEST(Texts, KeepTheOrderOfTheCommandLine) {
 
 TEST(Texts, AnEmptySystemMessageIsGiven) {
   const TemporaryFolder folder;
-  copy_model(tiny("llama2"), folder / "model");
+  copy_model(tiny(), folder / "model");
   write_file(folder / "model/chat_template.jinja", "{% for m in messages %}({{ m.role }}:{{ m.content }}){% endfor %}");
   const auto prompt = [&](std::vector<std::string> more) {
     more.insert(more.end(), {"--chat", "hi"});
@@ -79,38 +77,38 @@ TEST(Texts, AnEmptySystemMessageIsGiven) {
 }
 
 TEST(Texts, ComeFromStdinWithTheirLastNewline) {
-  const auto ids = nlohmann::json::parse(quiet({"tokenize", "--model", tiny("llama2"), "--text", "hello\n", "--json"}));
+  const auto ids = nlohmann::json::parse(quiet({"tokenize", "--model", tiny(), "--text", "hello\n", "--json"}));
   EXPECT_EQ(
-      nlohmann::json::parse(quiet({"tokenize", "--model", tiny("llama2"), "--file", "-", "--json"}, 1, "hello\n")),
+      nlohmann::json::parse(quiet({"tokenize", "--model", tiny(), "--file", "-", "--json"}, 1, "hello\n")),
       ids);
   for (int ranks = 1; ranks <= most_ranks(); ++ranks) {
-    const auto out = quiet({"generate", "--model", tiny("llama2"), "--prompt-file", "-", "--max-new-tokens", "2",
+    const auto out = quiet({"generate", "--model", tiny(), "--prompt-file", "-", "--max-new-tokens", "2",
                             "--json", "--tp", std::to_string(ranks)},
                            ranks, "hello\n");
     EXPECT_EQ(nlohmann::json::parse(out).at("prompt_ids"), ids);
   }
   const auto twice =
-      grist::test::grist({"generate", "--model", tiny("llama2"), "--prompt-file", "-", "--prompt-file", "-"});
+      grist::test::grist({"generate", "--model", tiny(), "--prompt-file", "-", "--prompt-file", "-"});
   EXPECT_EQ(twice.code, 2);
   EXPECT_THAT(twice.err, HasSubstr("stdin (-) can be read once"));
 }
 
 TEST(Texts, LoseAByteOrderMarkWithANote) {
   const auto outcome =
-      grist::test::grist({"tokenize", "--model", tiny("llama2"), "--file", "-"}, 1, "\xEF\xBB\xBFhello");
-  EXPECT_EQ(outcome.out, quiet({"tokenize", "--model", tiny("llama2"), "--text", "hello"}));
+      grist::test::grist({"tokenize", "--model", tiny(), "--file", "-"}, 1, "\xEF\xBB\xBFhello");
+  EXPECT_EQ(outcome.out, quiet({"tokenize", "--model", tiny(), "--text", "hello"}));
   EXPECT_THAT(outcome.err, StartsWith("grist: note: stdin: begins with a byte order mark"));
 }
 
 TEST(Texts, ASecondBosIsTold) {
   const std::string said = "grist: note: a prompt begins with the BOS token";
-  const auto tokens = grist::test::grist({"tokenize", "--model", tiny("llama2"), "--text", "<s>hello"});
+  const auto tokens = grist::test::grist({"tokenize", "--model", tiny(), "--text", "<s>hello"});
   EXPECT_THAT(tokens.err, StartsWith(said));
   const auto outcome = grist::test::grist(
-      {"generate", "--model", tiny("llama2"), "--prompt", "<s>hello", "--prompt", "<s>ab", "--max-new-tokens", "2"});
+      {"generate", "--model", tiny(), "--prompt", "<s>hello", "--prompt", "<s>ab", "--max-new-tokens", "2"});
   EXPECT_THAT(outcome.err, StartsWith(said));
   EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
-  EXPECT_NE(quiet({"generate", "--model", tiny("llama2"), "--prompt", "hello", "--max-new-tokens", "2"}), "");
+  EXPECT_NE(quiet({"generate", "--model", tiny(), "--prompt", "hello", "--max-new-tokens", "2"}), "");
 }
 
 TEST(Models, AreGgufByTheirFirstBytes) {
@@ -132,7 +130,7 @@ TEST(Results, AreWrittenAsTheyAreDone) {
   const std::string file = folder / "lines";
   // 32 sequences run at a time; when the first are done, the program is ended.
   const auto outcome = run_command({"bash", "-c",
-                                    std::string(GRIST_PROGRAM) + " generate --model " + tiny("llama2") + words +
+                                    std::string(GRIST_PROGRAM) + " generate --model " + tiny() + words +
                                         " --ignore-eos --max-new-tokens 240 --json --json-file " + file + " > " + file +
                                         ".out & "
                                         "while kill -0 $! && ! [ -s " +
@@ -142,7 +140,7 @@ TEST(Results, AreWrittenAsTheyAreDone) {
     const auto text = contents_of(name);
     EXPECT_TRUE(text.ends_with('\n'));
     std::set<int> seen;
-    for (const auto& line : lines_of(text)) {
+    for (const auto& line : in_order(text)) {
       EXPECT_EQ(line.at("prompt_ids")[1], line.at("index").get<int>() + 3);
       seen.insert(line.at("index").get<int>());
     }
@@ -154,7 +152,7 @@ TEST(Results, AreWrittenAsTheyAreDone) {
 /// A model whose generation_config.json a test writes.
 class Recommended : public testing::Test {
 protected:
-  void SetUp() override { copy_model(tiny("llama2"), model); }
+  void SetUp() override { copy_model(tiny(), model); }
   void config(const std::string& json) const { write_file(model / "generation_config.json", json); }
   [[nodiscard]] Outcome run(std::vector<std::string> more) const {
     more.insert(more.begin(), {"generate", "--model", model, "--dtype", "f32", "--prompt", "the cat", "--seed", "3"});

@@ -17,11 +17,9 @@ using namespace grist::test;
 using grist::io::TokenFile;
 using testing::HasSubstr;
 
-std::string tiny(const std::string& name) { return data_file("tiny/" + name).string(); }
-
 /// What `grist tokenize` prints for it, as numbers.
 std::vector<int> printed(const std::vector<std::string>& more) {
-  std::vector<std::string> words = {"tokenize", "--model", tiny("llama2"), "--json"};
+  std::vector<std::string> words = {"tokenize", "--model", tiny(), "--json"};
   words.insert(words.end(), more.begin(), more.end());
   return nlohmann::json::parse(quiet(words));
 }
@@ -29,7 +27,7 @@ std::vector<int> printed(const std::vector<std::string>& more) {
 /// The same, and the token that ends a document.
 std::vector<int> ended(const std::vector<std::string>& more) {
   auto ids = printed(more);
-  ids.push_back(grist::text::load_tokenizer(tiny("llama2"))->eos.front());
+  ids.push_back(grist::text::load_tokenizer(tiny())->eos.front());
   return ids;
 }
 
@@ -41,7 +39,7 @@ std::vector<int> ids_of(const TokenFile& file, std::uint64_t document) {
 
 class TokenFiles : public testing::Test {
 protected:
-  std::vector<std::string> command(std::vector<std::string> more, const std::string& model = tiny("llama2")) {
+  std::vector<std::string> command(std::vector<std::string> more, const std::string& model = tiny()) {
     more.insert(more.begin(), {"tokenize", "--model", model, "--output", output});
     return more;
   }
@@ -67,7 +65,7 @@ TEST_F(TokenFiles, HoldForATextWhatTokenizePrintsAndItsEnd) {
     EXPECT_EQ(ids_of(file, 0), special.empty() ? ended(words) : printed(words));
     EXPECT_FALSE(file.masked());
     EXPECT_EQ(file.origin().vocab_size, 288U);
-    EXPECT_EQ(file.origin().fingerprint, grist::text::fingerprint(*grist::text::load_tokenizer(tiny("llama2"))));
+    EXPECT_EQ(file.origin().fingerprint, grist::text::fingerprint(*grist::text::load_tokenizer(tiny())));
     std::filesystem::remove(output);
   }
 }
@@ -118,7 +116,7 @@ TEST_F(TokenFiles, OfConversationsTrainTheAnswersAlone) {
   quiet(command({"--file", chats}));
   const TokenFile llama2(output);
   EXPECT_EQ(llama2.documents(), 2U);
-  EXPECT_EQ(trained_text(llama2, tiny("llama2")), "first </s>|second </s>|user </s>|");
+  EXPECT_EQ(trained_text(llama2, tiny()), "first </s>|second </s>|user </s>|");
   std::filesystem::remove(output);
 
   copy_model(data_file("tokenizers/qwen2"), inputs / "chatml");
@@ -180,7 +178,7 @@ TEST_F(TokenFiles, RefuseWhatCannotBe) {
   expect_refused({"--file", inputs / "empty"}, 3, {"empty: holds no files"});
   expect_refused({"--file", folder.path()}, 2, {"lies in", "which is read"});
   expect_refused({"--file", inputs.write("bad.txt", "a\xFF")}, 3, {"bad.txt: not UTF-8"});
-  const auto several = grist::test::grist({"tokenize", "--model", tiny("llama2"), "--file", text, "--file", text});
+  const auto several = grist::test::grist({"tokenize", "--model", tiny(), "--file", text, "--file", text});
   EXPECT_EQ(several.code, 2);
   EXPECT_THAT(several.err, HasSubstr("several --file"));
 }

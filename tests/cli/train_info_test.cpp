@@ -50,7 +50,7 @@ protected:
     "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": false, "torch_dtype": "float32"})");
   const std::string metrics = folder / "metrics.jsonl", checkpoints = folder / "checkpoints";
 };
-using TwoRanks = TrainInfo;
+using TwoRanksOfTrainInfo = TrainInfo;
 
 /// The most that a rank of a run with these options has held; a save comes before the last line of its metrics.
 double held_by(const Words& options, const std::string& metrics, int ranks) {
@@ -95,7 +95,7 @@ TEST_F(TrainInfo, TellsWhatARunTakes) {
   }
 }
 
-TEST_F(TwoRanks, AreToldWhatEachTakes) {
+TEST_F(TwoRanksOfTrainInfo, AreToldWhatEachTakes) {
   if (checked) GTEST_SKIP() << "the sanitizer holds memory too";
   for (const Words& more : {Words{"--zero", "1"}, Words{"--tp", "2"}, Words{"--pp", "2", "--micro-batch", "4"}}) {
     SCOPED_TRACE(more.front());

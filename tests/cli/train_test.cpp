@@ -12,7 +12,7 @@ using namespace grist::test;
 using testing::AllOf;
 using testing::HasSubstr;
 using Train = TrainingRun;
-using TwoRanks = TrainingRun;
+using TwoRanksOfTraining = TrainingRun;
 
 TEST_F(Train, WritesALineOfMetricsForEachStep) {
   const auto outcome = train({"--log-every", "3"});
@@ -96,7 +96,7 @@ TEST_F(Train, RefusesWhatCannotBeBeforeAnyTimeIsSpent) {
   }
 }
 
-TEST_F(TwoRanks, TellOnceWhatWasNoticedInTheModelsFiles) {
+TEST_F(TwoRanksOfTraining, TellOnceWhatWasNoticedInTheModelsFiles) {
   const std::string copy = folder / "copy";
   std::filesystem::copy(model, copy, std::filesystem::copy_options::recursive);
   auto config = nlohmann::json::parse(contents_of(copy + "/config.json"));
@@ -170,7 +170,7 @@ TEST_F(Train, EndsBeforeTheWallTimeAndGoesOn) {
 }
 
 /// ROMIO prints what it was given, and what it made of it.
-TEST_F(TwoRanks, GiveHintsToMpiIo) {
+TEST_F(TwoRanksOfTraining, GiveHintsToMpiIo) {
   setenv("ROMIO_PRINT_HINTS", "1", 1);
   const auto outcome = train({"--steps", "1", "--checkpoint", checkpoints, "--io-hint", "cb_buffer_size=1234567"}, 2);
   unsetenv("ROMIO_PRINT_HINTS");
@@ -180,7 +180,7 @@ TEST_F(TwoRanks, GiveHintsToMpiIo) {
   EXPECT_THAT(said, HasSubstr("1234567"));
 }
 
-TEST_F(TwoRanks, AreTracedInOneFile) {
+TEST_F(TwoRanksOfTraining, AreTracedInOneFile) {
   const std::string file = folder / "trace.json";
   const auto outcome = train({"--steps", "2", "--pp", "2", "--trace", file, "--eval-data", text, "--checkpoint",
                               checkpoints}, 2);
@@ -209,7 +209,7 @@ TEST_F(Train, TellsWhereTheTimeOfAStepWent) {
 }
 
 /// The first run is ended through the second rank alone; the other one goes on at another layout.
-TEST_F(TwoRanks, SaveWhereOneGetsASignalAndGoOnAtAnotherLayout) {
+TEST_F(TwoRanksOfTraining, SaveWhereOneGetsASignalAndGoOnAtAnotherLayout) {
   auto running = start({"--steps", "1000000", "--checkpoint", checkpoints, "--zero", "1"}, 2);
   ASSERT_TRUE(soon([&] { return lines().size() >= 5; }));
   ASSERT_EQ(kill(pid_of(1), SIGTERM), 0);

@@ -17,8 +17,6 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-std::string tiny(const std::string& name) { return data_file("tiny/" + name).string(); }
-
 TEST(Help, TeachesEveryVerb) {
   EXPECT_THAT(quiet({"--help"}), AllOf(HasSubstr("generate"), HasSubstr("Exit codes")));
   EXPECT_THAT(quiet({"--version"}), StartsWith("grist 0."));
@@ -34,7 +32,7 @@ TEST(Generate, GivesTheGoldenTokensAtEveryLayout) {
   for (const int id : golden.ids) prompt += (prompt.empty() ? "" : ",") + std::to_string(id);
   for (const auto& [tp, pp] : std::vector<std::pair<int, int>>{{1, 1}, {2, 1}, {1, 2}}) {
     if (tp * pp > most_ranks()) continue;
-    const auto out = quiet({"generate", "--model", tiny("llama2"), "--prompt-ids", prompt, "--max-new-tokens", "12",
+    const auto out = quiet({"generate", "--model", tiny(), "--prompt-ids", prompt, "--max-new-tokens", "12",
                             "--json", "--dtype", "f32", "--tp", std::to_string(tp), "--pp", std::to_string(pp)},
                            tp * pp);
     const auto json = nlohmann::json::parse(out);
@@ -46,7 +44,7 @@ TEST(Generate, GivesTheGoldenTokensAtEveryLayout) {
 }
 
 TEST(Generate, AnEmptyPromptIsBosAlone) {
-  const auto out = quiet({"generate", "--model", tiny("llama2"), "--prompt", "", "--max-new-tokens", "2", "--json"});
+  const auto out = quiet({"generate", "--model", tiny(), "--prompt", "", "--max-new-tokens", "2", "--json"});
   EXPECT_EQ(nlohmann::json::parse(out).at("prompt_ids"), nlohmann::json::array({1}));
 }
 
@@ -58,7 +56,7 @@ TEST(Generate, SeveralPromptsGiveALineEach) {
 
 TEST(Generate, TheSameSeedGivesTheSameTextAtAnyLayout) {
   const std::vector<std::string> arguments = {
-      "generate", "--model", tiny("llama2"), "--prompt",         "hello", "--dtype", "f32", "--temperature",
+      "generate", "--model", tiny(), "--prompt",         "hello", "--dtype", "f32", "--temperature",
       "0.9",      "--top-k", "50",           "--max-new-tokens", "16"};
   const auto with = [&](std::vector<std::string> more) {
     more.insert(more.begin(), arguments.begin(), arguments.end());
@@ -73,14 +71,14 @@ TEST(Generate, TheSameSeedGivesTheSameTextAtAnyLayout) {
 
 TEST(Generate, PutsTheSameLinesInAFile) {
   const TemporaryFolder folder;
-  const auto text = quiet({"generate", "--model", tiny("llama2"), "--prompt", "hello", "--max-new-tokens", "4",
+  const auto text = quiet({"generate", "--model", tiny(), "--prompt", "hello", "--max-new-tokens", "4",
                            "--json-file", folder / "lines"});
   const auto json = nlohmann::json::parse(contents_of(folder / "lines"));
   EXPECT_EQ(json.at("text").get<std::string>() + "\n", text);
 }
 
 TEST(Generate, FailsWhereItsOutputCannotBeWritten) {
-  const std::vector<std::string> generate = {GRIST_PROGRAM, "generate", "--model", tiny("llama2"), "--prompt", "hello",
+  const std::vector<std::string> generate = {GRIST_PROGRAM, "generate", "--model", tiny(), "--prompt", "hello",
                                              "--max-new-tokens", "4"};
   std::string command = "exec";
   for (const auto& word : generate) command += " '" + word + "'";
@@ -93,11 +91,11 @@ TEST(Generate, FailsWhereItsOutputCannotBeWritten) {
 }
 
 TEST(Tokenize, GivesIdsAndTheTextBack) {
-  const auto ids = quiet({"tokenize", "--model", tiny("llama2"), "--text", "hello world", "--no-special", "--json"});
+  const auto ids = quiet({"tokenize", "--model", tiny(), "--text", "hello world", "--no-special", "--json"});
   std::string list;
   for (const int id : nlohmann::json::parse(ids).get<std::vector<int>>())
     list += (list.empty() ? "" : ",") + std::to_string(id);
-  EXPECT_EQ(quiet({"tokenize", "--model", tiny("llama2"), "--ids", list}), "hello world\n");
+  EXPECT_EQ(quiet({"tokenize", "--model", tiny(), "--ids", list}), "hello world\n");
 }
 
 TEST(Init, MakesAModelThatRunsTheSameWhoeverMakesIt) {
@@ -120,7 +118,7 @@ TEST(Init, MakesAModelThatRunsTheSameWhoeverMakesIt) {
 
 TEST(Info, TellsOfBuildAndModel) {
   EXPECT_THAT(quiet({"info"}), AllOf(HasSubstr("version"), HasSubstr("gemm"), HasSubstr("mpi"), HasSubstr("threads")));
-  EXPECT_THAT(quiet({"info", "--model", tiny("llama2")}),
+  EXPECT_THAT(quiet({"info", "--model", tiny()}),
               AllOf(HasSubstr("llama"), HasSubstr("parameters"), HasSubstr("KV cache")));
 }
 
@@ -157,7 +155,7 @@ TEST(Chat, IsTheSameOverSeveralRanks) {
 }
 
 TEST(Generate, ReadsAPromptFromStdinOnTheFirstRank) {
-  const std::vector<std::string> arguments = {"generate",   "--model", tiny("llama2"), "--prompt-file",
+  const std::vector<std::string> arguments = {"generate",   "--model", tiny(), "--prompt-file",
                                               "/dev/stdin", "--dtype", "f32",          "--max-new-tokens",
                                               "4",          "--json"};
   auto two = arguments;

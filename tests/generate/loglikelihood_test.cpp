@@ -14,6 +14,7 @@
 namespace {
 
 using namespace grist;
+using test::name_of_test;
 using test::Refuses;
 using testing::ElementsAre;
 
@@ -113,12 +114,11 @@ TEST_P(LogLikelihoodOf, ATextBehindOthersWithTheSameBeginning) {
   }
 }
 
-std::string name_of_test(const testing::TestParamInfo<const char*>& tested) { return tested.param; }
 // Queries that see all keys; windows; RoPE that turns by the text's length.
 INSTANTIATE_TEST_SUITE_P(models, LogLikelihoodOf, testing::Values("llama2", "mistral", "gemma3", "llama_longrope"),
                          name_of_test);
 
-TEST(Scoring, ReadsWhatTheTextsBeginWithOnce) {
+TEST(Loglikelihoods, ReadsWhatTheTextsBeginWithOnce) {
   const Exec exec;
   const ProcessGrid grid(test::world(), {.tp = test::ranks()});
   test::FakeModel model(grid, limits_for_windows(1200));
@@ -142,7 +142,7 @@ TEST(Scoring, ReadsWhatTheTextsBeginWithOnce) {
   EXPECT_EQ(tokens_read(model.spec(), std::vector{text(40, 2)}), 41);
 }
 
-TEST(Scoring, RefusesWhatCannotBeScored) {
+TEST(Loglikelihoods, RefusesWhatCannotBeScored) {
   const Exec exec;
   const ProcessGrid grid(test::world(), {.tp = test::ranks()});
   test::FakeModel model(grid, limits_for_windows(8));

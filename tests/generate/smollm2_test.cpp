@@ -2,6 +2,7 @@
 #include "support/files.hpp"
 #include "support/layouts.hpp"
 #include "support/providers.hpp"
+#include "support/specs.hpp"
 
 #include <grist/generate/perplexity.hpp>
 #include <grist/generate/generation.hpp>
@@ -14,6 +15,8 @@
 namespace {
 
 using namespace grist;
+using test::in_bf16;
+using test::in_f32;
 
 /// The first `count` characters of UTF-8 text.
 std::string first_characters(const std::string& text, std::size_t count) {
@@ -24,7 +27,6 @@ std::string first_characters(const std::string& text, std::size_t count) {
   return text.substr(0, end);
 }
 
-constexpr ModelNumbers in_f32{}, in_bf16{.type = DType::bf16, .kv_type = KvType::bf16};
 
 /// Tests whose claim does not depend on the layout do their work on one rank alone.
 #define ONE_RANK_IS_ENOUGH() \

@@ -4,6 +4,7 @@
 #include "support/layouts.hpp"
 #include "support/providers.hpp"
 #include "support/sequences.hpp"
+#include "support/specs.hpp"
 
 #include <grist/core/errors.hpp>
 #include <grist/generate/draft_model.hpp>
@@ -17,10 +18,11 @@
 namespace {
 
 using namespace grist;
+using test::in_f32;
+using test::name_of_test;
 
 constexpr int sequences = 4;
 
-constexpr ModelNumbers in_f32{};
 constexpr ModelNumbers all_numbers[] = {in_f32,
                                         {.type = DType::bf16, .kv_type = KvType::bf16},
                                         {.type = DType::bf16, .kv_type = KvType::int8}};
@@ -289,7 +291,6 @@ std::vector<const char*> with_layout(std::vector<const char*> names) {
   });
   return names;
 }
-std::string name_of_test(const testing::TestParamInfo<const char*>& tested) { return tested.param; }
 INSTANTIATE_TEST_SUITE_P(models, TinyGeneration,
                          testing::ValuesIn(with_layout({"llama2", "mistral", "gemma3", "mixtral"})), name_of_test);
 INSTANTIATE_TEST_SUITE_P(models, TinyTexts, testing::ValuesIn(with_layout({"llama2"})), name_of_test);

@@ -33,7 +33,7 @@ const std::vector<Sequence> long_pasts{
 
 /// What stores queries, and what keys and values.
 template <class X_, class K_>
-struct Storage {
+struct StorageOf {
   using X = X_;
   using K = K_;
 };
@@ -62,8 +62,8 @@ struct Attention : testing::Test {
     EXPECT_LE(worst_error(fast, expected), 1) << "the twins";
   }
 };
-using Storages = testing::Types<Storage<float, float>, Storage<bf16, bf16>, Storage<float, std::int8_t>,
-                                Storage<bf16, std::int8_t>>;
+using Storages = testing::Types<StorageOf<float, float>, StorageOf<bf16, bf16>, StorageOf<float, std::int8_t>,
+                                StorageOf<bf16, std::int8_t>>;
 TYPED_TEST_SUITE(Attention, Storages);
 
 TYPED_TEST(Attention, IsItsFormulaForEveryRatioOfHeads) {

@@ -13,29 +13,29 @@ namespace {
 using namespace grist;
 using namespace grist::test;
 
-constexpr Index vocabulary = 23, hidden = 7;
+constexpr Index vocabulary = 23, hidden_size = 7;
 const std::vector<int> ids{0, 22, 5, 5, 11, 12, 1};
 
 template <class T>
 struct Embedding : testing::Test {
-  const std::vector<float> w = stored<T>(normals("w", vocabulary* hidden));
+  const std::vector<float> w = stored<T>(normals("w", vocabulary* hidden_size));
 
   /// With the rows [first, first + rows) of the vocabulary.
   std::vector<float> run(Index first, Index rows) const {
     const Index tokens = static_cast<Index>(ids.size());
     const auto device_ids = on_device<int>(ids);
     const auto device_w = on_device<T>(w);
-    const auto x = on_device<float>(std::vector<float>(ids.size() * hidden, std::nanf("")));
-    const View2<const T> slice(device_w.data() + first * hidden, rows, hidden);
-    layers::embedding(Exec(), as_const(device_ids.view()), slice, first, x.view(tokens, hidden));
+    const auto x = on_device<float>(std::vector<float>(ids.size() * hidden_size, std::nanf("")));
+    const View2<const T> slice(device_w.data() + first * hidden_size, rows, hidden_size);
+    layers::embedding(Exec(), as_const(device_ids.view()), slice, first, x.view(tokens, hidden_size));
     return on_host(x);
   }
 
   std::vector<float> expected(Index first, Index rows) const {
     std::vector<float> x;
     for (const int id : ids)
-      for (Index c = 0; c < hidden; ++c)
-        x.push_back(id >= first && id < first + rows ? w[static_cast<std::size_t>(id * hidden + c)] : 0);
+      for (Index c = 0; c < hidden_size; ++c)
+        x.push_back(id >= first && id < first + rows ? w[static_cast<std::size_t>(id * hidden_size + c)] : 0);
     return x;
   }
 };
@@ -120,11 +120,11 @@ TEST(EmbeddingBackward, AddsTheTokensOfARowInTheirOrderInWideRowsToo) {
 }
 
 TEST(EmbeddingBackward, OfASliceIsTheSliceOfTheWhole) {
-  const auto dx = normals("dx", static_cast<Index>(ids.size()) * hidden);
+  const auto dx = normals("dx", static_cast<Index>(ids.size()) * hidden_size);
   const auto whole = backward(ids, dx, 0, vocabulary);
   for (const auto& [first, rows] : std::vector<std::pair<Index, Index>>{{0, 12}, {12, 11}, {11, 1}, {5, 1}}) {
-    const auto slice =
-        std::span(whole).subspan(static_cast<std::size_t>(first * hidden), static_cast<std::size_t>(rows * hidden));
+    const auto slice = std::span(whole).subspan(static_cast<std::size_t>(first * hidden_size),
+                                                static_cast<std::size_t>(rows * hidden_size));
     EXPECT_TRUE(std::ranges::equal(backward(ids, dx, first, rows), slice)) << first;
   }
 }

@@ -111,12 +111,13 @@ TEST(LinearShapes, ABiasThatIsNotTheWeightsIsRefused) {
 }
 
 /// dx, and what is added into dw and db.
-struct Gradients {
+struct LinearGradients {
   std::vector<float> dx, dw, db;
 };
 
 template <class T, class D>
-Gradients backward(Products& products, const std::vector<float>& x, const Weight& w, const std::vector<float>& dy) {
+LinearGradients backward(Products& products, const std::vector<float>& x, const Weight& w,
+                         const std::vector<float>& dy) {
   const Index tokens = static_cast<Index>(x.size()) / w.columns;
   const auto device_x = on_device<T>(x), device_dy = on_device<T>(dy);
   const Buffer<D> dx("dx", tokens * w.columns);

@@ -13,12 +13,12 @@ using namespace grist::test;
 
 constexpr float eps = 1e-5F;
 
-struct Gradients {
+struct NormGradients {
   std::vector<float> dx, dw, db;
 };
 
 template <class Y>
-Gradients backward(bool rms, bool biased, const std::vector<float>& x, const std::vector<float>& w,
+NormGradients backward(bool rms, bool biased, const std::vector<float>& x, const std::vector<float>& w,
                    const std::vector<float>& dy) {
   const Index hidden = static_cast<Index>(w.size()), tokens = static_cast<Index>(x.size()) / hidden;
   const auto device_x = on_device<float>(x), device_w = on_device<float>(w);
@@ -72,7 +72,7 @@ TYPED_TEST(NormBackward, AddsWhatPyTorchGives) {
 
 /// Of the heads that a case names; dx is all of dqkv.
 template <class T>
-Gradients backward_of_heads(const nlohmann::json& c) {
+NormGradients backward_of_heads(const nlohmann::json& c) {
   const auto x = floats_of(c, "x"), w = floats_of(c, "w"), dy = floats_of(c, "dy");
   const Index tokens = c.at("tokens"), width = static_cast<Index>(x.size()) / tokens;
   const auto device_x = on_device<T>(x), dx = on_device<T>(dy);

@@ -66,8 +66,8 @@ struct Norm : testing::Test {
     return y;
   }
 };
-using Storage = testing::Types<Types<float, float>, Types<float, bf16>, Types<bf16, bf16>>;
-TYPED_TEST_SUITE(Norm, Storage);
+using NormTypes = testing::Types<Types<float, float>, Types<float, bf16>, Types<bf16, bf16>>;
+TYPED_TEST_SUITE(Norm, NormTypes);
 
 TYPED_TEST(Norm, IsItsFormulaAtEveryWidth) {
   for (const auto kind : {Kind::rms, Kind::layer}) {

@@ -1,5 +1,6 @@
 // Quantized GGUF files against the twins that llama.cpp's converter (tests/reference/gguf_twins.py) and gguf-py made of
 // the same models.
+#include "model/tensors.hpp"
 #include "support/files.hpp"
 #include "support/refuses.hpp"
 
@@ -17,15 +18,10 @@ namespace {
 using namespace grist;
 using io::open_gguf;
 using test::data_file;
+using test::numbers_of;
 using test::Refuses;
 using test::TemporaryFolder;
 using testing::HasSubstr;
-
-std::vector<float> numbers_of(const io::Weights& weights, const io::TensorInfo& tensor) {
-  std::vector<float> numbers(static_cast<std::size_t>(tensor.rows() * tensor.columns()));
-  weights.read(tensor, {0, tensor.rows(), 0, tensor.columns()}, numbers.data());
-  return numbers;
-}
 
 /// What a format makes of the numbers of a tensor.
 std::vector<std::byte> encoded(Format format, const io::TensorInfo& tensor, const std::vector<float>& numbers) {

@@ -5,6 +5,7 @@
 #include "support/providers.hpp"
 #include "support/ranks.hpp"
 #include "support/sequences.hpp"
+#include "support/specs.hpp"
 
 #include <grist/core/errors.hpp>
 
@@ -18,6 +19,8 @@ namespace {
 using namespace grist;
 using test::columns_of;
 using test::GoldenCase;
+using test::in_bf16;
+using test::in_f32;
 using test::row_of;
 
 constexpr Index sequence_tokens = 128;  // more than a case ever takes
@@ -244,7 +247,6 @@ std::string name_of_test(const testing::TestParamInfo<Which>& which) {
   const std::string name = which.param.model + "_" + std::string(name_of(type));
   return kv_type == kv_type_of(type) ? name : name + "_cache_in_" + std::string(name_of(kv_type));
 }
-constexpr ModelNumbers in_f32{}, in_bf16{.type = DType::bf16, .kv_type = KvType::bf16};
 INSTANTIATE_TEST_SUITE_P(Tiny, Golden, testing::ValuesIn(all({in_f32, in_bf16})), name_of_test);
 INSTANTIATE_TEST_SUITE_P(Tiny, GoldenBits, testing::ValuesIn(all({in_f32, {.kv_type = KvType::int8}})), name_of_test);
 

@@ -19,7 +19,7 @@ namespace {
 
 using namespace grist;
 
-const std::vector<int> ids = {7, 2, 101, 55, 30, 9, 64};
+const std::vector<int> prompt_ids = {7, 2, 101, 55, 30, 9, 64};
 constexpr Index tokens = 7;
 
 ModelFiles tiny(const std::string& name) { return open_model(test::data_file("tiny/" + name)); }
@@ -41,7 +41,7 @@ BatchItem whole(std::span<const int> sequence) {
 }
 
 /// Rows of device memory one after the other.
-std::vector<float> on_host(const Exec& exec, View2<float> x) {
+std::vector<float> read_back(const Exec& exec, View2<float> x) {
   exec.fence("grist::test: results for the host");
   const auto copy = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, x);
   return {copy.data(), copy.data() + copy.size()};
@@ -51,7 +51,7 @@ std::vector<float> on_host(const Exec& exec, View2<float> x) {
 std::vector<float> stream(Model& model, std::span<const int> sequence) {
   const Exec exec;
   const BatchItem item = whole(sequence);
-  return on_host(exec, model.run(exec, nullptr, {.items = {&item, 1}}));
+  return read_back(exec, model.run(exec, nullptr, {.items = {&item, 1}}));
 }
 
 bool same_bits(std::span<const float> a, std::span<const float> b) {
@@ -62,21 +62,21 @@ bool same_bits(std::span<const float> a, std::span<const float> b) {
 std::vector<float> embedding_rows(const ModelFiles& files) {
   const auto hidden = static_cast<std::size_t>(files.spec.hidden_size);
   const auto* table = files.weights.find(files.names.base + files.names.embedding + ".weight");
-  std::vector<float> rows(ids.size() * hidden);
-  for (std::size_t i = 0; i < ids.size(); ++i)
-    files.weights.read(*table, {ids[i], 1, 0, files.spec.hidden_size}, rows.data() + i * hidden);
+  std::vector<float> rows(prompt_ids.size() * hidden);
+  for (std::size_t i = 0; i < prompt_ids.size(); ++i)
+    files.weights.read(*table, {prompt_ids[i], 1, 0, files.spec.hidden_size}, rows.data() + i * hidden);
   for (float& value : rows) value *= files.spec.embedding_scale;
   return rows;
 }
 
 TEST(Model, WithoutCausalityTheFirstTokenSeesTheLast) {
-  auto other = ids;
+  auto other = prompt_ids;
   other.back() = 65;
   for (const bool causal : {true, false}) {
     auto files = tiny("llama2");
     for (auto& layer : files.spec.layers) layer.attention.causal = causal;
     at_each_layout(files, [&](Model& model) {
-      const auto a = stream(model, ids), b = stream(model, other);
+      const auto a = stream(model, prompt_ids), b = stream(model, other);
       const auto row = [&](const std::vector<float>& x, Index token) {
         return std::span(x).subspan(static_cast<std::size_t>(token * model.spec().hidden_size),
                                     static_cast<std::size_t>(model.spec().hidden_size));
@@ -96,12 +96,12 @@ TEST(Model, EmbeddingsThatAreRowsOfTheTableGiveTheBitsOfTheirIds) {
     const auto rows = test::on_device<float>(embedding_rows(files));
     at_each_layout(files, [&](Model& model) {
       const Exec exec;
-      const auto expected = stream(model, ids);
-      const std::vector<int> ignored(ids.size(), 1);
+      const auto expected = stream(model, prompt_ids);
+      const std::vector<int> ignored(prompt_ids.size(), 1);
       const BatchItem item = whole(ignored);
       const auto x = model.run(
           exec, nullptr, {.items = {&item, 1}, .embeddings = as_const(rows.view(tokens, model.spec().hidden_size))});
-      EXPECT_TRUE(same_bits(on_host(exec, x), expected));
+      EXPECT_TRUE(same_bits(read_back(exec, x), expected));
       EXPECT_FALSE(same_bits(stream(model, ignored), expected));
     });
   }
@@ -117,10 +117,10 @@ TEST(Model, AHiddenStateIsTheStreamAfterItsLayer) {
     const std::vector<float> untouched(static_cast<std::size_t>(tokens * hidden), -77);
     const auto first_out = test::on_device<float>(untouched), last_out = test::on_device<float>(untouched);
     const HiddenState states[] = {{last, last_out.view(tokens, hidden)}, {0, first_out.view(tokens, hidden)}};
-    const BatchItem item = whole(ids);
-    const auto x = on_host(exec, model.run(exec, nullptr, {.items = {&item, 1}, .hidden = states}));
+    const BatchItem item = whole(prompt_ids);
+    const auto x = read_back(exec, model.run(exec, nullptr, {.items = {&item, 1}, .hidden = states}));
     const auto first = test::on_host(first_out), end = test::on_host(last_out);
-    EXPECT_TRUE(same_bits(x, stream(model, ids)));  // asking changes nothing
+    EXPECT_TRUE(same_bits(x, stream(model, prompt_ids)));  // asking changes nothing
     EXPECT_TRUE(same_bits(end, model.last_stage() ? x : untouched));
     EXPECT_EQ(same_bits(first, untouched), !model.first_stage());
     EXPECT_FALSE(same_bits(first, end));
@@ -134,7 +134,7 @@ TEST(Model, EmbeddingsAndHiddenStatesOfAnotherShapeAreRefusedWithTheNumbers) {
   at_each_layout(files, [&](Model& model) {
     const Exec exec;
     const Buffer<float> memory("memory", (tokens + 1) * (hidden + 1));
-    const BatchItem item = whole(ids);
+    const BatchItem item = whole(prompt_ids);
     const auto embedded = [&](Index rows, Index columns) {
       return [&, rows, columns] {
         model.run(exec, nullptr, {.items = {&item, 1}, .embeddings = as_const(memory.view(rows, columns))});
@@ -157,7 +157,7 @@ TEST(Model, EmbeddingsAndHiddenStatesOfAnotherShapeAreRefusedWithTheNumbers) {
     for (const int layer : {-1, layers})
       EXPECT_THAT(after(layer, tokens, hidden),
                   test::Refuses<ShapeError>({std::format("after layer {}, there are {}", layer, layers)}));
-    EXPECT_NO_THROW(stream(model, ids));  // the model goes on
+    EXPECT_NO_THROW(stream(model, prompt_ids));  // the model goes on
   });
 }
 
@@ -167,12 +167,12 @@ TEST(Model, ScoresWantATargetOfTheVocabularyForEachToken) {
   at_each_layout(files, [&](Model& model) {
     const Exec exec;
     const auto score = [&](std::vector<int> targets) {
-      return [&, targets] { return model.score(exec, nullptr, whole(ids), targets); };
+      return [&, targets] { return model.score(exec, nullptr, whole(prompt_ids), targets); };
     };
-    std::vector<int> targets(ids.begin() + 1, ids.end());
+    std::vector<int> targets(prompt_ids.begin() + 1, prompt_ids.end());
     EXPECT_THAT(score(targets), test::Refuses<ShapeError>({"6 targets for 7 tokens"}));
     targets.push_back(vocab_size - 1);
-    EXPECT_EQ(score(targets)().size(), ids.size());
+    EXPECT_EQ(score(targets)().size(), prompt_ids.size());
     for (const int outside : {-1, vocab_size}) {
       targets.back() = outside;
       EXPECT_THAT(score(targets), test::Refuses({std::format("target {} is out of range", outside)}));

@@ -19,7 +19,7 @@ namespace {
 using namespace grist;
 using test::columns_of;
 
-constexpr Index sequence_tokens = 128;
+constexpr Index most_ids = 128;
 
 struct Found {
   std::vector<float> logits;  // of every position, this rank's columns
@@ -30,18 +30,18 @@ Found logits_of(const ModelFiles& files, const ProcessGrid& grid, WeightStorage 
                 const std::vector<int>& ids) {
   const auto model = make_model(files, grid, {.numbers = {.weights = weights},
                                               .products = test::invariant_gemm(),
-                                              .limits = {.batch_tokens = 256, .kv_tokens = sequence_tokens}});
-  test::Sequences sequences(*model, sequence_tokens, 1);
+                                              .limits = {.batch_tokens = 256, .kv_tokens = most_ids}});
+  test::Sequences sequences(*model, most_ids, 1);
   return {sequences.all_logits(Exec(), sequences.next(0, ids, false, std::ssize(ids))), model->vocabulary()};
 }
 
-struct Which {
+struct StoredAs {
   std::string model;
   WeightStorage weights;
   double least, most;  // of the largest error, as a fraction of the logits' range
 };
 
-class Quantized : public testing::TestWithParam<Which> {};
+class Quantized : public testing::TestWithParam<StoredAs> {};
 
 TEST_P(Quantized, LogitsAreAsNearAsTheirBitsMakeThemAndTheSameAtEveryLayout) {
   const auto& [name, weights, least, most] = GetParam();
@@ -65,10 +65,10 @@ TEST_P(Quantized, LogitsAreAsNearAsTheirBitsMakeThemAndTheSameAtEveryLayout) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiny, Quantized,
-                         testing::Values(Which{"llama2", WeightStorage::q8_0, 1e-4, 0.02},
-                                         Which{"llama2", WeightStorage::q4_0, 5e-3, 0.3},
-                                         Which{"qwen2", WeightStorage::q8_0, 1e-4, 0.02},
-                                         Which{"mixtral", WeightStorage::q8_0, 1e-4, 0.02}),
+                         testing::Values(StoredAs{"llama2", WeightStorage::q8_0, 1e-4, 0.02},
+                                         StoredAs{"llama2", WeightStorage::q4_0, 5e-3, 0.3},
+                                         StoredAs{"qwen2", WeightStorage::q8_0, 1e-4, 0.02},
+                                         StoredAs{"mixtral", WeightStorage::q8_0, 1e-4, 0.02}),
                          [](const auto& which) {
                            return which.param.model + (which.param.weights == WeightStorage::q8_0 ? "_q8_0" : "_q4_0");
                          });

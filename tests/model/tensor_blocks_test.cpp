@@ -1,4 +1,5 @@
 // Blocks that are trained: a rank holds what the files hold at the places that the table names, at every layout.
+#include "model/tensors.hpp"
 #include "support/files.hpp"
 
 #include <grist/core/errors.hpp>
@@ -14,13 +15,7 @@
 namespace {
 
 using namespace grist;
-
-/// All numbers of a tensor of the files.
-std::vector<float> numbers_of(const io::Weights& files, const io::TensorInfo& tensor) {
-  std::vector<float> numbers(static_cast<std::size_t>(tensor.rows() * tensor.columns()));
-  files.read(tensor, {0, tensor.rows(), 0, tensor.columns()}, numbers.data());
-  return numbers;
-}
+using test::numbers_of;
 
 /// Compares every element of the blocks with the element of the files that the table names; returns how many.
 Index check(const TensorBlocks& blocks, const ModelFiles& files, const TensorTable& table, Range layers,

@@ -3,6 +3,7 @@
 
 #include "files.hpp"
 
+#include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include <span>
@@ -43,5 +44,8 @@ inline std::vector<GoldenCase> read_golden(const std::string& model, const char*
 inline std::span<const float> row_of(std::span<const float> matrix, std::size_t row, std::size_t columns) {
   return matrix.subspan(row * columns, columns);
 }
+
+/// A test of a model by its name.
+inline std::string name_of_test(const testing::TestParamInfo<const char*>& tested) { return tested.param; }
 
 }  // namespace grist::test

@@ -3,6 +3,8 @@
 // was skipped, and none failed.
 #include <grist/comm/communicator.hpp>
 
+#include "only_source.hpp"
+
 #include <processes.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -15,6 +17,7 @@ int main(int argc, char** argv) {
   {
     Kokkos::ScopeGuard kokkos(argc, argv);
     testing::InitGoogleMock(&argc, argv);
+    grist::test::keep_only_source(argc, argv);
     if (rank != 0) {  // the first rank reports; the others speak only of failures
       auto& listeners = testing::UnitTest::GetInstance()->listeners();
       delete listeners.Release(listeners.default_result_printer());

@@ -1,9 +1,12 @@
-// Specs of models that tests know.
+// Specs of models that tests know, and the numbers that models compute in.
 #pragma once
 
+#include <grist/model/limits.hpp>
 #include <grist/model/spec.hpp>
 
 namespace grist::test {
+
+inline constexpr ModelNumbers in_f32{}, in_bf16{.type = DType::bf16, .kv_type = KvType::bf16};
 
 /// A LLaMA-like decoder with equal layers.
 inline ModelSpec llama_spec(Index vocab_size, Index hidden_size, Index intermediate_size, int layers, int heads,

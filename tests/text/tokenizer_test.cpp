@@ -17,7 +17,7 @@ using test::contents_of;
 using test::Refuses;
 using testing::HasSubstr;
 
-const path data = GRIST_TEST_DATA;
+const path test_data = GRIST_TEST_DATA;
 const path shared = GRIST_SHARED_DATA;
 const path smollm2 = test::smollm2_file();
 
@@ -55,7 +55,7 @@ void expect_vectors(const Tokenizer& tokenizer, const json& vectors) {
 
 class SmallTokenizer : public testing::TestWithParam<std::string> {
 protected:
-  path folder = data / "tokenizers" / GetParam();
+  path folder = test_data / "tokenizers" / GetParam();
   std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(folder);
 };
 
@@ -71,7 +71,7 @@ TEST_P(SmallTokenizer, DecodesRandomIdsAndInvalidUtf8AsTheTokenizersLibraryDoes)
 }
 
 TEST_P(SmallTokenizer, GivesTheSampleTextBack) {
-  std::string text = contents_of(data / "text/sample.txt");
+  std::string text = contents_of(test_data / "text/sample.txt");
   std::vector<int> ids = tokenizer->encode(text, true);
   if (GetParam() == "qwen2") {  // NFC changes the text, but only once
     text = tokenizer->decode(ids, true);
@@ -104,10 +104,10 @@ INSTANTIATE_TEST_SUITE_P(Files, SmallTokenizer,
 
 TEST(Tokenizer, OfAGgufFileGivesTheIdsOfTheFolderItWasMadeFrom) {
   for (const std::string name : {"llama2", "llama31"}) {
-    const auto tokenizer = load_tokenizer(data / "gguf" / (name + ".gguf"));
-    const auto twin = load_tokenizer(data / "tiny" / name);
+    const auto tokenizer = load_tokenizer(test_data / "gguf" / (name + ".gguf"));
+    const auto twin = load_tokenizer(test_data / "tiny" / name);
     ASSERT_TRUE(tokenizer && twin);
-    expect_vectors(*tokenizer, read_vectors(data / "gguf" / (name + "_vectors.json")));
+    expect_vectors(*tokenizer, read_vectors(test_data / "gguf" / (name + "_vectors.json")));
     EXPECT_EQ(tokenizer->bos, twin->bos);
     EXPECT_EQ(tokenizer->eos, twin->eos);
     for (const char* const key : {"bos_token", "eos_token"})
@@ -118,12 +118,12 @@ TEST(Tokenizer, OfAGgufFileGivesTheIdsOfTheFolderItWasMadeFrom) {
 TEST(Tokenizer, OfSmolLm2GivesTheReferenceIds) {
   if (!exists(smollm2)) GTEST_SKIP() << smollm2 << " is absent";
   const auto tokenizer = load_tokenizer(smollm2);
-  for (const json& vector : read_vectors(data / "tokenizers/smollm2_vectors.json")) {
+  for (const json& vector : read_vectors(test_data / "tokenizers/smollm2_vectors.json")) {
     const std::vector<int> ids = vector.at("ids");
     EXPECT_EQ(tokenizer->encode(vector.at("text").get<std::string>(), false), ids) << vector;
     expect_decodes(*tokenizer, ids, false, vector.at("decoded"));
   }
-  const json golden = read_vectors(data / "smollm2/golden.json");
+  const json golden = read_vectors(test_data / "smollm2/golden.json");
   for (const json& vector : golden.at("cases")) {
     EXPECT_EQ(tokenizer->encode(vector.at("prompt").get<std::string>(), false),
               vector.at("prompt_ids").get<std::vector<int>>());
@@ -145,7 +145,7 @@ TEST(Tokenizer, OfLlama2sSentencePieceModelGivesTheReferenceIds) {
   EXPECT_EQ(tokenizer->bos, 1);
   EXPECT_EQ(tokenizer->eos, std::vector{2});
   EXPECT_EQ(tokenizer->special_tokens.at("bos_token"), "<s>");
-  for (const json& vector : read_vectors(data / "tokenizers/llama2_vectors.json")) {
+  for (const json& vector : read_vectors(test_data / "tokenizers/llama2_vectors.json")) {
     const std::string text = vector.at("text");
     EXPECT_EQ(tokenizer->encode(text, false), vector.at("parsed_ids").get<std::vector<int>>()) << vector;
     if (vector.at("ids") == vector.at("parsed_ids"))
@@ -158,9 +158,9 @@ TEST(Tokenizer, OfLlama2sSentencePieceModelGivesTheReferenceIds) {
 }
 
 TEST(Tokenizer, OfASentencePieceModelGivesTheLibrarysIds) {
-  const auto tokenizer = load_tokenizer(data / "tokenizers/stories260K");
+  const auto tokenizer = load_tokenizer(test_data / "tokenizers/stories260K");
   EXPECT_EQ(tokenizer->vocab_size(), 512);
-  const json vectors = read_vectors(data / "tokenizers/stories260K/vectors.json");
+  const json vectors = read_vectors(test_data / "tokenizers/stories260K/vectors.json");
   ASSERT_GT(vectors.size(), 20U);
   for (const json& vector : vectors) {
     const std::vector<int> ids = vector.at("ids");
@@ -173,9 +173,10 @@ TEST(Tokenizer, OfASentencePieceModelGivesTheLibrarysIds) {
 /// anywhere.
 TEST(Tokenizer, GivesALongTextBack) {
   const path wikitext = shared / "wikitext2/wiki.test.lf.txt";
-  const std::string text = contents_of(exists(wikitext) ? wikitext : data / "text/sample.txt");
-  for (const path& model : {smollm2, shared / "llama2_tokenizer", data / "tokenizers/stories260K",
-                            data / "tokenizers/llama3", data / "tokenizers/llama2", data / "tokenizers/gpt2"}) {
+  const std::string text = contents_of(exists(wikitext) ? wikitext : test_data / "text/sample.txt");
+  const path tokenizers = test_data / "tokenizers";
+  for (const path& model : {smollm2, shared / "llama2_tokenizer", tokenizers / "stories260K", tokenizers / "llama3",
+                            tokenizers / "llama2", tokenizers / "gpt2"}) {
     if (!exists(model)) continue;
     const auto tokenizer = load_tokenizer(model);
     EXPECT_TRUE(tokenizer->decode(tokenizer->encode(text, true), true) == text) << model;
@@ -199,7 +200,7 @@ TEST(Tokenizer, GivesRandomUnicodeBack) {
     }
   }
   for (const std::string name : {"gpt2", "llama3", "smollm"}) {
-    const auto tokenizer = load_tokenizer(data / "tokenizers" / name);
+    const auto tokenizer = load_tokenizer(test_data / "tokenizers" / name);
     const std::vector<int> ids = tokenizer->encode(text, false);
     EXPECT_TRUE(tokenizer->decode(ids, false) == text) << name;
     EXPECT_TRUE(streamed(*tokenizer, ids, false) == text) << name;
@@ -208,7 +209,7 @@ TEST(Tokenizer, GivesRandomUnicodeBack) {
 
 TEST(Tokenizer, EndsOnLongWordsAndLongRuns) {
   for (const std::string name : {"gpt2", "llama3", "qwen2", "smollm", "llama2", "mistral"}) {
-    const auto tokenizer = load_tokenizer(data / "tokenizers" / name);
+    const auto tokenizer = load_tokenizer(test_data / "tokenizers" / name);
     for (const std::string unit : {"a", "the", " ", "\n", " \n", "<", "1", "\xE2\x96\x81", "\xC3\xA9", "e\xCC\x81",
                                    "\xF0\x9F\x98\x80", "<left"}) {
       std::string text;
@@ -219,7 +220,7 @@ TEST(Tokenizer, EndsOnLongWordsAndLongRuns) {
 }
 
 TEST(StreamDecoder, HoldsACharacterBackUntilItIsWhole) {
-  const auto tokenizer = load_tokenizer(data / "tokenizers/gpt2");
+  const auto tokenizer = load_tokenizer(test_data / "tokenizers/gpt2");
   const std::string letter = "\xF0\x90\x8D\x88";  // a Gothic one, of which the vocabulary knows no more than bytes
   const std::vector<int> ids = tokenizer->encode(letter, false);
   ASSERT_GT(ids.size(), 1U);
@@ -247,7 +248,7 @@ protected:
   /// A good tokenizer.json in which one value is replaced is refused.
   void expect_refused_with(const std::string& pointer, const json& value, const std::vector<std::string>& words,
                            const std::string& name = "llama2") const {
-    json changed = read_vectors(data / "tokenizers" / name / "tokenizer.json");
+    json changed = read_vectors(test_data / "tokenizers" / name / "tokenizer.json");
     changed[json::json_pointer(pointer)] = value;
     write("tokenizer.json", changed.dump());
     expect_refused("tokenizer.json", words);
@@ -257,11 +258,11 @@ protected:
 TEST_F(BrokenTokenizer, NothingIsFoundInAnEmptyFolder) { EXPECT_EQ(load(), nullptr); }
 
 TEST_F(BrokenTokenizer, NothingIsFoundInAGgufFileOfTensorsAlone) {
-  EXPECT_EQ(load_tokenizer(data / "gguf/types.gguf"), nullptr);
+  EXPECT_EQ(load_tokenizer(test_data / "gguf/types.gguf"), nullptr);
 }
 
 TEST_F(BrokenTokenizer, ATruncatedFileIsRefusedAtAnyLength) {
-  const std::string good = contents_of(data / "tokenizers/llama3/tokenizer.json");
+  const std::string good = contents_of(test_data / "tokenizers/llama3/tokenizer.json");
   for (std::size_t size = 0; size < good.size(); size += 1009) {
     write("tokenizer.json", good.substr(0, size));
     expect_refused("tokenizer.json", {"not valid JSON"});
@@ -270,7 +271,7 @@ TEST_F(BrokenTokenizer, ATruncatedFileIsRefusedAtAnyLength) {
 
 TEST_F(BrokenTokenizer, AnyValueOfAWrongTypeIsRefusedOrHarmless) {
   for (const std::string name : {"llama3", "llama2_metaspace", "qwen2"}) {
-    json good = read_vectors(data / "tokenizers" / name / "tokenizer.json");
+    json good = read_vectors(test_data / "tokenizers" / name / "tokenizer.json");
     for (const char* const list : {"/model/merges", "/model/vocab"}) {  // a few entries show as much as all
       json& entries = good[json::json_pointer(list)];
       while (entries.size() > 60) entries.erase(std::prev(entries.end()));
@@ -319,7 +320,7 @@ TEST_F(BrokenTokenizer, WhatIsNotSupportedIsNamed) {
 }
 
 TEST_F(BrokenTokenizer, TheCompanionFilesAreCheckedToo) {
-  write("tokenizer.json", contents_of(data / "tokenizers/llama3/tokenizer.json"));
+  write("tokenizer.json", contents_of(test_data / "tokenizers/llama3/tokenizer.json"));
   write("tokenizer_config.json", R"({"bos_token": 7})");
   expect_refused("tokenizer_config.json", {"'bos_token'", "found number"});
   write("tokenizer_config.json", R"({"chat_template": {"a": 1}})");
@@ -329,7 +330,7 @@ TEST_F(BrokenTokenizer, TheCompanionFilesAreCheckedToo) {
 }
 
 TEST_F(BrokenTokenizer, ATemplateComesFromTheListOrFromItsOwnFile) {
-  write("tokenizer.json", contents_of(data / "tokenizers/llama3/tokenizer.json"));
+  write("tokenizer.json", contents_of(test_data / "tokenizers/llama3/tokenizer.json"));
   write("tokenizer_config.json", R"({"bos_token": {"content": "<|begin_of_text|>"}, "eos_token": "<|eot_id|>",
     "chat_template": [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}]})");
   auto tokenizer = load();
@@ -342,7 +343,7 @@ TEST_F(BrokenTokenizer, ATemplateComesFromTheListOrFromItsOwnFile) {
 }
 
 TEST_F(BrokenTokenizer, ASentencePieceModelIsRefusedWhereItIsCut) {
-  const std::string bytes = contents_of(data / "tokenizers/stories260K/tokenizer.model");
+  const std::string bytes = contents_of(test_data / "tokenizers/stories260K/tokenizer.model");
   for (std::size_t size = 0; size + 200 < bytes.size(); size += 37) {  // the normalizer stands at the end
     write("tokenizer.model", bytes.substr(0, size));
     expect_refused("tokenizer.model", {"SentencePiece model"});

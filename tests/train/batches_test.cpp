@@ -22,7 +22,7 @@ using train::Sample;
 using train::samples_of;
 
 /// Document d has the tokens 100 d, 100 d + 1, ...: a token says where it comes from.
-constexpr int most = 100;
+constexpr int most_tokens = 100;
 
 class Data : public testing::Test {
 protected:
@@ -35,7 +35,7 @@ protected:
       std::vector<int> ids;
       std::vector<char> trained;
       for (int i = 0; i < lengths[d]; ++i) {
-        ids.push_back(most * (first + static_cast<int>(d)) + i);
+        ids.push_back(most_tokens * (first + static_cast<int>(d)) + i);
         trained.push_back(masked(ids.back()) ? 0 : 1);
       }
       writer.append(ids, trained);
@@ -135,8 +135,9 @@ TEST_F(Data, InShuffledOrderIsPackedDocumentByDocument) {
     for (std::size_t i = 0; i < 19; ++i) {
       if (i == 18 && last) continue;  // what comes next, no sample shows
       const int next = i < 18 ? ids[i + 1] : two[1].ids[0];
-      const bool border = next / most != ids[i] / most;
-      EXPECT_EQ(next, border ? next / most * most : ids[i] + 1);  // the document goes on, or another begins
+      const bool border = next / most_tokens != ids[i] / most_tokens;
+      EXPECT_EQ(next, border ? next / most_tokens * most_tokens : ids[i] + 1)
+          << "the document goes on, or another begins";
       EXPECT_EQ(targets[i], border ? -1 : next);
       if (border && i < 18) expected.push_back(static_cast<int>(i) + 1);
       (i < 18 ? borders_inside : borders_at_ends) += border ? 1 : 0;
@@ -152,7 +153,7 @@ std::vector<int> documents_of(const BatchSource& source, std::uint64_t epoch) {
   std::vector<int> order;
   for (const Sample& sample : samples(source, epoch * source.samples_per_epoch(), source.samples_per_epoch()))
     for (const int id : sample.ids)
-      if (order.empty() || order.back() != id / most) order.push_back(id / most);
+      if (order.empty() || order.back() != id / most_tokens) order.push_back(id / most_tokens);
   return order;
 }
 

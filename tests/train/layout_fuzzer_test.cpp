@@ -74,7 +74,7 @@ void expect_near(const NamedTensors& actual, const NamedTensors& expected) {
   EXPECT_LE(std::sqrt(error), 0.05 * std::sqrt(length));
 }
 
-void compare(std::uint64_t seed) {
+void compare_gradients(std::uint64_t seed) {
   Draw draw(seed);
   ModelSpec spec = draw.spec();
   while (!allows(spec, test::ranks())) spec = draw.spec();
@@ -128,6 +128,6 @@ void compare(std::uint64_t seed) {
   }
 }
 
-TEST(LayoutFuzzer, EveryLayoutGivesLossAndGradientsOfOneRank) { test::for_each_draw(20, compare); }
+TEST(LayoutFuzzer, EveryLayoutGivesLossAndGradientsOfOneRank) { test::for_each_draw(20, compare_gradients); }
 
 }  // namespace

@@ -17,20 +17,20 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
 
-StepMetrics metrics_of(Index step) {
+StepMetrics metrics_at(Index step) {
   return {.step = step, .loss = 3.4123, .learning_rate = 3e-4, .gradient_norm = 0.912, .tokens_per_second = 9940,
           .seconds = 0.4119};
 }
 
 TEST(StepLine, SaysItAll) {
-  EXPECT_EQ(step_line(metrics_of(120), 2000, 3720),
+  EXPECT_EQ(step_line(metrics_at(120), 2000, 3720),
             "step 120/2000 | loss 3.412 | norm 0.91 | lr 3.0e-4 | 412 ms | 9.9 ktok/s | 1 h 2 min left");
-  EXPECT_EQ(step_line(metrics_of(2000), 2000, 0),
+  EXPECT_EQ(step_line(metrics_at(2000), 2000, 0),
             "step 2000/2000 | loss 3.412 | norm 0.91 | lr 3.0e-4 | 412 ms | 9.9 ktok/s");
 }
 
 TEST(StepLine, FitsSmallAndLargeNumbers) {
-  StepMetrics metrics = metrics_of(1);
+  StepMetrics metrics = metrics_at(1);
   metrics.learning_rate = 9.96e-6;
   metrics.tokens_per_second = 12.4;
   metrics.seconds = 83.25;
@@ -66,7 +66,7 @@ Index lines(const std::string& text) { return std::ranges::count(text, '\n'); }
 TEST(StepDisplay, InALogHasTheFirstTheLastAndEveryTenthStep) {
   const std::string log = written([](std::FILE* out) {
     StepDisplay display(out, false, 0, 25, 10);
-    for (Index step = 1; step <= 25; ++step) display.show(metrics_of(step));
+    for (Index step = 1; step <= 25; ++step) display.show(metrics_at(step));
   });
   EXPECT_EQ(lines(log), 4);
   for (const char* step : {"step 1/25", "step 10/25", "step 20/25", "step 25/25"}) EXPECT_THAT(log, HasSubstr(step));
@@ -76,9 +76,9 @@ TEST(StepDisplay, InALogHasTheFirstTheLastAndEveryTenthStep) {
 TEST(StepDisplay, OnATerminalIsOneLineThatMessagesDoNotSpoil) {
   const std::string terminal = written([](std::FILE* out) {
     StepDisplay display(out, true, 0, 4, 1);
-    for (Index step = 1; step <= 3; ++step) display.show(metrics_of(step));
+    for (Index step = 1; step <= 3; ++step) display.show(metrics_at(step));
     display.say("saved");
-    display.show(metrics_of(4));
+    display.show(metrics_at(4));
   });
   EXPECT_EQ(lines(terminal), 2);
   EXPECT_THAT(terminal, StartsWith("[#####...............] step 1/4"));
@@ -90,10 +90,10 @@ TEST(StepDisplay, OnATerminalIsOneLineThatMessagesDoNotSpoil) {
 TEST(StepDisplay, ForgetsTheSlowFirstStep) {
   const std::string log = written([](std::FILE* out) {
     StepDisplay display(out, false, 100, 200, 1);
-    StepMetrics slow = metrics_of(101);
+    StepMetrics slow = metrics_at(101);
     slow.seconds = 1000;
     display.show(slow);
-    StepMetrics metrics = metrics_of(102);
+    StepMetrics metrics = metrics_at(102);
     metrics.seconds = 0.5;
     display.show(metrics);
   });

@@ -14,7 +14,7 @@ using test::TrainedModel;
 using train::Pipeline;
 using train::Recompute;
 
-void compare(std::uint64_t seed) {
+void compare_training(std::uint64_t seed) {
   Draw draw(seed);
   ModelFiles files{.names = test::drawn_names()};
   std::vector<Layout> layouts;
@@ -49,6 +49,6 @@ void compare(std::uint64_t seed) {
                           TrainedModel(files, comm_self(), {}, data, alone).all_steps(), 1e-5);
 }
 
-TEST(TrainerFuzzer, EveryLayoutTakesTheStepsOfOneRank) { test::for_each_draw(40, compare); }
+TEST(TrainerFuzzer, EveryLayoutTakesTheStepsOfOneRank) { test::for_each_draw(40, compare_training); }
 
 }  // namespace
