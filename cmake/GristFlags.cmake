@@ -25,8 +25,4 @@ if(GRIST_SANITIZE)
   target_compile_options(grist_flags INTERFACE
     -fsanitize=${GRIST_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(grist_flags INTERFACE -fsanitize=${GRIST_SANITIZE})
-  if(GRIST_SANITIZE MATCHES address AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)
-    # Large functions check by calls: inline, the checks of cpu/row_products.cpp alone compile for a minute.
-    target_compile_options(grist_flags INTERFACE --param=asan-instrumentation-with-call-threshold=500)
-  endif()
 endif()

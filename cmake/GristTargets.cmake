@@ -72,6 +72,9 @@ endfunction()
 # mistake.
 function(grist_test name)
   cmake_parse_arguments(ARG "WILL_FAIL" "THREADS;TIMEOUT;OF" "SOURCES;LIBS;RANKS;LABELS;SUITES;MUTATE" ${ARGN})
+  if(ARG_MUTATE AND ARG_RANKS AND NOT GRIST_ENABLE_MPI)
+    return()  # a mistake between ranks, which one rank cannot make
+  endif()
   if(NOT ARG_RANKS OR NOT GRIST_ENABLE_MPI)
     set(ARG_RANKS 1)
   endif()

@@ -67,7 +67,7 @@ protected:
   }
 };
 using TwoRanksOfBatches = Batch;
-using UsageOfBatch = Batch;
+using BatchUsage = Batch;
 
 TEST_F(Batch, GivesEachPromptTheAnswerThatItHasAlone) {
   const auto file = prompts(60);
@@ -224,7 +224,7 @@ TEST_F(Batch, WorksUntilTheWallTimeAndGoesOn) {
   EXPECT_GT(before, 0U);
 }
 
-TEST_F(UsageOfBatch, OfALineIsToldByItsNumber) {
+TEST_F(BatchUsage, OfALineIsToldByItsNumber) {
   const auto refused = [&](const std::string& line, const std::string& why) {
     const auto file = folder.write("bad.jsonl", "{\"id\": \"a\", \"prompt_ids\": [5]}\n\n" + line + "\n");
     const auto outcome = run(batch(file, folder / "none.jsonl"));
@@ -248,7 +248,7 @@ TEST_F(UsageOfBatch, OfALineIsToldByItsNumber) {
   refused(R"({"messages": [{"role": "user"}]})", "expected a list of");
 }
 
-TEST_F(UsageOfBatch, OfAnAnswerFileThatIsNotToThesePromptsIsTold) {
+TEST_F(BatchUsage, OfAnAnswerFileThatIsNotToThesePromptsIsTold) {
   const auto file = prompts(3);
   const auto refused = [&](const std::string& line, const std::string& why) {
     const auto answers = folder.write("answers.jsonl", line + "\n");
@@ -264,7 +264,7 @@ TEST_F(UsageOfBatch, OfAnAnswerFileThatIsNotToThesePromptsIsTold) {
   refused(R"({"id": "prompt 1", )" + rest, "had other tokens");
 }
 
-TEST_F(UsageOfBatch, OfAFileOfSomethingElseLeavesItAsItIs) {
+TEST_F(BatchUsage, OfAFileOfSomethingElseLeavesItAsItIs) {
   const auto file = folder.write("same.jsonl", R"({"id":1,"prompt_ids":[5]})");
   for (const std::string precious : {R"({"precious": 1})", R"({"id":1,"prompt":"a"})", "x"}) {
     const auto answers = folder.write("precious.json", precious);
@@ -370,7 +370,7 @@ TEST_F(TwoRanksOfGuesses, AreTheSameOfALongTextThatTwoRanksCount) {
   EXPECT_EQ(right(two), right(one));
 }
 
-TEST_F(UsageOfBatch, OfSourcesOfGuessesIsTold) {
+TEST_F(BatchUsage, OfSourcesOfGuessesIsTold) {
   const auto refused = [&](const Words& more, int code, const std::string& why) {
     Words all{"generate", "--model", model, "--prompt-ids", "5"};
     all.insert(all.end(), more.begin(), more.end());
@@ -388,7 +388,7 @@ TEST_F(UsageOfBatch, OfSourcesOfGuessesIsTold) {
   refused({"--draft-corpus", data_file("tokens/wide.tokens")}, 3, "wide.tokens: has tokens of another tokenizer");
 }
 
-TEST_F(UsageOfBatch, OfBothWaysToGivePromptsIsRefused) {
+TEST_F(BatchUsage, OfBothWaysToGivePromptsIsRefused) {
   EXPECT_EQ(run(batch(prompts(2), folder / "a.jsonl", {"--prompt", "a"})).code, 2);
   EXPECT_EQ(run({"generate", "--model", model, "--prompts", prompts(2)}).code, 2) << "without --output";
 }

@@ -92,7 +92,7 @@ Outcome run_command(const std::vector<std::string>& words, const std::string& in
     _exit(127);
   }
   Outcome outcome;
-  outcome.code = wait_for(child, seconds);
+  outcome.code = wait_for(child, sanitized ? 10 * seconds : seconds);
   outcome.all_gone = all_gone_soon(mark);
   outcome.out = contents_of(out);
   outcome.err = without_launcher(contents_of(err));

@@ -12,6 +12,12 @@
 
 namespace grist::test {
 
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool sanitized = true;  // then memory is not what the plan says, and all takes many times as long
+#else
+constexpr bool sanitized = false;
+#endif
+
 struct Outcome {
   int code = -1;  // exit code; 128 + signal where a signal ended it; 124 where it did not end by itself
   std::string out;

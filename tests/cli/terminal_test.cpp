@@ -48,7 +48,7 @@ public:
   }
 
   /// Reads on until the text since the last call holds `words`; false where that does not come.
-  bool shows(const std::string& words, int seconds = 40) {
+  bool shows(const std::string& words, int seconds = sanitized ? 400 : 40) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
     for (;;) {
       if (const auto at = unread_.find(words); at != std::string::npos) {

@@ -72,19 +72,13 @@ double libraries() {
   return bytes;
 }
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr bool checked = true;  // then memory is not what the plan says
-#else
-constexpr bool checked = false;
-#endif
-
 void expect_near_and_enough(double told, double held) {
   EXPECT_GE(told, held);
   EXPECT_LE(told - libraries(), 1.1 * held);
 }
 
 TEST_F(TrainInfo, TellsWhatARunTakes) {
-  if (checked) GTEST_SKIP() << "the sanitizer holds memory too";
+  if (sanitized) GTEST_SKIP() << "the sanitizer holds memory too";
   for (const Words& more : {Words{}, Words{"--dtype", "bf16", "--micro-batch", "2"}, Words{"--recompute", "block"},
                             Words{"--checkpoint", checkpoints, "--save-every", "1", "--optimizer", "sgd"}}) {
     SCOPED_TRACE(more.empty() ? "f32" : more.front() + " " + more[1]);
@@ -96,7 +90,7 @@ TEST_F(TrainInfo, TellsWhatARunTakes) {
 }
 
 TEST_F(TwoRanksOfTrainInfo, AreToldWhatEachTakes) {
-  if (checked) GTEST_SKIP() << "the sanitizer holds memory too";
+  if (sanitized) GTEST_SKIP() << "the sanitizer holds memory too";
   for (const Words& more : {Words{"--zero", "1"}, Words{"--tp", "2"}, Words{"--pp", "2", "--micro-batch", "4"}}) {
     SCOPED_TRACE(more.front());
     const auto told = info(more, 2);

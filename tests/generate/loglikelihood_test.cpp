@@ -1,5 +1,6 @@
 // Log-likelihoods of continuations: those of transformers, which tokens are given and which scored, and that what
 // several texts begin with is read once.
+#include "generate/facts.hpp"
 #include "generate/fake_model.hpp"
 #include "support/golden.hpp"
 #include "support/layouts.hpp"
@@ -9,8 +10,6 @@
 #include <grist/generate/perplexity.hpp>
 #include <grist/model/family.hpp>
 
-#include <sstream>
-
 namespace {
 
 using namespace grist;
@@ -18,61 +17,8 @@ using test::name_of_test;
 using test::Refuses;
 using testing::ElementsAre;
 
-/// The questions of evaluate/facts.jsonl and what tests/reference/evaluate.py says of them.
-struct Facts {
-  explicit Facts(const std::string& model)
-      : expected(nlohmann::json::parse(test::contents_of(test::data_file("evaluate/" + model + ".json")))) {
-    std::istringstream lines(test::contents_of(test::data_file("evaluate/facts.jsonl")));
-    for (std::string line; std::getline(lines, line);) questions.push_back(nlohmann::json::parse(line));
-  }
-  nlohmann::json expected;
-  std::vector<nlohmann::json> questions;
-};
-
-/// The last `most` questions on every layout of these ranks, in f32. `tolerance`: in nats, of a choice's sum.
-void expect_facts(const std::string& name, const std::filesystem::path& path, double tolerance, std::size_t most) {
-  const Facts facts(name);
-  const auto files = open_model(path);
-  const auto tokenizer = text::load_tokenizer(path);
-  const int context = facts.expected.at("context");
-  for (const auto& layout : test::layouts_for(files.spec)) {
-    SCOPED_TRACE(to_string(layout));
-    const Exec exec;
-    const ProcessGrid grid(test::world(), layout);
-    const auto model = make_model(files, grid, {.limits = limits_for_windows(256)});
-    LogLikelihood scorer(exec, *model, 256);
-    Index cut = 0;
-    ASSERT_EQ(facts.questions.size(), facts.expected.at("questions").size());
-    const std::size_t count = facts.questions.size();
-    for (std::size_t i = count - std::min(most, count); i < count; ++i) {
-      const auto& question = facts.questions[i];
-      const auto& expected = facts.expected.at("questions")[i];
-      const std::vector<std::string> choices = question.at("choices");
-      std::vector<Continuation> continuations;
-      for (const auto& choice : choices) {
-        const std::string query = question.at(question.contains("query") ? "query" : "context");
-        continuations.push_back(encode_continuation(*tokenizer, query, " " + choice));
-        if (cut_left(continuations.back(), context)) ++cut;
-      }
-      const auto sums = scorer.sums(continuations);
-      ASSERT_EQ(sums.size(), choices.size());
-      for (std::size_t c = 0; c < sums.size(); ++c)
-        EXPECT_NEAR(sums[c], expected.at("loglikelihoods")[c].get<double>(), tolerance) << question << ", choice " << c;
-      const auto [choice, by_length] = preferred(sums, choices);
-      EXPECT_EQ(choice, expected.at("pred").get<int>()) << question;
-      EXPECT_EQ(by_length, expected.at("pred_norm").get<int>()) << question;
-    }
-    EXPECT_EQ(cut, facts.expected.at("cut_choices").get<Index>());
-  }
-}
-
 TEST(LogLikelihood, OfATinyModelIsThatOfTransformers) {
-  expect_facts("llama2", test::data_file("tiny/llama2"), 2e-3, 100);
-}
-
-TEST(LogLikelihood, OfARealModelIsThatOfTransformers) {
-  if (!std::filesystem::exists(test::smollm2_file())) GTEST_SKIP() << "no " << test::smollm2_file();
-  expect_facts("smollm2", test::smollm2_file(), 5e-3, test::ranks() > 1 ? 6 : 100);
+  test::expect_facts("llama2", test::data_file("tiny/llama2"), 2e-3, 100);
 }
 
 /// Of ids `given` ..., by logits of the whole text.
@@ -118,7 +64,7 @@ TEST_P(LogLikelihoodOf, ATextBehindOthersWithTheSameBeginning) {
 INSTANTIATE_TEST_SUITE_P(models, LogLikelihoodOf, testing::Values("llama2", "mistral", "gemma3", "llama_longrope"),
                          name_of_test);
 
-TEST(Loglikelihoods, ReadsWhatTheTextsBeginWithOnce) {
+TEST(LogLikelihood, ReadsWhatTheTextsBeginWithOnce) {
   const Exec exec;
   const ProcessGrid grid(test::world(), {.tp = test::ranks()});
   test::FakeModel model(grid, limits_for_windows(1200));
@@ -142,7 +88,7 @@ TEST(Loglikelihoods, ReadsWhatTheTextsBeginWithOnce) {
   EXPECT_EQ(tokens_read(model.spec(), std::vector{text(40, 2)}), 41);
 }
 
-TEST(Loglikelihoods, RefusesWhatCannotBeScored) {
+TEST(LogLikelihood, RefusesWhatCannotBeScored) {
   const Exec exec;
   const ProcessGrid grid(test::world(), {.tp = test::ranks()});
   test::FakeModel model(grid, limits_for_windows(8));

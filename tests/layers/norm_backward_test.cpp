@@ -19,7 +19,7 @@ struct NormGradients {
 
 template <class Y>
 NormGradients backward(bool rms, bool biased, const std::vector<float>& x, const std::vector<float>& w,
-                   const std::vector<float>& dy) {
+                       const std::vector<float>& dy) {
   const Index hidden = static_cast<Index>(w.size()), tokens = static_cast<Index>(x.size()) / hidden;
   const auto device_x = on_device<float>(x), device_w = on_device<float>(w);
   const auto device_dy = on_device<Y>(dy);

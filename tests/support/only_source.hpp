@@ -21,7 +21,13 @@ inline void keep_only_source(int argc, const char* const* argv) {
   constexpr std::string_view option = "--source=";
   std::string source;
   for (int i = 1; i < argc; ++i) {
-    if (std::string_view(argv[i]).starts_with(option)) source = argv[i] + option.size();
+    const std::string_view word(argv[i]);
+    if (word.starts_with(option) && word != option) {
+      source = word.substr(option.size());
+    } else if (word.starts_with("--source")) {
+      std::fprintf(stderr, "--source=NAME keeps the tests of NAME.cpp; it is '%s'\n", argv[i]);
+      std::exit(2);
+    }
   }
   if (source.empty()) return;
   const std::string filter = GTEST_FLAG_GET(filter);
