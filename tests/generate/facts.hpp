@@ -33,7 +33,8 @@ struct Facts {
 };
 
 /// The last `most` questions on every layout of these ranks, in f32. `tolerance`: in nats, of a choice's sum.
-inline void expect_facts(const std::string& name, const std::filesystem::path& path, double tolerance, std::size_t most) {
+inline void expect_facts(const std::string& name, const std::filesystem::path& path, double tolerance,
+                         std::size_t most) {
   const Facts facts(name);
   const auto files = open_model(path);
   const auto tokenizer = text::load_tokenizer(path);
