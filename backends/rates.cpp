@@ -1,5 +1,7 @@
 #include <grist/backends/rates.hpp>
 
+#include <grist/backends/matvec.hpp>
+#include <grist/backends/products.hpp>
 #include <grist/core/clock.hpp>
 #include <grist/core/errors.hpp>
 
@@ -35,28 +37,56 @@ void sum_chunks(const Exec& exec, View1<const Index> array, View1<Index> sums) {
       });
 }
 
-/// Of a product of n tokens with an n x n matrix; 0 where the provider declines.
+/// FLOP per second of `multiply`, a product of n tokens with an n x n matrix.
+template <class F>
+double square_rate(const Exec& exec, Index n, F&& multiply) {
+  double best = 1e300;
+  for (int round = 0; round < 3; ++round) best = std::min(best, seconds(exec, multiply));
+  return 2.0 * static_cast<double>(n * n * n) / best;
+}
+
+/// 0 where the provider declines.
 template <class T>
-double square_rate(const Exec& exec, Gemm& gemm, Index n) {
+double gemm_rate_at(const Exec& exec, Gemm& gemm, Index n) {
   const Buffer<T> x("rates x", n * n), w("rates w", n * n), y("rates y", n * n);
   fill_varied(exec, x.view());
   fill_varied(exec, w.view());
   const auto multiply = [&] {
     return gemm.run(exec, {as_const(x.view(n, n)), Op::none, as_const(w.view(n, n)), Op::transposed, 0, y.view(n, n)});
   };
-  if (!multiply()) return 0;
-  double best = 1e300;
-  for (int round = 0; round < 3; ++round) best = std::min(best, seconds(exec, multiply));
-  return 2.0 * static_cast<double>(n * n * n) / best;
+  return multiply() ? square_rate(exec, n, multiply) : 0;
+}
+
+/// Bytes of which two are never an f16 that is not finite: blocks hold f16 scales.
+void fill_finite(const Exec& exec, View1<std::uint8_t> bytes) {
+  Kokkos::parallel_for(
+      "grist::rates::fill_bytes", Indices<Exec>(exec, 0, bytes.extent(0)),
+      KOKKOS_LAMBDA(Index i) { bytes(i) = static_cast<std::uint8_t>(37 * i % 61); });
+}
+
+/// 0 where it is served as bf16.
+double int8_rate_at(const Exec& exec, Index n) {
+  const Index bytes = row_bytes(Format::q8_0, n) * n;
+  const Buffer<std::uint8_t> blocks("rates blocks", bytes);
+  fill_finite(exec, blocks.view());
+  Weight w(n, 1);
+  w.add({Format::q8_0, n, blocks.data()});
+  if (!serves_many_tokens(DType::bf16, w)) return 0;
+  const Buffer<bf16> x("rates x", n * n), y("rates y", n * n);
+  fill_varied(exec, x.view());
+  Products products("portable");  // which is not asked
+  const auto multiply = [&] { products.multiply(exec, as_const(x.view(n, n)), w, y.view(n, n)); };
+  multiply();
+  return square_rate(exec, n, multiply);
 }
 
 /// Sizes grow until one product takes long enough to be measured.
-template <class T>
-double gemm_rate_of(const Exec& exec, Gemm& gemm) {
+template <class F>
+double growing(F&& rate_at) {
   constexpr double long_enough = 0.02;  // seconds
   double rate = 0;
   for (Index n = 1024; n <= 8192; n *= 2) {
-    rate = square_rate<T>(exec, gemm, n);
+    rate = rate_at(n);
     if (2.0 * static_cast<double>(n * n * n) > long_enough * rate) break;
   }
   return rate;
@@ -98,11 +128,15 @@ double Triad::measure() {
 
 double gemm_rate(const Exec& exec, Gemm& gemm, DType type) {
   switch (type) {
-    case DType::f32: return gemm_rate_of<float>(exec, gemm);
-    case DType::bf16: return gemm_rate_of<bf16>(exec, gemm);
-    case DType::f16: return gemm_rate_of<f16>(exec, gemm);
+    case DType::f32: return growing([&](Index n) { return gemm_rate_at<float>(exec, gemm, n); });
+    case DType::bf16: return growing([&](Index n) { return gemm_rate_at<bf16>(exec, gemm, n); });
+    case DType::f16: return growing([&](Index n) { return gemm_rate_at<f16>(exec, gemm, n); });
   }
   return 0;
+}
+
+double int8_rate(const Exec& exec) {
+  return growing([&](Index n) { return int8_rate_at(exec, n); });
 }
 
 }  // namespace grist

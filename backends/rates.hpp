@@ -41,4 +41,7 @@ void fill_varied(const Exec& exec, View1<T> values) {
 /// 0 where the provider declines the type.
 double gemm_rate(const Exec& exec, Gemm& gemm, DType type);
 
+/// The same of tokens of bf16 with a weight of Q8_0, of which bytes are multiplied; 0 where a provider gets it as bf16.
+double int8_rate(const Exec& exec);
+
 }  // namespace grist

@@ -62,16 +62,16 @@ function(grist_stage name folder)
   target_include_directories(grist_${name} PUBLIC "$<BUILD_INTERFACE:${stage}>")
 endfunction()
 
-# grist_test(NAME [SOURCES ...] LIBS ... [RANKS 1 2 4] [THREADS n] [TIMEOUT s] [LABELS ...] [SUITES a b])
+# grist_test(NAME [SOURCES ...] LIBS ... [RANKS 1 2 4] [TIMEOUT s] [LABELS ...] [SUITES a b])
 # grist_test(NAME OF source MUTATE file from to [RANKS ...] ... [WILL_FAIL])
 # The tests of a folder are one program, test_FOLDER: together they compile in half the time. NAME.cpp is added to it,
 # with one ctest entry per number of ranks that runs its tests alone: NAME for one rank, NAME.npN for more where there
 # is MPI. With SUITES one each for the tests of every suite: NAME.a, NAME.a.npN, ... With SOURCES it is a program of its
 # own. With OF and MUTATE it is the folder's program with a library's source in which `from` reads `to`, of which
 # the tests of `source` run; with WILL_FAIL the entry passes where they fail. Both together prove that they see that
-# mistake.
+# mistake. A rank has one thread, a single one `threads_of_one_rank`.
 function(grist_test name)
-  cmake_parse_arguments(ARG "WILL_FAIL" "THREADS;TIMEOUT;OF" "SOURCES;LIBS;RANKS;LABELS;SUITES;MUTATE" ${ARGN})
+  cmake_parse_arguments(ARG "WILL_FAIL" "TIMEOUT;OF" "SOURCES;LIBS;RANKS;LABELS;SUITES;MUTATE" ${ARGN})
   if(ARG_MUTATE AND ARG_RANKS AND NOT GRIST_ENABLE_MPI)
     return()  # a mistake between ranks, which one rank cannot make
   endif()
@@ -130,10 +130,8 @@ function(grist_test name)
   endif()
   foreach(ranks IN LISTS ARG_RANKS)
     set(threads 1)
-    if(ARG_THREADS)
-      set(threads ${ARG_THREADS})
-    elseif(ranks EQUAL 1)
-      set(threads 2)
+    if(ranks EQUAL 1)
+      set(threads ${threads_of_one_rank})
     endif()
     math(EXPR processors "${ranks} * ${threads}")
     set(launch "")

@@ -108,7 +108,7 @@ private:
     const int calls = 1 + static_cast<int>(std::min(1e4, long_enough / std::max(first, 1e-7)));
     const double all = static_cast<double>(calls) * ranks_.size();
     const Work work = all * one;
-    const Limit limit = roofline(work, {machine_.gemm(dtype_of<T>), writes ? machine_.triad : machine_.read});
+    const Limit limit = roofline(work, {machine_.gemm(dtype_of<T>, false), writes ? machine_.triad : machine_.read});
     Test test{.name = name,
               .sizes = sizes,
               .unit = unit,

@@ -124,6 +124,8 @@ Machine measure_machine(const Exec& exec, const Communicator& ranks, std::string
     if (mine == 0) mine = gemm_rate(exec, *make_gemm("portable"), type);  // which serves what others decline
     (type == DType::f32 ? machine.gemm_f32 : machine.gemm_bf16) = ranks.all_reduce(mine);
   }
+  ranks.barrier();
+  if (const double int8 = ranks.all_reduce(int8_rate(exec)); int8 > 0) machine.gemm_int8 = int8;
   if (ranks.size() > 1) {
     machine.mpi_latency = message_time(exec, ranks, sizeof(float), 50);
     machine.mpi_bandwidth = 0;

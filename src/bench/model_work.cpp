@@ -29,6 +29,7 @@ ModelWork::ModelWork(const ModelFiles& files, const ModelNumbers& numbers)
       const bool expert = w.experts > 1;
       const double chosen = expert ? mlp.experts_per_token : 1;
       if (!row.vector) token_flops_ += chosen * flops(w);
+      for (int p = 0; p < w.panels; ++p) in_blocks_ = in_blocks_ || block_of(w.panel[p].format).elements > 1;
       if (expert) experts_.push_back({bytes, static_cast<double>(w.experts), chosen});
       else dense_bytes_ += bytes;
     }, table.layers[i]);

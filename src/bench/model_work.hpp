@@ -28,6 +28,8 @@ public:
 
   /// Of all tensors as they lie in memory, tied ones once.
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+  /// Whether any matrix is stored in blocks.
+  [[nodiscard]] bool in_blocks() const { return in_blocks_; }
 
 private:
   struct Experts {
@@ -49,6 +51,7 @@ private:
   double dense_bytes_ = 0;          // of what every pass reads
   std::vector<Experts> experts_{};  // matrices of layers with experts
   std::uint64_t bytes_ = 0;
+  bool in_blocks_ = false;
 };
 
 }  // namespace grist::bench

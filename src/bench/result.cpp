@@ -87,7 +87,8 @@ std::string machine_lines(const Setting& setting) {
   const Machine& m = setting.machine;
   std::string line = std::format("machine: {}, read {}, triad {}", setting.device, with_prefix(m.read, "B/s"),
                                  with_prefix(m.triad, "B/s"));
-  for (const auto& [name, rate] : {std::pair("f32", m.gemm_f32), std::pair("bf16", m.gemm_bf16)})
+  for (const auto& [name, rate] : {std::pair("f32", m.gemm_f32), std::pair("bf16", m.gemm_bf16),
+                                   std::pair("int8", m.gemm_int8.value_or(0))})
     if (rate > 0) line += std::format(", gemm {} {}", name, with_prefix(rate, "FLOP/s"));
   if (m.mpi_latency) line += std::format(", mpi latency {}", with_prefix(*m.mpi_latency, "s"));
   if (m.mpi_bandwidth) line += std::format(", mpi bandwidth {}", with_prefix(*m.mpi_bandwidth, "B/s"));
@@ -169,6 +170,7 @@ Row row_of(const Setting& setting, const Test& test) {
           {"triad_bandwidth", m.triad},
           {"gemm_f32", m.gemm_f32},
           {"gemm_bf16", m.gemm_bf16},
+          {"gemm_int8", or_null(m.gemm_int8)},
           {"mpi_latency", or_null(m.mpi_latency)},
           {"mpi_bandwidth", or_null(m.mpi_bandwidth)},
           {"disk_write", or_null(m.disk_write)},

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <iosfwd>
 #include <optional>
@@ -22,11 +23,17 @@ using Row = nlohmann::ordered_json;
 /// Rates per second, of all ranks together; latency in seconds. What was not measured is empty.
 struct Machine {
   double read = 0, triad = 0;  // bytes
-  double gemm_f32 = 0, gemm_bf16 = 0;  // FLOP
+  double gemm_f32 = 0, gemm_bf16 = 0;  // FLOP, of a provider
+  std::optional<double> gemm_int8{};   // of weights in blocks, where bytes are multiplied
   std::optional<double> mpi_latency{}, mpi_bandwidth{};
   std::optional<double> disk_write{}, disk_read{};
 
-  [[nodiscard]] double gemm(DType type) const { return type == DType::f32 ? gemm_f32 : gemm_bf16; }
+  /// Of the fastest products that could serve activations of `type` with weights that are in blocks or not. A
+  /// processor may multiply bf16 slower than f32.
+  [[nodiscard]] double gemm(DType type, bool blocks) const {
+    if (type == DType::f32) return gemm_f32;
+    return std::max({gemm_f32, gemm_bf16, blocks ? gemm_int8.value_or(0) : 0});
+  }
 };
 
 /// What is the same for all tests of a run.

@@ -177,7 +177,7 @@ void Bench::measure_pass(bench::Passes& passes, Index batch, Index depth, Index 
                    .depth = depth,
                    .amount = static_cast<double>(batch * tokens),
                    .time = bench::utc_time()};
-  const bench::Rates rates{setting_.machine.gemm(numbers_.type), setting_.machine.read};
+  const bench::Rates rates{setting_.machine.gemm(numbers_.type, work_->in_blocks()), setting_.machine.read};
   test.work = generates ? work_->decode(batch, depth, tokens) : work_->prefill(batch, depth, tokens);
   if (generates) test.work = static_cast<double>(tokens) * test.work;
   const auto limit = bench::roofline(test.work, rates);

@@ -115,7 +115,7 @@ void bench_training(Runtime& runtime, const BenchOptions& options, DType type, c
                        .work = {.flops = amount * train::model_flops(files.spec, sequence)},
                        .limit_name = "gemm",
                        .time = bench::utc_time()};
-      test.limit_seconds = bench::roofline(test.work, {.flops = machine.gemm(type)}).seconds;
+      test.limit_seconds = bench::roofline(test.work, {.flops = machine.gemm(type, false)}).seconds;
       ProgressLine line(test.name, runtime.root());
       for (int step = 0; step <= options.repetitions; ++step) {  // the first one warms up
         line.show(static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(options.repetitions) + 1);

@@ -23,12 +23,12 @@ Communicator checked(CommHandle comm, const Layout& layout) {
 }  // namespace
 
 void Layout::expect_ranks(int started) const {
-  if (ranks() != started && !has_mpi)
+  if (ranks() == started) return;
+  if (!has_mpi && started == 1)
     throw UsageError("layout {} needs {} ranks, and this grist was built without MPI: one rank is all it has",
                      to_string(*this), ranks());
-  if (ranks() != started)
-    throw UsageError("layout {} needs {} ranks, {} were started; start them with `mpirun -n {}`", to_string(*this),
-                     ranks(), started, ranks());
+  throw UsageError("layout {} needs {} ranks, {} were started; start them with `mpirun -n {}`", to_string(*this),
+                   ranks(), started, ranks());
 }
 
 std::string to_string(const Layout& layout) {

@@ -80,7 +80,8 @@ std::string programs(const std::vector<Result>& results) {
 std::string machines(const std::vector<Result>& results) {
   constexpr std::pair<const char*, const char*> rates[] = {
       {"read_bandwidth", "B/s"}, {"triad_bandwidth", "B/s"}, {"gemm_f32", "FLOP/s"}, {"gemm_bf16", "FLOP/s"},
-      {"mpi_latency", "s"},      {"mpi_bandwidth", "B/s"},   {"disk_write", "B/s"},  {"disk_read", "B/s"}};
+      {"gemm_int8", "FLOP/s"},   {"mpi_latency", "s"},       {"mpi_bandwidth", "B/s"}, {"disk_write", "B/s"},
+      {"disk_read", "B/s"}};
   std::vector<Cells> rows;
   for (const Result& result : results) {
     if (result.number("read_bandwidth") == 0) continue;
@@ -92,9 +93,9 @@ std::string machines(const std::vector<Result>& results) {
     if (std::ranges::find(rows, row) == rows.end()) rows.push_back(row);
   }
   if (rows.empty()) return {};
-  return heading("Machines") + table({"platform", "runs on", "read", "triad", "GEMM f32", "GEMM bf16", "MPI latency",
-                                      "MPI bandwidth", "disk write", "disk read"},
-                                     rows, 2, 8);
+  return heading("Machines") + table({"platform", "runs on", "read", "triad", "GEMM f32", "GEMM bf16", "GEMM int8",
+                                      "MPI latency", "MPI bandwidth", "disk write", "disk read"},
+                                     rows, 2, 9);
 }
 
 std::string numbers(const std::vector<Result>& results) {

@@ -41,13 +41,14 @@ struct Roofs {
 
 Roofs roofs_of(const std::vector<Result>& group) {
   Roofs roofs;
-  double f32 = 0, bf16 = 0;
+  double f32 = 0, bf16 = 0, int8 = 0;
   for (const Result& result : group) {
     roofs.read = std::max(roofs.read, result.number("read_bandwidth"));
     f32 = std::max(f32, result.number("gemm_f32"));
     bf16 = std::max(bf16, result.number("gemm_bf16"));
+    int8 = std::max(int8, result.number("gemm_int8"));
   }
-  for (const auto& [name, value] : {std::pair("f32", f32), std::pair("bf16", bf16)})
+  for (const auto& [name, value] : {std::pair("f32", f32), std::pair("bf16", bf16), std::pair("int8", int8)})
     if (value > 0) roofs.gemm.emplace_back(name, value);
   return roofs;
 }

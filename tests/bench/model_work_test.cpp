@@ -48,6 +48,8 @@ TEST(ModelWork, OfAPromptCountsLogitsOnceAndKeysUnderTheMask) {
 TEST(ModelWork, ConvertedWeightsAreReadAsTheyLieInMemory) {
   const ModelWork work(spec_of("llama2"), {.kv_type = KvType::bf16, .weights = WeightStorage::f32});
   EXPECT_DOUBLE_EQ(work.decode(1, 0, 1).bytes, 4 * (matrices + head) + norms + layers * 2 * 64 * 2);
+  EXPECT_FALSE(work.in_blocks());
+  EXPECT_TRUE(ModelWork(spec_of("llama2"), {.weights = WeightStorage::q8_0}).in_blocks());
 }
 
 TEST(ModelWork, SeesNoMoreKeysThanAWindowHas) {

@@ -19,6 +19,7 @@ Setting setting() {
   s.gemm = "onednn", s.threads = 2, s.ranks = 1, s.model_file = "model.gguf", s.model = "llama 1.1B";
   s.model_bytes = std::uint64_t{2} << 30, s.parameters = 1'100'000'000, s.dtype = s.kv_type = s.weights = "bf16";
   s.machine.read = 50e9, s.machine.triad = 40e9, s.machine.gemm_f32 = 2e11, s.machine.gemm_bf16 = 9e11;
+  s.machine.gemm_int8 = 2e12;
   return s;
 }
 
@@ -133,7 +134,16 @@ TEST(Printer, WritesTheTableOfLlamaBenchWithLimits) {
             "| llama 1.1B bf16      |   2.00 GiB |     1.10 B | OpenMP   |     1 |       2 |  bf16 | bf16 |     1 | "
             "            tg128 @ d512 |    2 |      24.00 ± 11.31 |         40.00 read |  60.0 |\n"
             "\nbuild: abc123 (0.1.0)\nmachine: A \"fast\" processor, of 2 cores, read 50 GB/s, triad 40 GB/s, gemm f32 "
-            "200 GFLOP/s, gemm bf16 900 GFLOP/s\n");
+            "200 GFLOP/s, gemm bf16 900 GFLOP/s, gemm int8 2 TFLOP/s\n");
+}
+
+TEST(Machine, LimitsProductsByTheFastestThatCouldServeThem) {
+  const Machine widens{.gemm_f32 = 3e11, .gemm_bf16 = 2e11};  // a processor whose products of bf16 are slow
+  EXPECT_EQ(widens.gemm(DType::bf16, true), 3e11);
+  const Machine all{.gemm_f32 = 2e11, .gemm_bf16 = 4e11, .gemm_int8 = 9e11};
+  EXPECT_EQ(all.gemm(DType::f32, true), 2e11) << "tokens of f32 are not rounded to bytes";
+  EXPECT_EQ(all.gemm(DType::bf16, false), 4e11);
+  EXPECT_EQ(all.gemm(DType::bf16, true), 9e11);
 }
 
 }  // namespace
