@@ -43,8 +43,13 @@ void place(const Exec& exec, View2<float> panel, T* to, Index stride) {
 
 class WidenedProduct {
 public:
-  /// C = A B^T by `run`, which does it for float matrices and returns false where it cannot. False, too, for other ops,
-  /// where C is added to, for batches, and where A and B are not of one 16-bit type and C of that or float.
+  /// Whether it is C = A B^T, with nothing added and no batches, A and B of one 16-bit type and C of that or float.
+  static bool serves(const Product& p) {
+    return p.a.type == p.b.type && p.a.type != DType::f32 && (p.c.type == DType::f32 || p.c.type == p.a.type) &&
+           p.op_a == Op::none && p.op_b == Op::transposed && p.beta == 0 && p.c.batches == 1;
+  }
+
+  /// By `run`, which does it for float matrices and returns false where it cannot. False, too, where it does not serve.
   template <class Run>
   bool run(const Exec& exec, const Product& product, Run&& run) {
     if (!serves(product)) return false;
@@ -59,17 +64,11 @@ public:
   }
 
 private:
-  static bool serves(const Product& p) {
-    return p.a.type == p.b.type && p.a.type != DType::f32 && p.op_a == Op::none && p.op_b == Op::transposed &&
-           p.beta == 0 && p.c.batches == 1;
-  }
-
   static constexpr Index panel_rows = host_reaches_memory ? 512 : 2048;  // that fit a cache, or keep a device busy
 
   template <class T, class Run>
   bool run_as(const Exec& exec, const Product& product, Run&& run) {
     const auto& [a, op_a, b, op_b, beta, c] = product;
-    if (c.type != DType::f32 && c.type != dtype_of<T>) return false;
     const Index floats = floats_for(product);
     float* const memory = memory_.room<float>(floats, floats);
     const View2<float> wide_a(memory, a.rows, a.columns);

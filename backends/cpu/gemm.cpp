@@ -1,5 +1,6 @@
 // Many tokens on the CPU: oneDNN's matmul, on the same OpenMP threads as Kokkos. Weights stay row-major as they are in
 // the model: the library's own packing costs 3 to 10 % at 512 tokens and saves a second copy of every weight.
+#include <grist/backends/cpu/int8_products.hpp>
 #include <grist/backends/plan_cache.hpp>
 #include <grist/backends/widened_product.hpp>
 
@@ -22,6 +23,23 @@ dnnl::memory::data_type data_type(DType type) {
   throw InternalError("oneDNN: unknown storage type");
 }
 
+/// Intel's products of bf16 by vectors take two cycles and more, with which those of float are nearly twice as fast (75
+/// and 137 GFLOP/s a core of Emerald Rapids): they are meant for tiles, which a virtual machine may hide.
+bool multiplies_bf16_slowly() {
+#if defined(__x86_64__)
+  static const bool slowly =
+      __builtin_cpu_is("intel") && __builtin_cpu_supports("avx512bf16") && !cpu::has_bf16_tiles();
+  return slowly;
+#else
+  return false;
+#endif
+}
+
+/// Whether the product is one of floats, for all numbers of rows alike.
+bool widens(const Product& product) {
+  return product.a.type == DType::bf16 && multiplies_bf16_slowly() && WidenedProduct::serves(product);
+}
+
 class OneDnnGemm final : public Gemm {
 public:
   [[nodiscard]] std::string_view name() const override { return "onednn"; }
@@ -32,8 +50,9 @@ public:
     const auto region = Kokkos::Profiling::ScopedRegion("grist::gemm::onednn");
     exec.fence("grist::gemm::onednn: runs outside of Kokkos, on its threads");
     try {
-      if (const Plan* plan = plan_for(product)) {
-        execute(*plan, product);
+      const Plan* const as_it_is = widens(product) ? nullptr : plan_for(product);
+      if (as_it_is != nullptr) {
+        execute(*as_it_is, product);
         return true;
       }
       // A processor without 16-bit products has float ones.
@@ -50,7 +69,7 @@ public:
   }
 
   Index scratch_bytes(const Product& product) override {
-    return plan_for(product) != nullptr ? 0 : WidenedProduct::scratch_bytes(product);
+    return !widens(product) && plan_for(product) != nullptr ? 0 : WidenedProduct::scratch_bytes(product);
   }
 
 private:

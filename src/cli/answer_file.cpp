@@ -46,18 +46,16 @@ bool begins_an_answer(const std::string& rest) {
 
 }  // namespace
 
-AnswerFile::AnswerFile(std::string file, const std::string& prompts)
+AnswerFile::AnswerFile(std::string file)
     : file_(std::move(file)), descriptor_(open(file_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
   const auto refuse = [&](const std::string& why) {
     if (descriptor_ >= 0) close(descriptor_);
     throw InputError("{}: {}", file_, why);
   };
   if (descriptor_ < 0) refuse(std::format("cannot be written: {}", std::strerror(errno)));
-  struct stat status {}, other {};
+  struct stat status {};
   if (fstat(descriptor_, &status) != 0) refuse(std::format("cannot be looked at: {}", std::strerror(errno)));
   if (!S_ISREG(status.st_mode)) refuse("is no file that can be continued");
-  if (stat(prompts.c_str(), &other) == 0 && other.st_dev == status.st_dev && other.st_ino == status.st_ino)
-    refuse("is the file of the prompts; give --output another file");
   // Some file systems have no locks: there nothing is known of others.
   if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
     refuse("another start of grist is writing it");

@@ -13,9 +13,9 @@ namespace grist::cli {
 /// off by the next one. Only one start writes it at a time.
 class AnswerFile {
 public:
-  /// Opens or makes it; what is in it stays as it is. Throws InputError where it cannot be written, is the file of the
-  /// prompts, or is being written by another start.
-  AnswerFile(std::string file, const std::string& prompts);
+  /// Opens or makes it; what is in it stays as it is. Throws InputError where it cannot be written or is being
+  /// written by another start.
+  explicit AnswerFile(std::string file);
   ~AnswerFile();
   AnswerFile(const AnswerFile&) = delete;
   AnswerFile& operator=(const AnswerFile&) = delete;

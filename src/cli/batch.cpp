@@ -3,9 +3,11 @@
 #include "answer_file.hpp"
 #include "answer_json.hpp"
 #include "interrupt.hpp"
+#include "output_file.hpp"
 #include "packed_json.hpp"
 #include "request_options.hpp"
 #include "shared_run.hpp"
+#include "texts.hpp"
 
 #include <grist/core/clock.hpp>
 #include <grist/generate/generation.hpp>
@@ -168,17 +170,28 @@ struct Plan {
   Index tokens = 0;                   // that all of them take at most
 };
 
-ModelLimits plan_of(Plan& plan, const BatchOptions& options, int ranks, const Request& otherwise,
+ModelLimits plan_of(Plan& plan, const BatchOptions& options, int ranks, const PromptDefaults& defaults,
                     const ModelFiles& files, const text::Tokenizer* tokenizer) {
+  expect_no_input(options.output, "--output", {options.prompts});
+  bool doubled = false;
   const PromptReader reader{
-      [&](const std::string& text) { return encode_prompt(files.tokens, tokenizer, text, true); },
+      [&](const std::string& text) {
+        auto ids = encode_prompt(files.tokens, tokenizer, text, true);
+        doubled = doubled || tokenizer->doubles_bos(ids);
+        return ids;
+      },
       [&](const std::vector<text::Message>& messages) {
         return encode_prompt(files.tokens, tokenizer, chat_prompt(tokenizer, messages), false);
       },
-      [&](const Request& request) { check(request, "the prompt", files.spec.vocab_size, files.spec.max_positions); }};
-  auto lines = read_prompts(options.prompts, otherwise, reader);
+      [&](const Request& request) {
+        check(request, "the prompt", files.spec.vocab_size, files.spec.max_positions);
+        if (tokenizer == nullptr && !request.stop.empty())
+          throw InputError("'stop' needs a tokenizer, and the model has none");
+      }};
+  auto lines = read_prompts(options.prompts, defaults, reader);
+  if (doubled) note(second_bos);
   const auto all = lines.size();
-  plan.file.emplace(options.output, options.prompts);
+  plan.file.emplace(options.output);
   lines = plan.file->without_answered(std::move(lines));
   if (plan.file->cut_off())
     note(std::format("{}: its last line was not whole and is computed again", options.output));
@@ -209,14 +222,17 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
   const auto begin = Clock::now();
   const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2}, SA_RESTART);
   const Deadline deadline = deadline_of(runtime, options.max_walltime, begin);
-  Request otherwise = options.otherwise;
+  PromptDefaults defaults{options.otherwise, options.otherwise};
   runtime.together([&] {
-    otherwise.sampling = options.sampling.options_for(options.model.model, runtime.root());
-    options.draft.check(otherwise.sampling, runtime.root());
+    SamplingGroup greedy = options.sampling;
+    greedy.choice.temperature = 0;
+    defaults.otherwise.sampling = options.sampling.options_for(options.model.model, runtime.root());
+    defaults.greedy.sampling = greedy.options_for(options.model.model, false);
+    options.draft.check(defaults.otherwise.sampling, runtime.root());
   });
   Plan plan;
   const auto sizes = [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
-    return plan_of(plan, options, runtime.world().size(), otherwise, files, tokenizer);
+    return plan_of(plan, options, runtime.world().size(), defaults, files, tokenizer);
   };
   const auto loaded = load_model(runtime, options.model, sizes, options.draft.model);
   bool finished = true;

@@ -58,6 +58,8 @@ void BenchOptions::complete(const CLI::App& app) {
   if (!io.empty() && !has_model()) throw UsageError("--io writes a model's checkpoint: give --model or --config");
   if (!has_model() && !others) throw UsageError("nothing to measure: give --model, --config, --kernels or --comm");
   passes = has_model() && (asked || !others);
+  if (app.count("-d") > 0 && !passes) throw UsageError("-d goes with -p or -n");
+  if (app.count("-b") > 0 && !passes && !train) throw UsageError("-b goes with -p, -n or --train");
   std::erase(prompts, 0);
   std::erase(tokens, 0);
   if (prompts.empty() && tokens.empty() && !others)

@@ -1,5 +1,6 @@
 // grist convert: a checkpoint as a Hugging Face folder, and the other way round; a model as a quantized GGUF file.
 #include "model_files.hpp"
+#include "output_file.hpp"
 #include "progress.hpp"
 #include "runtime.hpp"
 #include "verbs.hpp"
@@ -33,6 +34,7 @@ Format format_named(const std::string& name) {
 /// Writes a GGUF file; one that cannot be read as the model that it was made from does not stay.
 ConversionNotes quantize(const ConvertOptions& options, const Progress& progress) {
   const auto model = io::gguf_file_of(options.from);
+  expect_no_input(options.to, "--out", {model.string()});
   const Format type = format_named(options.quantize);
   if (!fs::is_directory(model)) return quantize_gguf(model, type, options.to, progress);
   ConversionNotes of_tokenizer;
@@ -54,6 +56,7 @@ void run(Runtime& runtime, const ConvertOptions& options) {
   runtime.together([&] {
     if (!runtime.root()) return;
     if (options.to.empty()) throw UsageError("convert: names nothing to write; give TO, or --out FILE");
+    expect_no_input(options.to, "TO", {options.from});
     ConversionNotes notes;
     ProgressLine line("converting", true);
     const Progress progress = [&](std::uint64_t done, std::uint64_t total) { line.show(done, total); };

@@ -15,39 +15,6 @@
 #include <fstream>
 
 namespace grist::cli {
-namespace {
-
-using nlohmann::json;
-
-const std::string& text_of(const json& value, std::string_view what) {
-  if (!value.is_string()) throw InputError("{} is a JSON {}, expected a string", what, value.type_name());
-  return value.get_ref<const std::string&>();
-}
-
-text::Message message_of(const json& value, std::size_t number) {
-  const std::string name = std::format("messages[{}]", number);
-  if (!value.is_object()) throw InputError("{} is a JSON {}, expected an object", name, value.type_name());
-  for (const auto& [key, of_key] : value.items()) {
-    if (key != "role" && key != "content" && !of_key.is_null())
-      throw InputError("{} has the key '{}', which is not understood: role and content are", name, key);
-  }
-  const auto entry = [&](const char* key) {
-    const auto found = value.find(key);
-    if (found == value.end()) throw InputError("{} has no '{}'", name, key);
-    return text_of(*found, std::format("{}: {}", name, key));
-  };
-  return {entry("role"), entry("content")};
-}
-
-std::vector<text::Message> messages_of(const json& list) {
-  if (!list.is_array()) throw InputError("messages is a JSON {}, expected an array", list.type_name());
-  std::vector<text::Message> messages;
-  for (const json& value : list) messages.push_back(message_of(value, messages.size()));
-  return messages;
-}
-
-}  // namespace
-
 Documents::Documents(const std::vector<std::string>& inputs) {
   for (const std::string& input : inputs) {
     if (input == "-")
@@ -122,7 +89,7 @@ bool Documents::each(std::uint64_t first, const std::function<bool(const Documen
 }
 
 Document Documents::of_line(const std::string& file, std::string_view line) {
-  const json object = json_object(line);
+  const nlohmann::json object = json_object(line);
   const bool text = object.contains("text"), messages = object.contains("messages");
   if (text == messages)
     throw InputError("has {}, expected one of them", text ? "text and messages" : "neither text nor messages");
@@ -132,10 +99,8 @@ Document Documents::of_line(const std::string& file, std::string_view line) {
     if (key != "text" && key != "messages" && left_out_.insert(key).second)
       note(std::format("{}: the key '{}' is left out", file, key));
   }
-  if (text) return {.text = text_of(object["text"], "text")};
-  Document document{.messages = messages_of(object["messages"])};
-  if (document.messages.empty()) throw InputError("messages is empty");
-  return document;
+  if (text) return {.text = string_of(object["text"], "text")};
+  return {.messages = messages_of(object["messages"])};
 }
 
 }  // namespace grist::cli

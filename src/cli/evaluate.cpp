@@ -2,6 +2,7 @@
 #include "interrupt.hpp"
 #include "json_lines.hpp"
 #include "model_options.hpp"
+#include "output_file.hpp"
 #include "packed_json.hpp"
 #include "shared_run.hpp"
 
@@ -39,11 +40,6 @@ struct Question {
   std::vector<Continuation> continuations{};  // [choices]
 };
 
-std::string string_of(const json& value, std::string_view what) {
-  if (!value.is_string()) throw InputError("{}: found {}, expected a string", what, value.type_name());
-  return value.get<std::string>();
-}
-
 std::vector<std::string> choices_of(const json& list) {
   if (!list.is_array()) throw InputError("'choices': found {}, expected an array of strings", list.type_name());
   std::vector<std::string> choices;
@@ -56,8 +52,7 @@ std::vector<std::string> choices_of(const json& list) {
 }
 
 /// One line of the file. `number` counts from 0 and is its id where it has none.
-Question question_of(std::string_view line, Index number) {
-  const json object = json_object(line);
+Question question_of(const json& object, Index number) {
   for (const auto& [key, value] : object.items()) {
     if (key != "id" && key != "query" && key != "context" && key != "choices" && key != "gold")
       throw InputError("the key '{}' is not understood: query or context, choices, gold and id are", key);
@@ -84,27 +79,21 @@ Question question_of(std::string_view line, Index number) {
 /// The questions with their tokens. Counts the choices that are cut.
 std::vector<Question> read_questions(const EvaluateOptions& options, const text::Tokenizer& tokenizer, int context,
                                      Index& cut) {
-  const std::string text = read_text(options.task);
   std::vector<Question> questions;
-  Index number = 0;
-  for (std::size_t begin = 0, end = 0; begin < text.size(); begin = end + 1) {
-    end = std::min(text.find('\n', begin), text.size());
-    ++number;
-    const auto line = std::string_view(text).substr(begin, end - begin);
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    if (options.limit > 0 && std::ssize(questions) == options.limit) break;
-    try {
-      questions.push_back(question_of(line, std::ssize(questions)));
-      auto& question = questions.back();
-      for (const std::string& choice : question.choices) {
-        // The harness' default target_delimiter stands between context and choice.
-        question.continuations.push_back(encode_continuation(tokenizer, question.context, " " + choice));
-        if (cut_left(question.continuations.back(), context)) ++cut;
-      }
-    } catch (const Error& error) {
-      throw InputError("{}, line {}: {}", options.task, number, error.what());
+  std::map<json, Index> lines;  // of ids
+  each_json_line(options.task, [&](json& object, Index number) {
+    if (options.limit > 0 && std::ssize(questions) == options.limit) return false;
+    questions.push_back(question_of(object, std::ssize(questions)));
+    auto& question = questions.back();
+    if (const auto [before, first] = lines.emplace(question.id, number); !first)
+      throw InputError("id {} is that of line {} too", question.id.dump(), before->second);
+    for (const std::string& choice : question.choices) {
+      // The harness' default target_delimiter stands between context and choice.
+      question.continuations.push_back(encode_continuation(tokenizer, question.context, " " + choice));
+      if (cut_left(question.continuations.back(), context)) ++cut;
     }
-  }
+    return true;
+  });
   if (questions.empty()) throw InputError("{}: holds no questions", options.task);
   return questions;
 }
@@ -207,6 +196,7 @@ void run(Runtime& runtime, const EvaluateOptions& options) {
   std::vector<std::string> items;
   Index tokens = 0;
   Result result;
+  runtime.together([&] { expect_no_input(options.output, "--output", {options.task}); });
   std::vector<int> longest(1, 1);  // tokens of the longest text that is read
   const auto loaded =
       load_model(runtime, options.model, [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {

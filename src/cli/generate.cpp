@@ -4,6 +4,7 @@
 #include "draft.hpp"
 #include "json_lines.hpp"
 #include "model_options.hpp"
+#include "output_file.hpp"
 #include "progress.hpp"
 #include "sampling.hpp"
 #include "shared_run.hpp"
@@ -159,6 +160,8 @@ void run(Runtime& runtime, const GenerateOptions& options) {
   const auto sizes = [&](const ModelFiles& files, const text::Tokenizer* tokenizer) {
     prompts = encode_all(options, files.tokens, tokenizer);
     if (options.json) outputs.lines.emplace();
+    for (const auto& prompt : options.prompts)
+      if (prompt.kind == Prompt::file) expect_no_input(options.json_file, "--json-file", {prompt.value});
     if (!options.json_file.empty()) outputs.file.emplace(options.json_file);
     const auto requests = requests_of(options, sampling, prompts);
     for (std::size_t i = 0; i < requests.size(); ++i)

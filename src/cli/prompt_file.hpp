@@ -25,10 +25,17 @@ struct PromptReader {
   std::function<void(const Request& request)> check;  // throws where it cannot
 };
 
+/// What a line does not say: by the command line, else by the model's files, else the default. A line that sets its
+/// temperature to 0 leaves what the model's files say.
+struct PromptDefaults {
+  Request otherwise, greedy;
+};
+
 /// Lines with one of `prompt`, `prompt_ids` and `messages`; with `id`, `max_new_tokens`, `temperature`, `top_k`,
 /// `top_p`, `min_p`, `repetition_penalty`, `seed`, `stop` (a text or a list), `ignore_eos` where they differ from
-/// `otherwise`. Empty lines are skipped. Throws InputError naming file and line: for what is no such line, for an
+/// the defaults. Empty lines are skipped. Throws InputError naming file and line: for what is no such line, for an
 /// unknown key, an id that came before, a value out of range.
-std::vector<PromptLine> read_prompts(const std::string& file, const Request& otherwise, const PromptReader& reader);
+std::vector<PromptLine> read_prompts(const std::string& file, const PromptDefaults& defaults,
+                                     const PromptReader& reader);
 
 }  // namespace grist::cli

@@ -1,4 +1,5 @@
 // grist report: results of several runs, machines and programs in one page.
+#include "output_file.hpp"
 #include "verbs.hpp"
 
 #include <grist/core/errors.hpp>
@@ -32,6 +33,7 @@ void run(const ReportOptions& options) {
                                                                                 : nullptr;
   if (write == nullptr)
     throw UsageError("--output {}: expected a name that ends in .html, .svg or .csv", output.string());
+  expect_no_input(options.output, "--output", options.files);
   const std::string text = write(report::read_results({options.files.begin(), options.files.end()}));
   std::ofstream out(output, std::ios::binary);
   if (!(out << text) || !out.flush())

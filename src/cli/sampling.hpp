@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace grist::cli {
 
@@ -32,7 +33,12 @@ struct SamplingGroup {
   [[nodiscard]] SamplingOptions options_for(const std::filesystem::path& model, bool speaks) const;
 };
 
-/// What generation_config.json beside a model's config.json says, where its do_sample is true; else nothing.
-SamplingChoice recommended_sampling(const std::filesystem::path& model);
+/// What generation_config.json beside a model's config.json says, as transformers takes it: without do_sample of
+/// penalties alone, with it top-k 50 where it names none.
+struct RecommendedSampling {
+  SamplingChoice choice;
+  std::vector<std::string> left_out;  // keys with an effect that grist does not have
+};
+RecommendedSampling recommended_sampling(const std::filesystem::path& model);
 
 }  // namespace grist::cli

@@ -91,7 +91,12 @@ ModelSpec common_spec(ConfigReader& config, const CommonKeys& keys) {
   layer.mlp.up_bias = layer.mlp.down_bias = config.get_or<bool>("mlp_bias", false);
   const int layers = layers_of(config.file(), "num_hidden_layers", config.positive("num_hidden_layers"));
   spec.layers.assign(static_cast<std::size_t>(layers), layer);
-  if (keys.rope) spec.ropes = {rope_table(config, attention.head_dim, spec.max_positions)};
+  if (keys.rope) {
+    spec.ropes = {rope_table(config, attention.head_dim, spec.max_positions)};
+    if (!keys.partial_rope && 2 * std::ssize(spec.ropes[0].inverse_frequencies) != attention.head_dim)
+      throw InputError("{}: key 'partial_rotary_factor' is not 1: models of this family turn whole heads",
+                       config.file());
+  }
   set_norms(spec, norm_of(config, keys.norm));
   config.expect_value("rope_interleaved", false);
   if (keys.windowed) set_windows(config, keys, spec);
@@ -138,8 +143,9 @@ ModelSpec common_spec(GgufReader& gguf, bool rope) {
   return spec;
 }
 
-void set_gguf_windows(GgufReader& gguf, ModelSpec& spec, const std::function<bool(Index layer)>& windowed) {
-  const int window = gguf.count_or("attention.sliding_window", 0);
+void set_gguf_windows(GgufReader& gguf, ModelSpec& spec, int otherwise,
+                      const std::function<bool(Index layer)>& windowed) {
+  const int window = gguf.count_or("attention.sliding_window", otherwise);
   for (Index layer = 0; layer < spec.layer_count(); ++layer)
     spec.layers[static_cast<std::size_t>(layer)].attention.window = windowed(layer) ? window : 0;
 }

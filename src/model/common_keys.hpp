@@ -14,6 +14,7 @@ struct CommonKeys {
   std::function<bool(Index layer)> windowed = {};
   bool layer_types = true;                         // whether that key has precedence
   bool rope = true;                                // one RoPE table by the usual keys
+  bool partial_rope = false;                       // whether RoPE may turn a part of each head
   NormSpec::Kind norm = NormSpec::Kind::rms;       // of all norms; `layer` has biases
 };
 
@@ -26,8 +27,10 @@ ModelSpec common_spec(ConfigReader& config, const CommonKeys& keys = {});
 /// families that have them in llama.cpp, which ignores the key of others.
 ModelSpec common_spec(GgufReader& gguf, bool rope = true);
 
-/// attention.sliding_window of the layers where f(layer).
-void set_gguf_windows(GgufReader& gguf, ModelSpec& spec, const std::function<bool(Index layer)>& windowed);
+/// attention.sliding_window, or what llama.cpp takes where that is absent (0: no window), of the layers where
+/// windowed(layer).
+void set_gguf_windows(GgufReader& gguf, ModelSpec& spec, int otherwise,
+                      const std::function<bool(Index layer)>& windowed);
 
 /// The activation that a key names; `otherwise` where the key is absent.
 layers::Activation activation_key(ConfigReader& config, const std::string& key, std::string_view otherwise);

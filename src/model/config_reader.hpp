@@ -46,6 +46,11 @@ public:
   /// A list, or a single value as a list of one; empty where absent.
   std::vector<int> list(const std::string& key);
   [[nodiscard]] bool has(const std::string& key) const { return object_.contains(key); }
+  /// Whether a key is there with another value than null and this one.
+  [[nodiscard]] bool has_other(const std::string& key, const nlohmann::json& value) const {
+    const auto found = object_.find(key);
+    return found != object_.end() && !found->is_null() && *found != value;
+  }
   /// An object inside, with a reader of its own; empty where absent.
   std::optional<ConfigReader> object(const std::string& key);
   /// Gives an absent key a value that stood elsewhere.

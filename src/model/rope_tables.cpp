@@ -178,7 +178,8 @@ RopeTable rope_table(GgufReader& gguf, int head_dim, double theta) {
   const double factor = gguf.get_or<double>("rope.scaling.factor", linear);
   const auto kind = gguf.get_or<std::string>("rope.scaling.type", factor != 1 ? "linear" : "none");
   const auto old_context = gguf.get_or<std::int64_t>("rope.scaling.original_context_length", 0);
-  const double attention_factor = gguf.get_or<double>("rope.scaling.attn_factor", 1);
+  const auto attention_factor = static_cast<float>(gguf.get_or<double>("rope.scaling.attn_factor", 1));
+  table.scale = attention_factor;  // whatever the scaling
   const auto factors_of = [&](const char* name) -> std::optional<std::vector<float>> {
     const auto* tensor = gguf.weights().find(name);
     if (tensor == nullptr) return std::nullopt;
@@ -196,7 +197,7 @@ RopeTable rope_table(GgufReader& gguf, int head_dim, double theta) {
     const double context = old_context > 0 ? static_cast<double>(old_context) : gguf.positive("context_length");
     scale_yarn({theta, factor, context, gguf.get_or<double>("rope.scaling.yarn_beta_fast", 32),
                 gguf.get_or<double>("rope.scaling.yarn_beta_slow", 1)}, table.inverse_frequencies);
-    table.scale = static_cast<float>(attention_factor * yarn_scale(factor, 1));
+    table.scale *= static_cast<float>(yarn_scale(factor, 1));
   } else if (kind != "none" && kind != "longrope") {
     throw InputError("{}: RoPE scaling '{}' is not known; known are none, linear, yarn, longrope", gguf.file(), kind);
   }
@@ -207,7 +208,7 @@ RopeTable rope_table(GgufReader& gguf, int head_dim, double theta) {
              long_factors = factors_of("rope_factors_long.weight");
   if (short_factors && long_factors) {
     scale_longrope(*short_factors, *long_factors, 1, static_cast<int>(old_context), gguf.file(), table);
-    table.scale = static_cast<float>(attention_factor);
+    table.scale = attention_factor;
   }
   gguf.ignore({"rope.scaling.finetuned"});
   return table;

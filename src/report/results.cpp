@@ -70,7 +70,6 @@ Result result_of(const Json& row, const fs::path& file, std::size_t number) {
   result.deviation = keys.number("stddev_ts").value_or(0);
   result.test = keys.text("test");
   result.unit = keys.text("unit");
-  if (result.unit.empty()) result.unit = "tokens";
   result.limit_name = keys.text("limit_name");
   result.date = keys.text("date");
   result.file = file.filename().string();
@@ -84,6 +83,21 @@ Result result_of(const Json& row, const fs::path& file, std::size_t number) {
   if (keys.text("gpu_info").empty()) result.threads = keys.count("n_threads", 0).value_or(0);
   result.row = row;
   return result;
+}
+
+/// Rows of one problem count the same: one that does not say what counts as the others do, or tokens.
+void agree_on_units(std::vector<Result>& results) {
+  for (const Result& result : results)
+    for (const Result& other : results)
+      if (other.problem == result.problem && !other.unit.empty() && !result.unit.empty() && other.unit != result.unit)
+        throw InputError("{}: 'unit' of problem '{}' is {}, in {} it is {}", other.file, other.problem, other.unit,
+                         result.file, result.unit);
+  for (Result& result : results) {
+    if (!result.unit.empty()) continue;
+    const auto told = std::ranges::find_if(
+        results, [&](const Result& other) { return other.problem == result.problem && !other.unit.empty(); });
+    result.unit = told == results.end() ? "tokens" : told->unit;
+  }
 }
 
 /// What the machine can do does not depend on who is measured.
@@ -162,6 +176,7 @@ std::vector<Result> read_results(const std::vector<fs::path>& files) {
     for (const Json& row : read_rows(file)) results.push_back(result_of(row, file, ++number));
   }
   if (results.empty()) throw InputError("{}: holds no results", files.front().string());
+  agree_on_units(results);
   share_limits(results);
   return results;
 }

@@ -32,7 +32,7 @@ class Answers : public testing::Test {
 protected:
   /// What one start does: answers what has no answer yet. How many it answered.
   std::size_t start() {
-    AnswerFile answers(file, folder / "prompts.jsonl");
+    AnswerFile answers(file);
     const auto left = answers.without_answered(prompts);
     for (const auto& line : left) answers.append(answer(line));
     return left.size();
@@ -61,19 +61,19 @@ TEST_F(Answers, OfAFileThatIsCutAtAnyByteOfItsLastLineAreCompletedAndNoneIsThere
 TEST_F(Answers, TellWhetherALineWasCutOff) {
   start();
   {
-    AnswerFile whole(file, "");
+    AnswerFile whole(file);
     EXPECT_EQ(whole.without_answered(prompts).size(), 0U);
     EXPECT_FALSE(whole.cut_off());
   }
   std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1);
-  AnswerFile answers(file, "");
+  AnswerFile answers(file);
   EXPECT_EQ(answers.without_answered(prompts).size(), 1U);
   EXPECT_TRUE(answers.cut_off());
 }
 
 TEST_F(Answers, AreWrittenByOneStartAtATime) {
-  AnswerFile first(file, "");
-  EXPECT_THROW(AnswerFile(file, ""), InputError);
+  AnswerFile first(file);
+  EXPECT_THROW(AnswerFile{file}, InputError);
 }
 
 }  // namespace

@@ -229,9 +229,9 @@ TEST_F(BatchUsage, OfALineIsToldByItsNumber) {
     const auto file = folder.write("bad.jsonl", "{\"id\": \"a\", \"prompt_ids\": [5]}\n\n" + line + "\n");
     const auto outcome = run(batch(file, folder / "none.jsonl"));
     EXPECT_EQ(outcome.code, 3) << line;
-    EXPECT_THAT(outcome.err, AllOf(HasSubstr("bad.jsonl line 3"), HasSubstr(why))) << line;
+    EXPECT_THAT(outcome.err, AllOf(HasSubstr("bad.jsonl, line 3: "), HasSubstr(why))) << line;
   };
-  refused("{", "no JSON");
+  refused("{", "not valid JSON");
   refused("[1]", "expected an object");
   refused(R"({"promt": "a"})", "expected one of 'prompt', 'prompt_ids' and 'messages'");
   refused(R"({"prompt": "a", "prompt_ids": [1]})", "expected one of");
@@ -241,11 +241,43 @@ TEST_F(BatchUsage, OfALineIsToldByItsNumber) {
   refused(R"({"prompt_ids": [5.5]})", "expected a token id");
   refused(R"({"prompt_ids": [123456789]})", "out of range");
   refused(R"({"prompt_ids": []})", "no tokens");
-  refused(R"({"prompt_ids": [5], "max_new_tokens": 0})", "is 0, expected 1 or more");
-  refused(R"({"prompt_ids": [5], "max_new_tokens": 5000000000})", "not so large");
+  refused(R"({"prompt_ids": [5], "max_new_tokens": 0})", "'max_new_tokens' is 0, expected 1 or more");
+  refused(R"({"prompt_ids": [5], "max_new_tokens": 5000000000})", "expected an integer from -2147483648 to 2147483647");
+  refused(R"({"prompt_ids": [5], "max_new_tokens": 18446744073709551615})", "is 18446744073709551615, expected");
+  refused(R"({"prompt_ids": [5], "seed": -1})", "'seed' is -1, expected an integer from 0");
+  refused(R"({"prompt_ids": [1, 18446744073709551615]})", "is 18446744073709551615, expected a token id");
+  refused(R"({"prompt_ids": [1], "prompt_ids": [5]})", "the key 'prompt_ids' is there twice");
   refused(R"({"prompt_ids": [5], "temperature": "hot"})", "expected a number");
   refused(R"({"prompt_ids": [5], "stop": [1]})", "expected a text or a list of texts");
-  refused(R"({"messages": [{"role": "user"}]})", "expected a list of");
+  refused(R"({"messages": [{"role": "user"}]})", "messages[0] has no 'content'");
+  refused(R"({"messages": []})", "messages is an empty list, expected a list of");
+}
+
+TEST_F(BatchUsage, OfALineThatAsksForTheMostLikelyTokenLeavesTheModelsFiles) {
+  const auto asks = folder.path() / "asks";
+  copy_model(model, asks);
+  write_file(asks / "generation_config.json", R"({"do_sample": true, "temperature": 0.7, "repetition_penalty": 5})");
+  const auto answer = [&](const std::string& name, const std::string& more, const Words& options) {
+    const auto file = folder.write(name, R"({"id": 1, "prompt_ids": [1, 251, 251, 251, 251])" + more + "}");
+    Words words = batch(file, folder / ("answer to " + name), options);
+    words[2] = asks;
+    EXPECT_EQ(run(words).code, 0);
+    return read(folder / ("answer to " + name)).at("1").at("new_ids");
+  };
+  const auto greedy = answer("option.jsonl", "", {"--temperature", "0"});
+  EXPECT_EQ(answer("line.jsonl", R"(, "temperature": 0)", {}), greedy);
+  EXPECT_NE(answer("penalty.jsonl", R"(, "temperature": 0, "repetition_penalty": 5)", {}), greedy);
+}
+
+TEST_F(BatchUsage, TellsOfASecondBosAndOfStopsWithoutATokenizer) {
+  const auto twice = folder.write("twice.jsonl", R"({"prompt": "<s>Hello", "max_new_tokens": 1})");
+  EXPECT_THAT(run(batch(twice, folder / "twice.answers")).err, HasSubstr("the model sees two"));
+  const auto stops = folder.write("stops.jsonl", R"({"prompt_ids": [1], "stop": "x"})");
+  Words words = batch(stops, folder / "stops.answers");
+  words[2] = data_file("tiny/qwen2");
+  const auto outcome = run(words);
+  EXPECT_EQ(outcome.code, 3);
+  EXPECT_THAT(outcome.err, HasSubstr("stops.jsonl, line 1: 'stop' needs a tokenizer, and the model has none"));
 }
 
 TEST_F(BatchUsage, OfAnAnswerFileThatIsNotToThesePromptsIsTold) {
@@ -274,7 +306,7 @@ TEST_F(BatchUsage, OfAFileOfSomethingElseLeavesItAsItIs) {
   }
   const auto same = run(batch(file, file));
   EXPECT_EQ(same.code, 3);
-  EXPECT_THAT(same.err, HasSubstr("is the file of the prompts"));
+  EXPECT_THAT(same.err, HasSubstr("is an input of this command; give --output another file"));
   EXPECT_EQ(contents_of(file), R"({"id":1,"prompt_ids":[5]})");
 }
 

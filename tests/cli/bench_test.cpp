@@ -273,6 +273,8 @@ TEST(Bench, RefusesInOneLineWhatItCannotMeasure) {
            {bench({"-b", "0"}), "--batch"},
            {bench({"-p", "1,x"}), "x"},
            {bench({"--sequence", "8"}), "--sequence goes with --train"},
+           {bench({"--kernels", "-d", "4"}), "-d goes with -p or -n"},
+           {bench({"--kernels", "-b", "4"}), "-b goes with -p, -n or --train"},
            {bench({"--comm"}), "--comm wants two or more ranks"},
            {bench({"-d", "200", "-p", "100"}), "more than the model's 256 positions"},
            {bench({"-p", "4", "--train", "--sequence", "300"}), "--sequence 300 is more than the model's 256 posit"},

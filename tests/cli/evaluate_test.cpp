@@ -102,15 +102,17 @@ TEST(Evaluate, RefusesALineByNameAndNumber) {
       {R"({"choices": ["b", "c"], "gold": 0})", {"neither query nor context"}},
       {R"({"query": "a", "gold": 0})", {"'choices' is missing"}},
       {R"({"query": "a", "choices": ["b", "c"]})", {"'gold' is missing"}},
-      {R"({"query": 3, "choices": ["b", "c"], "gold": 0})", {"'query': found number, expected a string"}},
+      {R"({"query": 3, "choices": ["b", "c"], "gold": 0})", {"'query' is a JSON number, expected a string"}},
       {R"({"query": "a", "choices": "b", "gold": 0})", {"'choices': found string, expected an array"}},
-      {R"({"query": "a", "choices": ["b", 2], "gold": 0})", {"'choices'[1]: found number"}},
+      {R"({"query": "a", "choices": ["b", 2], "gold": 0})", {"'choices'[1] is a JSON number"}},
       {R"({"query": "a", "choices": ["b", ""], "gold": 0})", {"'choices'[1] is empty"}},
       {R"({"query": "a", "choices": ["b"], "gold": 0})", {"'choices' has 1, expected two or more"}},
       {R"({"query": "a", "choices": ["b", "c"], "gold": 2})", {"'gold' is 2, expected the number of a choice, 0 to 1"}},
       {R"({"query": "a", "choices": ["b", "c"], "gold": -1})", {"'gold' is -1"}},
       {R"({"query": "a", "choices": ["b", "c"], "gold": "b"})", {"'gold' is \"b\""}},
       {R"({"query": "a", "choices": ["b", "c"], "gold": 0, "id": [1]})", {"'id': found array"}},
+      {R"({"query": "a", "query": "b", "choices": ["b", "c"], "gold": 0})", {"the key 'query' is there twice"}},
+      {R"({"query": "a", "choices": ["b", "c"], "gold": 0, "id": 0})", {"id 0 is that of line 1 too"}},
       {R"({"query": "a")", {"not valid JSON"}},
       {R"(["a"])", {"is a JSON array, expected an object"}}};
   const std::string good = R"({"query": "a", "choices": ["b", "c"], "gold": 0})";
@@ -133,6 +135,13 @@ TEST(Evaluate, RefusesWhatIsNoTask) {
   EXPECT_EQ(few.code, 2);
   EXPECT_THAT(few.err, HasSubstr("examples stand in each line's query"));
   EXPECT_EQ(evaluate({"--task", facts, "--context", "257"}).code, 2);
+  const TemporaryFolder folder;
+  const std::string line = R"({"query": "a", "choices": ["b", "c"], "gold": 1})";
+  const auto task = folder.write("task.jsonl", line);
+  const auto over = evaluate({"--task", task, "--output", folder.path() / "." / "task.jsonl"});
+  EXPECT_EQ(over.code, 3);
+  EXPECT_THAT(over.err, HasSubstr("is an input of this command; give --output another file"));
+  EXPECT_EQ(contents_of(task), line);
   EXPECT_THAT(evaluate({"--task", facts, "--context", "4"}).err, AllOf(HasSubstr("line 1: "), HasSubstr("context 4")));
 }
 

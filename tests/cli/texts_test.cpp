@@ -186,9 +186,29 @@ TEST_F(Recommended, SamplingGivesWayToOptions) {
 
 TEST_F(Recommended, SamplingCountsOnlyWhereTheModelSamples) {
   const auto greedy = run({});
-  config(R"({"do_sample": false, "temperature": 1.5, "top_k": 40})");
+  config(R"({"do_sample": false, "temperature": 1.5, "top_k": 40, "typical_p": 0.5})");
   EXPECT_EQ(run({}).out, greedy.out);
   EXPECT_EQ(run({}).err, "");
+}
+
+TEST_F(Recommended, PenaltiesCountWithoutSampling) {
+  const auto punished = run({"--temperature", "0", "--repetition-penalty", "5"});
+  config(R"({"repetition_penalty": 5})");
+  const auto recommended = run({});
+  EXPECT_EQ(recommended.out, punished.out);
+  EXPECT_THAT(recommended.err, HasSubstr("says how to choose tokens: repetition-penalty 5"));
+  EXPECT_NE(run({"--temperature", "0"}).out, punished.out);
+}
+
+TEST_F(Recommended, SamplingIsAmongFiftyTokensWhereTheFileNamesNoNumber) {
+  const auto sampled = run({"--temperature", "3", "--top-k", "50"});
+  config(R"({"do_sample": true, "temperature": 3})");
+  EXPECT_EQ(run({}).out, sampled.out);
+}
+
+TEST_F(Recommended, WhatIsNotDoneIsNamed) {
+  config(R"({"no_repeat_ngram_size": 2, "min_new_tokens": null, "num_beams": 1, "suppress_tokens": [5]})");
+  EXPECT_THAT(run({}).err, HasSubstr("asks for no_repeat_ngram_size, suppress_tokens, which grist does not do"));
 }
 
 TEST_F(Recommended, SamplingOutOfRangeIsRefused) {

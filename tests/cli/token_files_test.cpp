@@ -151,7 +151,7 @@ TEST_F(TokenFiles, NameALineThatCannotBeRead) {
   refuse("{\"prompt\":\"a\"}", {"has neither text nor messages"});
   refuse("{\"text\":\"a\",\"messages\":[]}", {"has text and messages"});
   refuse("{\"text\":7}", {"text is a JSON number, expected a string"});
-  refuse("{\"messages\":{}}", {"messages is a JSON object, expected an array"});
+  refuse("{\"messages\":{}}", {"messages is a JSON object, expected a list of"});
   refuse("{\"messages\":[7]}", {"messages[0] is a JSON number"});
   refuse("{\"messages\":[{\"role\":\"user\"}]}", {"messages[0] has no 'content'"});
   refuse("{\"messages\":[{\"role\":\"user\",\"content\":[]}]}", {"messages[0]: content is a JSON array"});

@@ -237,6 +237,8 @@ TEST(Config, NumbersThatGiveNoModelAreRefused) {
   };
   EXPECT_THAT(rope({{"rope_type", "default"}, {"partial_rotary_factor", 1e300}}),
               test::Refuses({"partial_rotary_factor is 1e+300"}));
+  for (const char* name : {"llama2", "llama31"})
+    EXPECT_THAT(with(name, {{"partial_rotary_factor", 0.5}}), test::Refuses({"'partial_rotary_factor' is not 1"}));
   EXPECT_THAT(rope({{"rope_type", "yarn"}, {"rope_theta", 1}, {"factor", 4}}), test::Refuses({"a frequency of RoPE"}));
   EXPECT_THAT(rope({{"rope_type", "yarn"}, {"factor", 4}, {"original_max_position_embeddings", 0}}),
               test::Refuses({"'original_max_position_embeddings' is 0"}));
@@ -265,21 +267,48 @@ TEST(Gguf, IsKnownByItsFirstBytesAndFoundInAFolder) {
   EXPECT_THAT([&] { read_spec(folder.path()); }, test::Refuses({"holds 2 GGUF files; give one of them"}));
 }
 
-/// llama.cpp takes a factor without a type as linear.
-TEST(Gguf, AFactorOfRopeWithoutATypeIsLinear) {
-  const test::TemporaryFolder folder;
-  auto bytes = test::contents_of(test::data_file("gguf/llama2.gguf"));
-  const auto as_it_is = read_spec(folder.write("model.gguf", bytes)).spec.ropes[0].inverse_frequencies;
-  const std::string value = test::bytes_of(std::uint32_t{6}) + test::bytes_of(4.0F), key = "llama.rope.scaling.factor";
+/// A GGUF file with a float more among its keys.
+std::string with_key(std::string bytes, const std::string& key, float value) {
   const auto counts = 8 + sizeof(std::uint64_t);  // magic, version, tensors, keys
   std::uint64_t keys = 0;
   std::memcpy(&keys, bytes.data() + counts, sizeof keys);
   bytes.replace(counts, sizeof keys, test::bytes_of(keys + 1));
-  const std::string entry = test::bytes_of(std::uint64_t{key.size()}) + key + value;
-  bytes.insert(counts + sizeof keys, entry);
-  const auto spec = read_spec(folder.write("model.gguf", bytes + std::string(64, '\0'))).spec;  // data moves on
+  bytes.insert(counts + sizeof keys, test::bytes_of(std::uint64_t{key.size()}) + key +
+                                         test::bytes_of(std::uint32_t{6}) + test::bytes_of(value));
+  return bytes + std::string(64, '\0');  // data moves on
+}
+
+/// llama.cpp takes a factor without a type as linear.
+TEST(Gguf, AFactorOfRopeWithoutATypeIsLinear) {
+  const test::TemporaryFolder folder;
+  const auto bytes = test::contents_of(test::data_file("gguf/llama2.gguf"));
+  const auto as_it_is = read_spec(folder.write("model.gguf", bytes)).spec.ropes[0].inverse_frequencies;
+  const auto spec = read_spec(folder.write("model.gguf", with_key(bytes, "llama.rope.scaling.factor", 4))).spec;
   for (std::size_t i = 0; i < as_it_is.size(); ++i)
     EXPECT_FLOAT_EQ(spec.ropes[0].inverse_frequencies[i], as_it_is[i] / 4);
+}
+
+/// llama.cpp multiplies rotated queries and keys by it whatever the scaling.
+TEST(Gguf, TheFactorOfAttentionCountsForEveryScalingOfRope) {
+  const test::TemporaryFolder folder;
+  auto bytes = with_key(test::contents_of(test::data_file("gguf/llama2.gguf")), "llama.rope.scaling.attn_factor", 2);
+  EXPECT_EQ(read_spec(folder.write("model.gguf", bytes)).spec.ropes[0].scale, 2);
+  bytes = with_key(bytes, "llama.rope.scaling.factor", 4);
+  EXPECT_EQ(read_spec(folder.write("model.gguf", bytes)).spec.ropes[0].scale, 2);
+}
+
+/// As llama.cpp takes it, and transformers.
+TEST(Gguf, AWindowOfGemma2ThatIsNotNamedIs4096) {
+  const test::TemporaryFolder folder;
+  auto bytes = test::contents_of(test::data_file("gguf/gemma2.gguf"));
+  const std::string known = "gemma2.attention.sliding_window", ignored = "general.a_key_of_the_same_chars";
+  ASSERT_EQ(known.size(), ignored.size());
+  const auto at = bytes.find(known);
+  ASSERT_NE(at, std::string::npos);
+  bytes.replace(at, known.size(), ignored);
+  const auto spec = read_spec(folder.write("model.gguf", bytes)).spec;
+  EXPECT_EQ(spec.layers[0].attention.window, 4096);
+  EXPECT_EQ(spec.layers[1].attention.window, 0);
 }
 
 TEST(Gguf, KeysThatNobodyUnderstandsAreListed) {

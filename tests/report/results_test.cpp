@@ -129,6 +129,21 @@ TEST(ReadResults, GivesAPeerTheLimitOfItsMachine) {
   EXPECT_FALSE(results[2].fraction()) << "nothing is known of that machine";
 }
 
+TEST(ReadResults, TakesTheUnitOfAProblemsOtherRowsAndRefusesTwo) {
+  const TemporaryFolder folder;
+  const auto of = [](const char* application, const char* unit) {
+    return std::format(R"({{"application":"{}","problem":"p","platform":"cpu","fom":25{}}})", application, unit) + "\n";
+  };
+  const auto bytes = of("a", R"(,"unit":"bytes")");
+  const auto results = read_results({folder.write("a.jsonl", of("b", "") + bytes)});
+  EXPECT_EQ(results[0].unit, "bytes");
+  EXPECT_EQ(read_results({folder.write("b.jsonl", of("b", ""))})[0].unit, "tokens");
+  const auto tokens = folder.write("tokens.jsonl", of("b", R"(,"unit":"tokens")"));
+  EXPECT_THAT([&] { read_results({folder / "a.jsonl", tokens}); },
+              testing::ThrowsMessage<InputError>(
+                  HasSubstr("tokens.jsonl: 'unit' of problem 'p' is tokens, in a.jsonl it is bytes")));
+}
+
 TEST(ReadResults, SaysInOneLineWhatAFileLacks) {
   const TemporaryFolder folder;
   for (const auto& [text, said] : std::vector<std::pair<std::string, std::string>>{

@@ -43,7 +43,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
       spec.layer_count() == 46 ? static_cast<double>(spec.hidden_size) / attention.heads : attention.head_dim;
   add_what_gemma_2_has(spec, gguf.get_or<double>("attn_logit_softcapping", 50),
                        gguf.get_or<double>("final_logit_softcapping", 30), scalar);
-  set_gguf_windows(gguf, spec, windowed);
+  set_gguf_windows(gguf, spec, 4096, windowed);
   return spec;
 }
 

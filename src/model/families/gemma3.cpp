@@ -58,7 +58,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
   ModelSpec spec = common_spec(gguf);
   spec.ropes.push_back(rope_table(nullptr, gguf.get_or<double>("rope.freq_base_swa", 10000),
                                   spec.layers[0].attention.head_dim, spec.max_positions, gguf.file()));
-  set_gguf_windows(gguf, spec, [](Index layer) { return (layer + 1) % pattern != 0; });
+  set_gguf_windows(gguf, spec, 0, [](Index layer) { return (layer + 1) % pattern != 0; });
   const AttentionSpec& attention = spec.layers[0].attention;
   // Files do not hold the scalar: the model of 62 layers has another than head_dim.
   add_what_gemma_3_has(

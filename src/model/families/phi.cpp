@@ -20,7 +20,7 @@ void add_what_phi_has(ModelSpec& spec) {
 ModelSpec from_config(ConfigReader& config) {
   config.set_default("partial_rotary_factor", 0.5);
   config.set_default("hidden_act", "gelu_new");
-  ModelSpec spec = common_spec(config, {.norm = NormSpec::Kind::layer});
+  ModelSpec spec = common_spec(config, {.partial_rope = true, .norm = NormSpec::Kind::layer});
   add_what_phi_has(spec);
   config.expect_value("qk_layernorm", false);  // a LayerNorm with weights and biases, the same for all heads
   return spec;

@@ -9,7 +9,7 @@ namespace {
 ModelSpec from_config(ConfigReader& config) {
   config.set_default("partial_rotary_factor", 0.25);
   config.set_default("max_position_embeddings", 4096);
-  ModelSpec spec = common_spec(config, {.norm = NormSpec::Kind::layer});
+  ModelSpec spec = common_spec(config, {.partial_rope = true, .norm = NormSpec::Kind::layer});
   const bool parallel = config.get_or<bool>("use_parallel_residual", false),
              bias = config.get_or<bool>("use_qkv_bias", false);
   each_layer(spec, [&](LayerSpec& layer) {
