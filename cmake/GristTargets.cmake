@@ -72,8 +72,8 @@ endfunction()
 # mistake. A rank has one thread, a single one `threads_of_one_rank`.
 function(grist_test name)
   cmake_parse_arguments(ARG "WILL_FAIL" "TIMEOUT;OF" "SOURCES;LIBS;RANKS;LABELS;SUITES;MUTATE" ${ARGN})
-  if(ARG_MUTATE AND ARG_RANKS AND NOT GRIST_ENABLE_MPI)
-    return()  # a mistake between ranks, which one rank cannot make
+  if(ARG_MUTATE AND ((ARG_RANKS AND NOT GRIST_ENABLE_MPI) OR GRIST_SANITIZE))
+    return()  # a mistake between ranks, which one rank cannot make, or one that says nothing about memory
   endif()
   if(NOT ARG_RANKS OR NOT GRIST_ENABLE_MPI)
     set(ARG_RANKS 1)
