@@ -13,7 +13,7 @@ class Checkpoints : public testing::Test {
 protected:
   Checkpoints() { quiet({"convert", model, file}); }
 
-  const std::string model = data_file("tiny/llama2");
+  const std::string model = tiny();
   TemporaryFolder folder;
   const std::string file = folder / "start.h5";
 };

@@ -22,7 +22,7 @@ using testing::StartsWith;
 class SpoiltModel : public testing::Test {
 protected:
   void SetUp() override {
-    copy_model(data_file("tiny/llama2"), folder.path());
+    copy_model(tiny(), folder.path());
   }
 
   void edit_config(const std::function<void(nlohmann::json&)>& edit) const {
@@ -238,7 +238,7 @@ protected:
 
   /// The first rank as it should be, the second with the folder and the words given.
   Outcome second_rank(const std::string& model, const std::vector<std::string>& its_words) const {
-    return two_ranks(data_file("tiny/llama2"), model, its_words);
+    return two_ranks(tiny(), model, its_words);
   }
   Outcome second_rank(const std::string& model) const { return second_rank(model, words); }
 
@@ -325,13 +325,13 @@ TEST(Usage, MistypedOptionIsToldWithTheNearest) {
 
 TEST(Usage, ARankThatIsAskedForNonsenseEndsAllWithOneLine) {
   for (const auto& word : {"--max-new-token", "--prompt"}) {  // one that is not known, one that lacks its value
-    const auto outcome = grist::test::grist({"generate", "--model", data_file("tiny/llama2"), "--tp", "2", word}, 2);
+    const auto outcome = grist::test::grist({"generate", "--model", tiny(), "--tp", "2", word}, 2);
     EXPECT_EQ(outcome.code, 2);
     EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << outcome.err;
     EXPECT_TRUE(outcome.all_gone);
   }
   const auto mixed =
-      run_command({GRIST_MPIEXEC, "-n", "1", GRIST_PROGRAM, "generate", "--model", data_file("tiny/llama2"), "--tp",
+      run_command({GRIST_MPIEXEC, "-n", "1", GRIST_PROGRAM, "generate", "--model", tiny(), "--tp",
                    "2", "--prompt", "x", ":", "-n", "1", GRIST_PROGRAM, "generate", "--nonsense"});
   EXPECT_EQ(mixed.code, 2);
   EXPECT_THAT(mixed.err, HasSubstr("unknown option --nonsense"));
@@ -345,7 +345,7 @@ TEST(Usage, MistypedVerbIsToldWithTheNearest) {
 }
 
 TEST(Usage, ValuesOutOfRangeAreRefused) {
-  const auto model = data_file("tiny/llama2").string();
+  const auto model = tiny();
   for (const std::vector<std::string>& bad : std::vector<std::vector<std::string>>{
            {"--tp", "0"}, {"--dtype", "f64"}, {"--top-p", "2"}, {"--temperature", "-1"}, {"--max-new-tokens", "0"},
            {"--max-new-tokens", "many"}, {"--prompt-ids", "1;2"}, {"--gemm", "magic"}}) {

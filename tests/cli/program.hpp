@@ -12,11 +12,8 @@
 
 namespace grist::test {
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr bool sanitized = true;  // then memory is not what the plan says, and all takes many times as long
-#else
-constexpr bool sanitized = false;
-#endif
+/// Then memory is not what the plan says, and all takes many times as long.
+constexpr bool sanitized = GRIST_SANITIZED;
 
 struct Outcome {
   int code = -1;  // exit code; 128 + signal where a signal ended it; 124 where it did not end by itself

@@ -99,7 +99,7 @@ private:
 class LongAnswers : public testing::Test {
 protected:
   void SetUp() override {
-    copy_model(data_file("tiny/llama2"), model);
+    copy_model(tiny(), model);
     edit_json(model / "config.json", [](auto& config) {
       config["max_position_embeddings"] = 100000;
       config["eos_token_id"] = nullptr;
@@ -152,7 +152,7 @@ TEST_F(LongAnswers, EndOnAllRanksWhereOneIsInterrupted) {
 }
 
 TEST(Progress, OfPromptsIsShownOnATerminalAlone) {
-  const std::string command = std::string(GRIST_PROGRAM) + " generate --model " + data_file("tiny/llama2").string() +
+  const std::string command = std::string(GRIST_PROGRAM) + " generate --model " + tiny() +
                               " --prompt a --prompt b --prompt c --max-new-tokens 8 >/dev/null";
   Terminal terminal({"bash", "-c", command});
   EXPECT_TRUE(terminal.shows("prompts done ["));
@@ -166,7 +166,7 @@ TEST(Progress, OfWindowsIsShownOnATerminalWithTheTimeLeft) {
   const TemporaryFolder folder;
   std::string long_text;
   while (long_text.size() < 2'000'000) long_text += text;
-  Terminal terminal({GRIST_PROGRAM, "perplexity", "--model", data_file("tiny/llama2"), "--context", "16", "--windows",
+  Terminal terminal({GRIST_PROGRAM, "perplexity", "--model", tiny(), "--context", "16", "--windows",
                      "6000", "--file", folder.write("text.txt", long_text)});
   EXPECT_TRUE(terminal.shows("scored ["));
   EXPECT_TRUE(terminal.shows(" tok/s, 0:00:"));
@@ -180,7 +180,7 @@ TEST(Progress, OfAFileOfPromptsEndsWithTheTokensOfAll) {
   std::string prompts;
   for (const int tokens : {5, 30, 7})
     prompts += R"({"prompt_ids": [5, 6], "ignore_eos": true, "max_new_tokens": )" + std::to_string(tokens) + "}\n";
-  Terminal terminal({GRIST_PROGRAM, "generate", "--model", data_file("tiny/llama2"), "--prompts",
+  Terminal terminal({GRIST_PROGRAM, "generate", "--model", tiny(), "--prompts",
                      folder.write("prompts.jsonl", prompts), "--output", folder / "answers.jsonl"});
   EXPECT_TRUE(terminal.shows("grist: note: 3 prompts answered, 42 tokens, "));
   EXPECT_EQ(terminal.ends(), 0);
@@ -189,7 +189,7 @@ TEST(Progress, OfAFileOfPromptsEndsWithTheTokensOfAll) {
 TEST(Progress, OfTokenizingIsShownOnATerminal) {
   const TemporaryFolder folder;
   const std::string file = folder.write("a.jsonl", "{\"text\":\"one\"}\n{\"text\":\"two\"}\n");
-  Terminal terminal({GRIST_PROGRAM, "tokenize", "--model", data_file("tiny/llama2"), "--file", file, "--output",
+  Terminal terminal({GRIST_PROGRAM, "tokenize", "--model", tiny(), "--file", file, "--output",
                      folder / "a.tokens"});
   EXPECT_TRUE(terminal.shows("tokenizing ["));
   EXPECT_TRUE(terminal.shows("100 %"));

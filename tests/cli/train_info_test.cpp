@@ -18,7 +18,7 @@ class TrainInfo : public testing::Test {
 protected:
   /// Options of `grist train` for a model of 14 M parameters.
   [[nodiscard]] Words words(const Words& more = {}) const {
-    Words all = {"--config", config, "--tokenizer", data_file("tiny/llama2"), "--data", data_file("text/sample.txt"),
+    Words all = {"--config", config, "--tokenizer", tiny(), "--data", data_file("text/sample.txt"),
                  "--sequence", "128", "--batch", "8"};
     all.insert(all.end(), more.begin(), more.end());
     return all;

@@ -109,7 +109,7 @@ protected:
   [[nodiscard]] std::string checkpoint(int step) const { return std::format("{}/step_{:09}.h5", checkpoints, step); }
   [[nodiscard]] std::string pid_file(int rank) const { return folder / ("pid." + std::to_string(rank)); }
 
-  const std::string model = data_file("tiny/llama2"), text = data_file("text/sample.txt");
+  const std::string model = tiny(), text = data_file("text/sample.txt");
   TemporaryFolder folder;
   const std::string metrics = folder / "metrics.jsonl", checkpoints = folder / "checkpoints";
 };
