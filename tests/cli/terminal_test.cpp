@@ -166,8 +166,8 @@ TEST(Progress, OfWindowsIsShownOnATerminalWithTheTimeLeft) {
   const TemporaryFolder folder;
   std::string long_text;
   while (long_text.size() < 2'000'000) long_text += text;
-  Terminal terminal({GRIST_PROGRAM, "perplexity", "--model", tiny(), "--context", "16", "--windows",
-                     "6000", "--file", folder.write("text.txt", long_text)});
+  Terminal terminal({GRIST_PROGRAM, "perplexity", "--model", tiny(), "--threads", "1", "--context", "16",
+                     "--windows", "6000", "--file", folder.write("text.txt", long_text)});
   EXPECT_TRUE(terminal.shows("scored ["));
   EXPECT_TRUE(terminal.shows(" tok/s, 0:00:"));
   EXPECT_TRUE(terminal.shows("grist: note: 6000 windows scored, 96000 tokens, "));
