@@ -53,6 +53,8 @@ void TrainFiles::expect_free(const TrainOptions& options) {
 
 void TrainFiles::prepare(const TrainOptions& options, bool root) {
   if (options.resume.empty()) expect_free(options);
+  if (!options.io_hints.empty() && !has_mpi)
+    throw UsageError("--io-hint {}: is for MPI-IO, and this grist was built without MPI", options.io_hints[0]);
   io::check_hints(options.mpi_io_hints());
   for (const fs::path folder : {options.checkpoint, options.save_hf}) {
     std::error_code error;
