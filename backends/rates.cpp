@@ -66,12 +66,11 @@ void fill_finite(const Exec& exec, View1<std::uint8_t> bytes) {
 
 /// 0 where it is served as bf16.
 double int8_rate_at(const Exec& exec, Index n) {
-  const Index bytes = row_bytes(Format::q8_0, n) * n;
-  const Buffer<std::uint8_t> blocks("rates blocks", bytes);
-  fill_finite(exec, blocks.view());
+  const Buffer<std::uint8_t> blocks("rates blocks", row_bytes(Format::q8_0, n) * n);
   Weight w(n, 1);
   w.add({Format::q8_0, n, blocks.data()});
   if (!serves_many_tokens(DType::bf16, w)) return 0;
+  fill_finite(exec, blocks.view());
   const Buffer<bf16> x("rates x", n * n), y("rates y", n * n);
   fill_varied(exec, x.view());
   Products products("portable");  // which is not asked

@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <format>
+#include <map>
 
 namespace grist::report {
 namespace {
@@ -87,17 +88,16 @@ Result result_of(const Json& row, const fs::path& file, std::size_t number) {
 
 /// Rows of one problem count the same: one that does not say what counts as the others do, or tokens.
 void agree_on_units(std::vector<Result>& results) {
-  for (const Result& result : results)
-    for (const Result& other : results)
-      if (other.problem == result.problem && !other.unit.empty() && !result.unit.empty() && other.unit != result.unit)
-        throw InputError("{}: 'unit' of problem '{}' is {}, in {} it is {}", other.file, other.problem, other.unit,
-                         result.file, result.unit);
-  for (Result& result : results) {
-    if (!result.unit.empty()) continue;
-    const auto told = std::ranges::find_if(
-        results, [&](const Result& other) { return other.problem == result.problem && !other.unit.empty(); });
-    result.unit = told == results.end() ? "tokens" : told->unit;
+  std::map<std::string, const Result*> told;  // the first row of a problem that says it
+  for (const Result& result : results) {
+    if (result.unit.empty()) continue;
+    const Result& first = *told.emplace(result.problem, &result).first->second;
+    if (first.unit != result.unit)
+      throw InputError("{}: 'unit' of problem '{}' is {}, in {} it is {}", result.file, result.problem, result.unit,
+                       first.file, first.unit);
   }
+  for (Result& result : results)
+    if (result.unit.empty()) result.unit = told.contains(result.problem) ? told.at(result.problem)->unit : "tokens";
 }
 
 /// What the machine can do does not depend on who is measured.

@@ -279,7 +279,7 @@ TEST(Bench, RefusesInOneLineWhatItCannotMeasure) {
            {bench({"-d", "200", "-p", "100"}), "more than the model's 256 positions"},
            {bench({"-p", "4", "--train", "--sequence", "300"}), "--sequence 300 is more than the model's 256 posit"},
            {bench({"-o", "xml"}), "xml"},
-           {bench({"--tp", "2"}), "layout tp=2 needs 2 ranks"},
+           {bench({"--tp", "2"}), too_few_ranks()},
            {bench({"--model", "there"}), "excludes"},
        }) {
     const auto outcome = grist::test::grist(words);

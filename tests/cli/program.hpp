@@ -27,6 +27,10 @@ Outcome run_command(const std::vector<std::string>& words, const std::string& in
 
 /// Ranks that a test of several starts: one in a build without MPI, where what needs two is not run (CMakeLists.txt).
 int most_ranks();
+/// What one rank says of a layout of two.
+inline std::string too_few_ranks() {
+  return most_ranks() > 1 ? "needs 2 ranks, 1 were started" : "needs 2 ranks, and this grist was built without MPI";
+}
 
 /// `grist ARGUMENTS`, on so many ranks.
 Outcome grist(const std::vector<std::string>& arguments, int ranks = 1, const std::string& input = "");

@@ -9,7 +9,6 @@ using namespace grist::test;
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-using Signals = TrainingRun;
 using TwoRanksOfSignals = TrainingRun;
 
 /// Steps are short here: nearly all of the time is evaluation and saving.
@@ -37,7 +36,7 @@ TEST_F(TwoRanksOfSignals, SaveTheStepInWhichASignalComesToOneOfThem) {
 }
 
 /// As where a scheduler warns, and ends the job while it saves.
-TEST_F(Signals, MayComeTwice) {
+TEST_F(TwoRanksOfSignals, MayComeTwice) {
   auto running = start({"--steps", "1000000", "--checkpoint", checkpoints}, 2);
   ASSERT_TRUE(soon([&] { return lines().size() > 2; }));
   for (const int signal : {SIGUSR1, SIGTERM, SIGTERM}) ASSERT_EQ(kill(pid_of(0), signal), 0);
