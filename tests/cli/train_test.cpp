@@ -80,7 +80,8 @@ TEST_F(Train, RefusesWhatCannotBeBeforeAnyTimeIsSpent) {
       {{"--model", data_file("gguf/llama2.gguf")}, 2, {"llama2.gguf", "Hugging Face folder"}},
       {{"--save-hf", model}, 2, {model, "already holds"}},
       {{"--io-hint", "striping_factor"}, 2, {"striping_factor", "KEY=VALUE"}},
-      {{"--io-hint", std::string(300, 'k') + "=1"}, 2, {"kkk", most_ranks() > 1 ? "longer than MPI takes" : "built without MPI"}},
+      {{"--io-hint", std::string(300, 'k') + "=1"}, 2,
+       {"kkk", most_ranks() > 1 ? "longer than MPI takes" : "built without MPI"}},
       {{"--checkpoint", checkpoints, "--max-walltime", "00:00:01"}, 2, {"ends too soon"}},
   };
   for (const auto& [more, code, said] : cases) {

@@ -64,8 +64,8 @@ TEST_P(Planned, IsWhatIsTakenAndNoPartMayBeLeftOut) {
     const auto allocated = plan.total() - plan.mapped;
     EXPECT_GE(allocated + 64, meter.most) << "Kokkos rounds each piece up to 8 bytes";
     EXPECT_LE(static_cast<double>(allocated), 1.1 * static_cast<double>(meter.most));
-    // A provider that widens to float is planned with more than rows of experts take, by more than a batch's arrays, and
-    // one of floats alone with more than any of these shapes.
+    // A provider that widens to float is planned with more than rows of experts take, by more than a batch's arrays,
+    // and one of floats alone with more than any of these shapes.
     const bool plans_more = files.spec.layers[0].mlp.experts > 0 && widens(numbers.type);
     const auto batch = plans_more || !make_gemm()->batch_invariant() ? 0 : plan.batch;
     const auto copied = plan.parameters - plan.mapped;
