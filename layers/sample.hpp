@@ -2,14 +2,15 @@
 // are found digit by digit in histograms of the logits' bits, and a draw is the maximum of log-probability plus Gumbel
 // noise (Gumbel 1954; Maddison et al. 2014), so that ranks exchange counts and one number per row.
 //   logits [rows, columns], the columns first_column ... of the vocabulary    draws [n], at most one per row
-//   z_i = (x_i - highest) / temperature    mass_i = floor(2^40 e^z_i): integers, whose sums have the same bits in any
-//   order highest, chosen [rows], [n] Choices    histograms [n, digit_values], zero between searches forward : penalize
-//   reads penalties, updates logits;
-//             highest reads logits, writes highest (max over tp);
-//             then for each kind of search, where a draw wants it, and each of its `search_passes` passes:
-//             count reads logits, highest, draws, adds into histograms (sum over tp);
-//             narrow reads histograms, updates draws, zeroes histograms;
-//             then draw reads logits, highest, draws, writes chosen (max over tp)
+//   z_i = (x_i - highest) / temperature    mass_i = floor(2^40 e^z_i), integers: sums have the same bits in any order
+//   highest, chosen [rows], [n] Choices    histograms [n, digit_values], zero between searches
+// forward:
+//   penalize reads penalties, updates logits
+//   highest  reads logits, writes highest (max over tp)
+//   for each kind of search, where a draw wants it, and each of its `search_passes` passes:
+//     count  reads logits, highest, draws, adds into histograms (sum over tp)
+//     narrow reads histograms, updates draws, zeroes histograms
+//   draw     reads logits, highest, draws, writes chosen (max over tp)
 // Enqueues on exec; no fence, no allocation. Atomics are of integers alone.
 #pragma once
 

@@ -1,5 +1,5 @@
-// The other kernels of a pass: norms, activations, embedding, experts, the loss, the choice of a token. Bytes are those
-// of activations; vectors of weights and counts beside them are left out.
+// The other kernels of a pass: norms, activations, embedding, experts, cache, loss, the choice of a token. Bytes are
+// those of activations; vectors of weights and counts beside them are left out.
 #include "kernel.hpp"
 
 #include <grist/layers/activation.hpp>
@@ -11,6 +11,10 @@
 #include <grist/layers/residual.hpp>
 #include <grist/layers/sample.hpp>
 #include <grist/layers/scale.hpp>
+#include <grist/model/batch.hpp>
+#include <grist/model/paged_kv.hpp>
+
+#include <memory>
 
 namespace grist::benchmarks {
 namespace {
@@ -173,6 +177,41 @@ Kernel cross_entropy(Index n) {
           }};
 }
 
+/// Keys and values of a prompt's tokens, written into the pages of a cache.
+Kernel kv_append(KvType type, Index n) {
+  struct Cache {
+    PagedKv kv;
+    KvSequence sequence{};
+    grist::Batch batch;  // kernels of attention have one of their own
+  };
+  const std::vector<KvLayer> layer{{attention_config.kv_heads, attention_config.head_dim, 0}};
+  const std::vector<AttentionConfig> attention{attention_config};
+  const auto cache = std::make_shared<Cache>(
+      Cache{.kv = PagedKv(type, layer, {0, 1}, {.tokens = n, .sequences = 1, .batch_tokens = n}),
+            .batch = grist::Batch({n, 1, n, true}, vocabulary, attention)});
+  cache->kv.reserve(cache->sequence, static_cast<int>(n));
+  const std::vector<int> ids(static_cast<std::size_t>(n));
+  const BatchItem item{.ids = ids, .kv = &cache->sequence};
+  cache->batch.assign(Exec(), {&item, 1});
+  const Index width = q_width + 2 * kv_width;
+  const auto qkv = varied<bf16>(n * width);
+  const double row = row_bytes(type, attention_config.head_dim);
+  return {moving_work(n * 2 * attention_config.kv_heads, 2.0 * attention_config.head_dim + row),
+          [=](const Exec& exec) { cache->kv.append(exec, 0, as_const(qkv.view(n, width)), cache->batch); }};
+}
+
+/// Of the tokens of a prompt.
+Kernel sample_penalize(Index rows) {
+  constexpr Index seen = 512;
+  const auto logits = varied<float>(rows * vocabulary);
+  std::vector<layers::Penalty> all;
+  for (Index i = 0; i < rows * seen; ++i) all.push_back({i / seen, i % seen * 61, 1.0F});
+  const auto penalties = on_device(all);
+  return {moving_work(rows * seen, 8.0 + sizeof(layers::Penalty)), [=](const Exec& exec) {
+            layers::sample_penalize(exec, as_const(penalties.view()), logits.view(rows, vocabulary));
+          }};
+}
+
 Kernel sample_highest(Index rows) {
   const auto logits = varied<float>(rows * vocabulary);
   const Buffer<layers::Choice> highest("highest", rows);
@@ -231,7 +270,11 @@ constexpr struct {
 void add_layers() {
   for (const auto& [name, make] : kernels)
     for (const Index tokens : token_counts) add(std::format("{}/{}", name, tokens), [=] { return make(tokens); });
+  for (const Index tokens : token_counts)
+    for (const KvType type : {KvType::bf16, KvType::int8})
+      add(std::format("kv_append/{}/{}", name_of(type), tokens), [=] { return kv_append(type, tokens); });
   for (const Index rows : {1, 32}) {
+    add(std::format("sample_penalize/{}", rows), [=] { return sample_penalize(rows); });
     add(std::format("sample_highest/{}", rows), [=] { return sample_highest(rows); });
     add(std::format("sample_top_p/{}", rows), [=] { return sample_top_p(rows); });
   }

@@ -18,17 +18,18 @@
 namespace grist::cli {
 namespace {
 
-/// The id and the prompt of an answer.
+/// Of an answer: to what it is one, and by what. Those before 2026-11-27 do not tell their settings.
 struct Answer {
   nlohmann::json id;
   std::vector<int> prompt;
+  std::string settings;
 };
 
 Answer answer_on(const std::string& line, const std::string& place) {
   try {
     const auto json = nlohmann::json::parse(line);
     if (json.at("new_ids").is_array() && json.at("finish").is_string() && json.at("text").is_string())
-      return {json.at("id"), json.at("prompt_ids").get<std::vector<int>>()};
+      return {json.at("id"), json.at("prompt_ids").get<std::vector<int>>(), json.value("settings", "")};
   } catch (const nlohmann::json::exception&) {
   }
   throw InputError("{}: no answer of `grist generate --prompts`; give --output another file, or remove it", place);
@@ -80,13 +81,16 @@ std::vector<PromptLine> AnswerFile::without_answered(std::vector<PromptLine> pro
       break;
     }
     whole += std::ssize(text) + 1;
-    const auto [id, ids] = answer_on(text, place);
+    const auto [id, ids, settings] = answer_on(text, place);
     const auto prompt = by_id.find(id);
     if (prompt == by_id.end())
       throw InputError("{}: answers id {}, which is not among the prompts; give --output another file", place,
                        id.dump());
     if (prompt->second->request.prompt != ids)
       throw InputError("{}: the prompt of id {} had other tokens; give --output another file", place, id.dump());
+    if (!settings.empty() && settings != prompt->second->settings)
+      throw InputError("{}: id {} was answered by another model or with other options; give --output another file",
+                       place, id.dump());
     if (const auto [before, first] = answered.emplace(id, number); !first)
       throw InputError("{}: answers id {} as line {} does", place, id.dump(), before->second);
   }

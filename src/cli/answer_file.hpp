@@ -22,7 +22,7 @@ public:
 
   /// Takes the prompts out that have an answer, and cuts a line off that is not whole. Throws InputError naming the
   /// line where the file holds something else, or answers that are none to these prompts: of an unknown id, of other
-  /// tokens, or there twice. Then nothing is cut off.
+  /// tokens, of other settings, or there twice. Then nothing is cut off.
   std::vector<PromptLine> without_answered(std::vector<PromptLine> prompts);
 
   /// Whether without_answered() cut a line off.

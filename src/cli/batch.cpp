@@ -3,6 +3,7 @@
 #include "answer_file.hpp"
 #include "answer_json.hpp"
 #include "interrupt.hpp"
+#include "model_files.hpp"
 #include "output_file.hpp"
 #include "packed_json.hpp"
 #include "request_options.hpp"
@@ -10,6 +11,7 @@
 #include "texts.hpp"
 
 #include <grist/core/clock.hpp>
+#include <grist/core/philox.hpp>
 #include <grist/generate/generation.hpp>
 
 #include <algorithm>
@@ -28,14 +30,14 @@ using nlohmann::json;
 // A request on its way from the root to the replica that answers it.
 
 std::string packed_line(const PromptLine& line) {
-  json to{{"id", line.id}, {"prompt", line.request.prompt}, {"copy", line.request.copy}};
+  json to{{"id", line.id}, {"prompt", line.request.prompt}, {"copy", line.request.copy}, {"settings", line.settings}};
   for_each_option(line.request, [&](const char* name, const auto& value) { to[name] = value; });
   return packed(to);
 }
 
 PromptLine unpacked_line(const std::string& bytes) {
   const json from = unpacked(bytes);
-  PromptLine line{from.at("id"), {}};
+  PromptLine line{from.at("id"), {}, from.at("settings")};
   from.at("prompt").get_to(line.request.prompt);
   from.at("copy").get_to(line.request.copy);
   for_each_option(line.request, [&](const char* name, auto& value) { from.at(name).get_to(value); });
@@ -47,6 +49,7 @@ PromptLine unpacked_line(const std::string& bytes) {
 std::string packed_answer(const PromptLine& line, const Completion& completion) {
   nlohmann::ordered_json answer{{"id", line.id}};
   answer.update(answer_json(line.request, completion));
+  answer["settings"] = line.settings;
   return packed({{"line", answer.dump(-1, ' ', false, json::error_handler_t::replace)},
                  {"tokens", completion.ids.size()},
                  {"guessed", completion.guessed},
@@ -163,6 +166,19 @@ private:
   std::size_t slots_;  // requests of a group
 };
 
+/// Sets `settings`: layout and threads do not decide an answer.
+void set_settings(const BatchOptions& options, const ModelFiles& files, std::vector<PromptLine>& lines) {
+  const ModelNumbers numbers = chosen_numbers(options.model, files.stored);
+  const std::string model = std::format("{}{} {} {}\n", describe_files(options.model.model),
+                                        static_cast<int>(numbers.type), static_cast<int>(numbers.kv_type),
+                                        static_cast<int>(numbers.weights));
+  for (PromptLine& line : lines) {
+    json chosen;
+    for_each_option(line.request, [&](const char* name, const auto& value) { chosen[name] = value; });
+    line.settings = std::format("{:016x}", hash_name(model + chosen.dump()));
+  }
+}
+
 /// What the root knows before the work begins.
 struct Plan {
   std::optional<AnswerFile> file;
@@ -191,6 +207,7 @@ ModelLimits plan_of(Plan& plan, const BatchOptions& options, int ranks, const Pr
   auto lines = read_prompts(options.prompts, defaults, reader);
   if (doubled) note(second_bos);
   const auto all = lines.size();
+  set_settings(options, files, lines);
   plan.file.emplace(options.output);
   lines = plan.file->without_answered(std::move(lines));
   if (plan.file->cut_off())
@@ -220,7 +237,6 @@ ModelLimits plan_of(Plan& plan, const BatchOptions& options, int ranks, const Pr
 
 void run_batch(Runtime& runtime, const BatchOptions& options) {
   const auto begin = Clock::now();
-  const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2}, SA_RESTART);
   const Deadline deadline = deadline_of(runtime, options.max_walltime, begin);
   PromptDefaults defaults{options.otherwise, options.otherwise};
   runtime.together([&] {

@@ -232,7 +232,7 @@ void add_bench(CLI::App& app, Action& action, const std::vector<std::string>& wo
                "told beside its limit. Names are those of llama-bench. Examples:\n"
                "  grist bench --model MODEL -p 512,4096 -n 128 -b 1,8,32 -d 0,4096\n"
                "  grist bench --config config.json -o jsonl >> results.jsonl     random weights\n"
-               "  mpirun -n 2 grist bench --model MODEL --tp 2 --comm\n"
+               "  mpirun -n 2 grist bench --model MODEL --tp 2 -p 512 -n 128 --comm\n"
                "  grist bench --config config.json --train --sequence 1024 -b 8 --io .");
   verb->callback([options, verb, words, &action] {
     action.run = [options, verb, words](Runtime& runtime) {

@@ -190,7 +190,6 @@ void score(LogLikelihood& scorer, const std::string& item, SharedRun& shared) {
 }
 
 void run(Runtime& runtime, const EvaluateOptions& options) {
-  const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2}, SA_RESTART);
   const Deadline deadline = deadline_of(runtime, options.max_walltime, Deadline::Clock::now());
   std::vector<Question> questions;
   std::vector<std::string> items;
@@ -275,7 +274,8 @@ void add_evaluate(CLI::App& app, Action& action) {
       "  acc_norm   the same, of log-likelihoods divided by the choice's characters\n"
       "  stderr     sample standard deviation over the root of the number of questions");
   verb->callback([options, &action, verb] {
-    if (verb->get_option("--dp")->empty()) options->model.dp = 0;  // all ranks
+    options->model.default_to_all_ranks(*verb);
+    action.keeps_work = true;
     action.run = [options](Runtime& runtime) { run(runtime, *options); };
   });
 }

@@ -105,42 +105,59 @@ nlohmann::ordered_json json_of(int index, const Request& request, const Completi
   return json;
 }
 
-/// The text of one prompt as it comes; of several, each when it is complete, under a headline.
-void print_event(const TokenEvent& event, const Completion& completion, bool alone) {
+/// As --prompt-ids takes them.
+std::string listed(const std::vector<int>& ids) {
+  std::string all;
+  for (const int id : ids) all += (all.empty() ? "" : ",") + std::to_string(id);
+  return all;
+}
+
+/// The answer to one prompt as it comes; to several, each when it is complete, under a headline. Without a tokenizer an
+/// answer is its ids.
+void print_event(const TokenEvent& event, const Completion& completion, bool alone, bool as_ids) {
   if (alone) {
-    std::cout << event.text << std::flush;
+    if (as_ids)
+      std::cout << (completion.ids.size() > 1 ? "," : "") << event.id << std::flush;
+    else
+      std::cout << event.text << std::flush;
     if (event.finish != Finish::running) std::cout << std::endl;
   } else if (event.finish != Finish::running) {
-    std::cout << "== prompt " << event.request << '\n' << completion.text << std::endl;
+    std::cout << "== prompt " << event.request << '\n'
+              << (as_ids ? listed(completion.ids) : completion.text) << std::endl;
   }
 }
 
-void print_timings(const std::vector<Request>& requests, const Generation& generation, bool guesses_wanted) {
+void print_timings(const std::vector<Request>& requests, const Generation& generation) {
   double prompt_tokens = 0, new_tokens = 0, prefill = 0, decode = 0;
-  GuessCount guesses;
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const auto& completion = generation.completion(static_cast<int>(i));
     prompt_tokens += static_cast<double>(requests[i].prompt.size());
     new_tokens += static_cast<double>(completion.ids.size()) - 1;
     prefill = std::max(prefill, completion.prefill_seconds);
     decode = std::max(decode, completion.decode_seconds);
-    guesses.add(completion.ids.size(), completion.guessed, completion.guessed_right);
   }
   std::fprintf(stderr, "prompt %.0f tokens, %.1f tok/s | new %.0f tokens, %.1f tok/s\n", prompt_tokens,
                per_second(prompt_tokens, prefill), new_tokens + static_cast<double>(requests.size()),
                per_second(new_tokens, decode));
-  if (!guesses_wanted) return;
+}
+
+void tell_guesses(std::size_t requests, const Generation& generation) {
+  GuessCount guesses;
+  for (std::size_t i = 0; i < requests; ++i) {
+    const auto& completion = generation.completion(static_cast<int>(i));
+    guesses.add(completion.ids.size(), completion.guessed, completion.guessed_right);
+  }
   guesses.add(generation.pass_times().compared());
-  std::fprintf(stderr, "%s\n", guesses.text().c_str());
+  note(guesses.text());
 }
 
 /// Where the results go; on the root alone something is written.
 struct Outputs {
   std::optional<JsonLines> lines, file;
-  bool text = false;
+  bool text = false, as_ids = false;
 
   void put(const TokenEvent& event, const std::vector<Request>& requests, const Completion& completion) {
-    if (text) print_event(event, completion, requests.size() == 1);
+    if (text) print_event(event, completion, requests.size() == 1, as_ids);
     if (event.finish == Finish::running || (!lines && !file)) return;
     const auto json = json_of(event.request, requests[static_cast<std::size_t>(event.request)], completion);
     if (lines) lines->write(json);
@@ -169,6 +186,7 @@ void run(Runtime& runtime, const GenerateOptions& options) {
     return limits_for(requests, files.spec.max_positions, options.max_sequences, {}, draft_tokens);
   };
   const auto loaded = load_model(runtime, options.model, sizes, options.draft.model);
+  outputs.as_ids = loaded.tokenizer == nullptr;
   for (auto& prompt : prompts) runtime.share(prompt);
   const auto requests = requests_of(options, sampling, prompts);
   const DraftSource drafts(runtime, loaded, options.draft);
@@ -188,7 +206,9 @@ void run(Runtime& runtime, const GenerateOptions& options) {
       if (event.finish != Finish::running) line.show(++done, requests.size());
     }
   }
-  if (runtime.root() && on_terminal(STDERR_FILENO)) print_timings(requests, *generation, draft_tokens > 0);
+  if (!runtime.root()) return;
+  if (on_terminal(STDERR_FILENO)) print_timings(requests, *generation);
+  if (draft_tokens > 0) tell_guesses(requests.size(), *generation);
 }
 
 BatchOptions batch_of(const GenerateOptions& options) {
@@ -283,7 +303,8 @@ void add_generate(CLI::App& app, Action& action) {
   verb->callback([options, &action, prompts, verb] {
     options->prompts = prompts.given(*verb);
     const bool batch = !options->prompts_file.empty();
-    if (batch && verb->get_option("--dp")->empty()) options->model.dp = 0;  // all ranks
+    if (batch) options->model.default_to_all_ranks(*verb);
+    action.keeps_work = batch;
     action.run = [options, batch](Runtime& runtime) {
       if (batch)
         run_batch(runtime, batch_of(*options));

@@ -23,8 +23,11 @@ Interrupt::Interrupt(std::initializer_list<int> signals, int flags) {
   action.sa_flags = flags;
   sigemptyset(&action.sa_mask);
   for (const int signal : signals) {
-    before_.emplace_back(signal, action);
-    sigaction(signal, &action, &before_.back().second);
+    struct sigaction before {};
+    sigaction(signal, nullptr, &before);
+    if (signal == SIGHUP && before.sa_handler == SIG_IGN) continue;
+    before_.emplace_back(signal, before);
+    sigaction(signal, &action, nullptr);
   }
 }
 

@@ -14,9 +14,12 @@ namespace grist::cli {
 /// Exit code of what a signal stopped with its work kept: the same command continues it (EX_TEMPFAIL of sysexits.h).
 constexpr ExitCode ended_by_signal{75};
 
+/// By which users, schedulers and terminals that are closed end a program.
+constexpr std::initializer_list<int> ending_signals{SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGHUP};
+
 /// While it lives, these signals are kept in mind; a second SIGINT, before clear(), ends the program as usual. Others
-/// may come as often as they like: a scheduler warns first and asks again at the end. Calls that wait for input return
-/// when one comes, unless `flags` are SA_RESTART.
+/// may come as often as they like: a scheduler warns first and asks again at the end. SIGHUP stays ignored where it is
+/// (nohup). Calls that wait for input return when one comes, unless `flags` are SA_RESTART.
 class Interrupt {
 public:
   explicit Interrupt(std::initializer_list<int> signals = {SIGINT}, int flags = 0);

@@ -1,4 +1,5 @@
 // grist: runs transformers over MPI ranks. One file per verb; this one parses, starts and ends.
+#include "interrupt.hpp"
 #include "launcher.hpp"
 #include "runtime.hpp"
 #include "texts.hpp"
@@ -107,6 +108,8 @@ int run(const grist::cli::Action& action, const std::string& command) {
       return static_cast<int>(grist::cli::tell_current_exception());
     }
   }
+  std::optional<grist::cli::Interrupt> interrupt;
+  if (action.keeps_work) interrupt.emplace(grist::cli::ending_signals, SA_RESTART);
   std::optional<grist::cli::Runtime> runtime;
   try {
     runtime.emplace(action.threads);
@@ -136,18 +139,6 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::format("grist {} ({})", grist::version, grist::commit));
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::simple);
-  app.footer(
-      "Begin with:\n"
-      "  grist generate --model MODEL --prompt \"Once upon a time\"\n"
-      "  grist chat --model MODEL\n"
-      "  mpirun -n 4 grist generate --model MODEL --prompt Hi --tp 4\n"
-      "  grist info --model MODEL --tp 4     what it would need of each rank\n"
-      "  grist VERB --help                   all options of a verb\n"
-      "MODEL is a Hugging Face folder or a GGUF file. Results go to stdout, errors and notes\n"
-      "to stderr, one line each.\n\n"
-      "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input file, 4 out of memory,\n"
-      "5 numerical failure, 75 stopped by a signal or the wall time: the same command continues\n"
-      "(perplexity begins anew).");
   const std::vector<std::string> words(argv + 1, argv + argc);
   grist::cli::Action action;
   grist::cli::add_generate(app, action);
@@ -164,6 +155,18 @@ int main(int argc, char** argv) {
   grist::cli::add_bench(app, action, words);
   grist::cli::add_report(app, action);
   grist::cli::add_info(app, action, std::ranges::find(words, "--train") != words.end());
+  app.footer(  // not one of the verbs
+      "Begin with:\n"
+      "  grist generate --model MODEL --prompt \"Once upon a time\"\n"
+      "  grist chat --model MODEL\n"
+      "  mpirun -n 4 grist generate --model MODEL --prompt Hi --tp 4\n"
+      "  grist info --model MODEL --tp 4     what it would need of each rank\n"
+      "  grist VERB --help                   all options of a verb\n"
+      "MODEL is a Hugging Face folder or a GGUF file. Results go to stdout, errors and notes\n"
+      "to stderr, one line each.\n\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input file, 4 out of memory,\n"
+      "5 numerical failure, 75 stopped by a signal or the wall time: the same command continues\n"
+      "(perplexity and evaluate begin anew).");
   try {
     app.parse(grist::cli::literal_words(words));
   } catch (const CLI::ParseError& error) {

@@ -37,6 +37,10 @@ CLI::Option* ModelOptionsGroup::add_replicas_to(CLI::App& app) {
       ->check(CLI::Range(1, 1 << 20));
 }
 
+void ModelOptionsGroup::default_to_all_ranks(const CLI::App& verb) {
+  if (verb.get_option("--dp")->empty()) dp = 0;
+}
+
 void add_number_options(CLI::App& app, ModelOptionsGroup& options) {
   app.add_option("--dtype", options.dtype, "Activations; auto: f32 where the files hold it, else bf16")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}))

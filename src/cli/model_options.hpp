@@ -28,6 +28,8 @@ struct ModelOptionsGroup {
   void add_to(CLI::App& app, Action& action);
   /// --dp, for verbs whose work replicas share.
   CLI::Option* add_replicas_to(CLI::App& app);
+  /// Once `verb` is parsed: without --dp as many replicas as the ranks give.
+  void default_to_all_ranks(const CLI::App& verb);
   /// Of one replica.
   [[nodiscard]] Layout layout() const { return {.pp = pp, .tp = tp}; }
 };

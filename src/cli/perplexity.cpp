@@ -42,7 +42,9 @@ std::vector<Continuation> windows_of(const PerplexityCommandOptions& options, co
     if (options.bos) how.bos = bos_of(files.tokens, tokenizer, options.model.model);
     how.bos_in_front = true;
   } else {
-    ids = tokenizer.encode(read_text(options.file), true);
+    std::string whole = read_text(options.file);
+    if (whole.ends_with('\n')) whole.pop_back();  // as its -f does
+    ids = tokenizer.encode(whole, true, text::WrittenSpecial::plain);
     if (tokenizer.doubles_bos(ids)) note(second_bos);
     const auto nothing = tokenizer.encode("", true);
     const bool adds_bos = !nothing.empty() && nothing.front() == tokenizer.bos;
@@ -66,7 +68,6 @@ void score(LogLikelihood& scorer, const std::string& item, SharedRun& shared) {
 }
 
 void run(Runtime& runtime, const PerplexityCommandOptions& options) {
-  const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2}, SA_RESTART);
   const Deadline deadline = deadline_of(runtime, options.max_walltime, Deadline::Clock::now());
   std::vector<Continuation> windows;
   std::vector<std::string> items;
@@ -141,13 +142,15 @@ void add_perplexity(CLI::App& app, Action& action) {
       "             window. With --bos a window is BOS and --context - 1 tokens of the text,\n"
       "             all of them scored.\n"
       "  llama.cpp  What llama.cpp's perplexity program does. The text's tokens, with the BOS\n"
-      "             that the model adds, are cut into windows. Where the model adds BOS (or\n"
-      "             with --bos), it takes the place of each window's first token. The first\n"
-      "             half of a window gives context and is not scored.\n"
+      "             that the model adds, are cut into windows; special tokens written in the\n"
+      "             text are text there, and a last newline is left out. Where the model adds\n"
+      "             BOS (or with --bos), it takes the place of each window's first token. The\n"
+      "             first half of a window gives context and is not scored.\n"
       "Figures compare only at the same protocol, --context and tokenizer. Ranks that --tp and\n"
       "--pp leave over are replicas, which share the windows; sums are added in their order.");
   verb->callback([options, &action, verb] {
-    if (verb->get_option("--dp")->empty()) options->model.dp = 0;  // all ranks
+    options->model.default_to_all_ranks(*verb);
+    action.keeps_work = true;
     action.run = [options](Runtime& runtime) { run(runtime, *options); };
   });
 }

@@ -138,10 +138,10 @@ std::vector<PromptLine> read_prompts(const std::string& file, const PromptDefaul
     } catch (const Error& error) {
       throw InputError("{}", of_keys(error.what()));
     }
-    auto& [id, request] = prompts.back();
-    const auto [before, first] = ids.emplace(id, number);
-    if (!first) throw InputError("id {} is that of line {} too", id.dump(), before->second);
-    request.copy = copies[{request.prompt, request.sampling.seed}]++;
+    PromptLine& last = prompts.back();
+    const auto [before, first] = ids.emplace(last.id, number);
+    if (!first) throw InputError("id {} is that of line {} too", last.id.dump(), before->second);
+    last.request.copy = copies[{last.request.prompt, last.request.sampling.seed}]++;
     return true;
   });
   return prompts;

@@ -16,6 +16,7 @@ namespace grist::cli {
 struct PromptLine {
   nlohmann::json id;
   Request request;
+  std::string settings{};  // a hash of what else decides its answer: the model's files, types of numbers, options
 };
 
 /// What the model says of a prompt: the tokens of a text or a conversation, and whether it can be served.

@@ -70,13 +70,13 @@ void SamplingChoice::apply_to(SamplingOptions& options) const {
   });
 }
 
-RecommendedSampling recommended_sampling(const std::filesystem::path& model) {
+RecommendedSampling recommended_sampling(const std::filesystem::path& model, bool greedy) {
   const auto file = model / "generation_config.json";
   RecommendedSampling recommended;
   if (!std::filesystem::exists(file)) return recommended;
   ConfigReader config(file);
   auto& choice = recommended.choice;
-  const bool samples = config.get_or<bool>("do_sample", false);
+  const bool samples = config.get_or<bool>("do_sample", false) && !greedy;
   if (samples) {  // temperature and top-k: what transformers samples with where they are not named
     choice.temperature = config.get_or<float>("temperature", 1.0F);
     choice.top_k = config.get_or<int>("top_k", 50);
@@ -84,7 +84,7 @@ RecommendedSampling recommended_sampling(const std::filesystem::path& model) {
     choice.min_p = config.find<float>("min_p");
   }
   choice.repetition_penalty = config.find<float>("repetition_penalty");
-  if (choice.repetition_penalty == 1.0F) choice.repetition_penalty.reset();
+  if (greedy || choice.repetition_penalty == 1.0F) choice.repetition_penalty.reset();
   for (const auto& [key, nothing, always] : keys_left_out)
     if ((always || samples) && config.has_other(key, json::parse(nothing))) recommended.left_out.emplace_back(key);
   return recommended;
@@ -104,7 +104,7 @@ void SamplingGroup::add_to(CLI::App& app) {
 
 SamplingOptions SamplingGroup::options_for(const std::filesystem::path& model, bool speaks) const {
   const bool greedy = choice.temperature == 0.0F;
-  auto [recommended, left_out] = greedy ? RecommendedSampling() : recommended_sampling(model);
+  auto [recommended, left_out] = recommended_sampling(model, greedy);
   each_value(recommended, choice, [](const char*, auto& value, const auto& chosen) {
     if (chosen) value.reset();
   });

@@ -39,6 +39,7 @@ struct RecommendedSampling {
   SamplingChoice choice;
   std::vector<std::string> left_out;  // keys with an effect that grist does not have
 };
-RecommendedSampling recommended_sampling(const std::filesystem::path& model);
+/// Of `greedy` choices only the keys with an effect are left.
+RecommendedSampling recommended_sampling(const std::filesystem::path& model, bool greedy);
 
 }  // namespace grist::cli

@@ -81,7 +81,7 @@ void write_tokens(const TokenizeOptions& options, text::Tokenizer& tokenizer) {
                                .fingerprint = text::fingerprint(tokenizer),
                                .sources = hash_name(encoding + documents.describe())};
   if (is_made(options.output, origin)) return;
-  const Interrupt interrupt({SIGINT, SIGTERM, SIGUSR1, SIGUSR2});
+  const Interrupt interrupt(ending_signals);
   tokenizer.pause = [] { Interrupt::check("tokenizing"); };
   io::TokenFileWriter writer(options.output, origin);
   if (writer.documents() > 0)

@@ -75,9 +75,7 @@ private:
 };
 
 void Run::go() {
-  // A signal must not cut short what writes a checkpoint; a limit of files is an error then, as a full disk is.
-  const Interrupt interrupt({SIGTERM, SIGINT, SIGUSR1, SIGUSR2}, SA_RESTART);
-  std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit of files is an error then, as a full disk is
   open();
   begin_to_show();
   train();
@@ -306,7 +304,7 @@ void Run::write_trace() {
 void Run::end() {
   if (trace_) write_trace();
   display_.reset();
-  const bool saves = !options_.checkpoint.empty(), saved = saved_ == done_.step;
+  const bool saves = !options_.checkpoint.empty(), saved = saved_ == done_.step, begun = done_.step > 0;
   if (done_.step >= options_.steps) {
     if (!options_.save_hf.empty() && !(finished_before_ && TrainFiles::holds_folder(options_)))
       files_->save_folder(*trainer_, done_, [&] { trainer_.reset(); });
@@ -318,10 +316,11 @@ void Run::end() {
   if (runtime_.root()) {
     const std::string stopped_after = std::format("stopped after step {} of {}", done_.step, options_.steps);
     note(saved    ? stopped_after + ", saved; the same command with --resume auto goes on"
+         : !begun ? "stopped before the first step; the same command begins anew"
          : !saves ? stopped_after + ", and nothing was saved: give --checkpoint DIR"
                   : stopped_after + ", which is not saved");
   }
-  throw ToldError{saved ? ended_by_signal : ExitCode::failed};  // what was not saved cannot be gone on with
+  throw ToldError{saved || !begun ? ended_by_signal : ExitCode::failed};  // what is lost cannot be gone on with
 }
 
 }  // namespace
@@ -341,6 +340,7 @@ void add_train(CLI::App& app, Action& action) {
       };
       return;
     }
+    action.keeps_work = true;
     action.run = [options, verb](Runtime& runtime) {
       runtime.together([&] { options->complete(*verb); });
       Run(runtime, *options).go();

@@ -17,6 +17,7 @@ struct Action {
   std::function<void()> run_alone;    // without either: every process does it
   std::set<const CLI::App*> alone;    // the verbs that run so
   int threads = 0;                    // 0: choose
+  bool keeps_work = false;            // where a signal comes, from the start on; exit code 75 (interrupt.hpp)
 };
 
 void add_generate(CLI::App& app, Action& action);

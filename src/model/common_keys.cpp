@@ -57,6 +57,12 @@ NormSpec norm_of(GgufReader& gguf) {
 
 }  // namespace
 
+bool uses_windows(ConfigReader& config) {
+  const bool used = config.get_or<bool>("use_sliding_window", false);
+  if (used && !config.has("sliding_window")) config.set_default("sliding_window", 4096);
+  return used;
+}
+
 layers::Activation activation_key(ConfigReader& config, const std::string& key, std::string_view otherwise) {
   const auto name = config.get_or<std::string>(key, std::string(otherwise));
   const auto activation = layers::activation_of(name);

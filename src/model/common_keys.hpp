@@ -32,6 +32,9 @@ ModelSpec common_spec(GgufReader& gguf, bool rope = true);
 void set_gguf_windows(GgufReader& gguf, ModelSpec& spec, int otherwise,
                       const std::function<bool(Index layer)>& windowed);
 
+/// Qwen's `use_sliding_window`, false where it is absent; with it a `sliding_window` that is absent is 4096.
+bool uses_windows(ConfigReader& config);
+
 /// The activation that a key names; `otherwise` where the key is absent.
 layers::Activation activation_key(ConfigReader& config, const std::string& key, std::string_view otherwise);
 

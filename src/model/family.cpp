@@ -16,8 +16,8 @@
 
 namespace grist {
 
-// CMake lists the files of families/: x.cpp makes x_family().
-#define GRIST_FAMILY(name) Family name##_family();
+// CMake lists the files of families/: x.cpp makes x::family().
+#define GRIST_FAMILY(name) namespace name { Family family(); }
 #include "families.def"
 #undef GRIST_FAMILY
 
@@ -25,7 +25,7 @@ namespace {
 
 /// A function: device compilers take a constant for one of the device's, with all that it points to.
 const std::vector<Family>& families() {
-#define GRIST_FAMILY(name) name##_family(),
+#define GRIST_FAMILY(name) name::family(),
   static const std::vector<Family> all{
 #include "families.def"
   };
@@ -48,7 +48,7 @@ const Family& family_of(std::string_view architecture, const std::string& file,
                    known);
 }
 
-/// "Qwen2MoeForCausalLM" is of the type "qwen2_moe".
+/// "Qwen2MoeForCausalLM" is of the type "qwen2_moe", "Gemma3ForCausalLM" of "gemma3_text".
 bool is_of_type(std::string_view architecture, std::string_view model_type) {
   for (const std::string_view end : {"ForCausalLM", "LMHeadModel"})
     if (architecture.ends_with(end)) architecture.remove_suffix(end.size());
@@ -58,7 +58,7 @@ bool is_of_type(std::string_view architecture, std::string_view model_type) {
     if (type.empty() || std::tolower(static_cast<unsigned char>(letter)) != type.front()) return false;
     type.remove_prefix(1);
   }
-  return type.empty();
+  return type.empty() || type == "_text";
 }
 
 /// The one that a config names. Where it names none, several or a decoder without its head (LlamaModel), the one of its
@@ -73,6 +73,13 @@ std::string architecture_of(ConfigReader& config) {
       if (is_of_type(name, type)) return std::string(name);
   if (bare) return names[0];
   throw InputError("{}: 'architectures' names {} architectures, expected one", config.file(), names.size());
+}
+
+/// transformers goes by the type: where that is of another architecture, one of both is wrong.
+void check_type(ConfigReader& config, const std::string& architecture) {
+  const auto type = config.find<std::string>("model_type");
+  if (type && !is_of_type(architecture, *type))
+    throw InputError("{}: model_type '{}' is not that of architecture '{}'", config.file(), *type, architecture);
 }
 
 void check_tokens(const ModelTokens& tokens, const ModelSpec& spec, const std::string& file) {
@@ -107,7 +114,9 @@ Format stored_format(ConfigReader& config) {
 ModelFiles from_config(const std::filesystem::path& file, std::string* method) {
   ConfigReader config(file);
   const std::string name = file.string();
-  const Family& family = family_of(architecture_of(config), name, &Family::architectures);
+  const std::string architecture = architecture_of(config);
+  const Family& family = family_of(architecture, name, &Family::architectures);
+  check_type(config, architecture);
   ModelFiles files;
   files.stored = stored_format(config);
   files.spec = family.from_config(config);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <exception>
 #include <iterator>
+#include <mutex>
 
 namespace grist {
 namespace {
@@ -228,10 +229,12 @@ void Parameters::map(const PartReader& reader, Index experts) {
   for_pieces(reader, experts, Format::f32, [&](Index expert, Index begin, Index rows) {
     const Index share = std::max<Index>(1, rows / HostExec().concurrency());
     std::exception_ptr failed;
+    std::mutex mutex;
     Kokkos::parallel_for("grist::parameters::map", Indices<HostExec>(0, (rows + share - 1) / share), [&](Index i) {
       try {
         reader.populate(expert, begin + i * share, std::min(share, rows - i * share));
       } catch (...) {
+        const std::lock_guard lock(mutex);
         failed = std::current_exception();
       }
     });

@@ -136,7 +136,8 @@ RopeTable rope_table(ConfigReader* scaling, double theta, int head_dim, int max_
     table.theta = static_cast<float>(theta);
     table.factor = static_cast<float>(scaling->get<double>("factor"));
     check_factor(table.factor, scaling->file());
-    table.long_after = scaling->get_or<int>("original_max_position_embeddings", max_positions);
+    scaling->ignore({"original_max_position_embeddings"});  // as the reference does
+    table.long_after = max_positions;
   } else if (kind == "yarn") {
     read_yarn(*scaling, theta, max_positions, table);
   } else if (kind == "longrope" || kind == "su") {
@@ -164,7 +165,12 @@ RopeTable rope_table(ConfigReader& config, int head_dim, int max_positions) {
   const auto old_context = config.find<int>("original_max_position_embeddings");
   if (!scaling && (partial || old_context)) scaling = ConfigReader(nlohmann::json::object(), config.file());
   if (partial) scaling->set_default("partial_rotary_factor", *partial);
-  if (old_context) scaling->set_default("original_max_position_embeddings", *old_context);
+  if (old_context) {
+    // Which of two counts differs between versions of transformers.
+    if (scaling->has("original_max_position_embeddings"))
+      scaling->expect_value("original_max_position_embeddings", *old_context);
+    scaling->set_default("original_max_position_embeddings", *old_context);
+  }
   if (scaling) scaling->ignore({"original_max_position_embeddings"});
   return rope_table(scaling ? &*scaling : nullptr, theta, head_dim, max_positions, config.file());
 }

@@ -7,6 +7,7 @@
 #include <array>
 #include <charconv>
 #include <iterator>
+#include <map>
 
 namespace grist::text {
 namespace {
@@ -113,24 +114,68 @@ Companions read_companions(const path& folder) {
   result.add_bos = flag("add_bos_token");
   result.add_eos = flag("add_eos_token");
   result.legacy = flag("legacy").value_or(true);
-  result.add_prefix_space = flag("add_prefix_space").value_or(false);
+  result.add_prefix_space = flag("add_prefix_space");
   read_special_tokens(config, where, result);
   const path map_file = folder / "special_tokens_map.json";
   read_special_tokens(read_object(map_file), map_file.string(), result);
   read_added_tokens(config, where, result);
+  result.described = result.added;
   read_added_tokens_file(folder / "added_tokens.json", result);
   std::ranges::sort(result.added, {}, &AddedToken::id);
   const path model_config = folder / "config.json";
   const json model = exists(model_config) ? read_object(model_config) : json::object();
   if (model.contains("model_type") && model.at("model_type").is_string()) result.model_type = model.at("model_type");
 
-  result.chat_template = chat_template(config, where);
-  const path template_json = folder / "chat_template.json";
-  if (const json object = read_object(template_json); object.contains("chat_template")) {
+  const path template_json = folder / "chat_template.json";  // of a processor: where a tokenizer has none
+  if (const json object = read_object(template_json); object.contains("chat_template"))
     result.chat_template = json_field<std::string>(object, "chat_template", template_json.string());
-  }
+  if (auto own = chat_template(config, where); !own.empty()) result.chat_template = std::move(own);
   if (exists(folder / "chat_template.jinja")) result.chat_template = contents_of(folder / "chat_template.jinja");
   return result;
+}
+
+void complete(TokenizerParts& parts, const Companions& companions) {
+  std::map<std::string, std::size_t, std::less<>> places;  // in parts.added
+  int next = static_cast<int>(parts.pieces.size());
+  for (std::size_t i = 0; i < parts.added.size(); ++i) {
+    places.emplace(parts.added[i].content, i);
+    next = std::max(next, parts.added[i].id + 1);
+  }
+  const auto add = [&](AddedToken token, int id) {
+    token.id = id;
+    places.emplace(token.content, parts.added.size());
+    parts.added.push_back(std::move(token));
+  };
+  const auto piece = [&](const std::string& content) {
+    const auto found = std::ranges::find(parts.pieces, content);
+    return found == parts.pieces.end() ? -1 : static_cast<int>(found - parts.pieces.begin());
+  };
+  for (const AddedToken& token : companions.described) {
+    const auto known = places.find(token.content);
+    if (known == places.end()) continue;
+    AddedToken& had = parts.added[known->second];
+    const bool special = had.special || token.special;
+    const int id = had.id;
+    had = token;
+    had.id = id;
+    had.special = special;
+  }
+  for (const AddedToken& token : companions.added) {
+    if (token.content.empty() || places.contains(token.content)) continue;
+    const int id = piece(token.content);
+    add(token, id >= 0 ? id : next++);
+  }
+  std::vector<std::string> special = companions.more_special;
+  for (const auto& [name, text] : companions.special_tokens) special.push_back(text);
+  for (const std::string& text : special) {
+    if (text.empty()) continue;
+    const auto known = places.find(text);
+    if (known == places.end()) {
+      if (const int id = piece(text); id >= 0) add({.content = text, .special = true}, id);
+    } else if (std::ranges::find(companions.described, text, &AddedToken::content) != companions.described.end()) {
+      parts.added[known->second].special = true;
+    }
+  }
 }
 
 }  // namespace grist::text

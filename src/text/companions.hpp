@@ -17,10 +17,10 @@ struct Companions {
   SpecialTokens special_tokens{};
   std::vector<std::string> more_special{};  // additional_special_tokens
   std::string chat_template{};
-  std::optional<bool> add_bos{}, add_eos{};
+  std::optional<bool> add_bos{}, add_eos{}, add_prefix_space{};
   bool legacy = true;
-  bool add_prefix_space = false;
-  std::vector<AddedToken> added{};  // with ids
+  std::vector<AddedToken> described{};  // of added_tokens_decoder
+  std::vector<AddedToken> added{};      // these and those of added_tokens.json, by id
 
   [[nodiscard]] std::string special(std::string_view name) const {
     const auto found = special_tokens.find(name);
@@ -30,5 +30,9 @@ struct Companions {
 
 /// Throws InputError.
 Companions read_companions(const std::filesystem::path& folder);
+
+/// Completes what tokenizer.json holds, as transformers does: tokens that these files describe are found as they say,
+/// and those that they call special are; what tokenizer.json has not comes after it.
+void complete(TokenizerParts& parts, const Companions& companions);
 
 }  // namespace grist::text

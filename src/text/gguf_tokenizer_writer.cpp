@@ -53,8 +53,38 @@ void add_patterns(const json& step, const std::string& where, std::vector<std::s
   }
 }
 
-bool normalizes_to_nfc(const json& normalizer) {
-  return normalizer.is_object() && normalizer.value("type", "") == "NFC";
+/// The steps of a normalizer, one after the other.
+void add_steps(const json& normalizer, std::vector<json>& steps) {
+  if (normalizer.is_null()) return;
+  if (normalizer.value("type", "") != "Sequence") return steps.push_back(normalizer);
+  for (const json& inner : normalizer.at("normalizers")) add_steps(inner, steps);
+}
+
+/// Whether texts are normalized to NFC, which a name of tokenizer.ggml.pre may stand for. Throws InputError where
+/// anything else is done to them.
+bool normalizes_to_nfc(const json& file, const std::string& where) {
+  std::vector<json> steps;
+  add_steps(file.value("normalizer", json()), steps);
+  for (const json& step : steps)
+    if (step.at("type") != "NFC")
+      throw InputError("{}: texts are normalized by '{}', which GGUF cannot say", where,
+                       step.at("type").get<std::string>());
+  return !steps.empty();
+}
+
+/// Throws InputError where a text is normalized to more than SentencePiece's spaces.
+void expect_spaces_alone(const json& file, const std::string& where) {
+  const std::string space = "\u2581";
+  std::vector<json> steps;
+  add_steps(file.value("normalizer", json()), steps);
+  for (const json& step : steps) {
+    const auto type = step.at("type").get<std::string>();
+    const bool prepends = type == "Prepend" && step.at("prepend") == space;
+    const bool replaces = type == "Replace" && step.at("content") == space &&
+                          step.at("pattern") == json{{"String", " "}};
+    if (!prepends && !replaces)
+      throw InputError("{}: texts are normalized by '{}', which GGUF cannot say", where, type);
+  }
 }
 
 std::vector<PiecePair> merges_of(const json& model, const std::string& where) {
@@ -73,7 +103,7 @@ void read_byte_level(const json& file, const std::string& where, Vocabulary& voc
   std::vector<std::string> patterns;
   add_patterns(file.value("pre_tokenizer", json()), where, patterns);
   const json& model = file.at("model");
-  const bool nfc = normalizes_to_nfc(file.value("normalizer", json()));
+  const bool nfc = normalizes_to_nfc(file, where);
   vocabulary.pre = gguf_pre_name(patterns, model.value("ignore_merges", false), nfc);
   if (vocabulary.pre.empty())
     throw InputError("{}: words are cut by patterns that tokenizer.ggml.pre has no name for; the last is '{}'", where,
@@ -86,6 +116,7 @@ void read_scores(const json& file, const std::string& where, Vocabulary& vocabul
   constexpr float never_first = -1e9F;  // of pieces that no merge makes
   vocabulary.model = "llama";
   vocabulary.pre = "default";
+  expect_spaces_alone(file, where);
   std::map<std::string, float> scores;
   float score = 0;
   for (const auto& [left, right] : merges_of(file.at("model"), where)) scores.emplace(left + right, score--);
@@ -117,10 +148,11 @@ void add_added(Vocabulary& vocabulary, const std::vector<AddedToken>& added) {
   }
 }
 
-Vocabulary read_json_vocabulary(const path& file) {
+Vocabulary read_json_vocabulary(const path& file, const Companions& companions) {
   const std::string where = file.string();
   const json root = io::read_json(file);
-  TokenizerParts parts = read_tokenizer_json(file);  // refuses what is malformed
+  TokenizerParts parts = read_tokenizer_json(file, companions.add_prefix_space);  // refuses what is malformed
+  complete(parts, companions);
   const json& model = root.at("model");
   if (model.value("type", "") != "BPE")
     throw InputError("{}: the model is '{}', GGUF files are written of BPE alone", where, model.value("type", "?"));
@@ -149,7 +181,7 @@ Vocabulary read_json_vocabulary(const path& file) {
 Vocabulary read_vocabulary(const path& folder, const Companions& companions) {
   Vocabulary vocabulary;
   if (exists(folder / "tokenizer.json")) {
-    vocabulary = read_json_vocabulary(folder / "tokenizer.json");
+    vocabulary = read_json_vocabulary(folder / "tokenizer.json", companions);
   } else if (exists(folder / "tokenizer.model")) {
     auto found = read_sentencepiece_vocabulary(folder / "tokenizer.model");
     vocabulary = {.model = "llama", .pieces = std::move(found.pieces), .kinds = std::move(found.kinds),

@@ -81,12 +81,14 @@ PieceTokenizer::PieceTokenizer(TokenizerParts parts)
 
 /// Calls on_token(id) and on_text(text, offset) for the parts of a text, in order.
 template <class OnToken, class OnText>
-void PieceTokenizer::split(const Matcher& matcher, std::string_view text, OnToken on_token, OnText on_text) const {
+void PieceTokenizer::split(const Matcher& matcher, std::string_view text, WrittenSpecial written, OnToken on_token,
+                           OnText on_text) const {
   std::size_t done = 0;
   for (std::size_t at = 0; at < text.size();) {
     const auto& candidates = matcher[static_cast<unsigned char>(text[at])];
-    const auto found = std::ranges::find_if(
-        candidates, [rest = text.substr(at)](const auto& entry) { return rest.starts_with(entry.first); });
+    const auto found = std::ranges::find_if(candidates, [&, rest = text.substr(at)](const auto& entry) {
+      return rest.starts_with(entry.first) && (written == WrittenSpecial::parsed || !entry.second.special);
+    });
     if (found == candidates.end()) {
       ++at;
       continue;
@@ -111,7 +113,7 @@ void PieceTokenizer::split(const Matcher& matcher, std::string_view text, OnToke
   if (done < text.size()) on_text(text.substr(done), done);
 }
 
-std::vector<int> PieceTokenizer::encode(std::string_view text, bool add_special) const {
+std::vector<int> PieceTokenizer::encode(std::string_view text, bool add_special, WrittenSpecial written) const {
   if (const auto at = find_invalid_utf8(text)) {
     throw InputError("the text is not UTF-8: byte {:#04x} at offset {}", static_cast<unsigned char>(text[*at]), *at);
   }
@@ -119,9 +121,9 @@ std::vector<int> PieceTokenizer::encode(std::string_view text, bool add_special)
   if (add_special) ids = prefix_;
   WordCache cache(pause);
   const auto on_token = [&](int id) { ids.push_back(id); };
-  split(raw_, text, on_token, [&](std::string_view part, std::size_t offset) {
+  split(raw_, text, written, on_token, [&](std::string_view part, std::size_t offset) {
     const std::string normal = normalize(normalizer_, part);
-    split(normalized_, normal, on_token, [&](std::string_view rest, std::size_t inner) {
+    split(normalized_, normal, written, on_token, [&](std::string_view rest, std::size_t inner) {
       model_->encode(rest, offset == 0 && inner == 0, cache, ids);
     });
   });

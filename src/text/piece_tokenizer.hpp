@@ -45,7 +45,8 @@ class PieceTokenizer final : public Tokenizer {
 public:
   explicit PieceTokenizer(TokenizerParts parts);
 
-  [[nodiscard]] std::vector<int> encode(std::string_view text, bool add_special) const override;
+  using Tokenizer::encode;
+  [[nodiscard]] std::vector<int> encode(std::string_view text, bool add_special, WrittenSpecial written) const override;
   [[nodiscard]] std::string decode(std::span<const int> ids, bool skip_special) const override;
   [[nodiscard]] std::string decode_next(DecodeState& state, int id, bool skip_special) const override;
   [[nodiscard]] std::string decode_end(DecodeState& state) const override;
@@ -62,7 +63,8 @@ private:
   using Matcher = std::array<std::vector<std::pair<std::string, AddedToken>>, 256>;
 
   template <class OnToken, class OnText>
-  void split(const Matcher& matcher, std::string_view text, OnToken on_token, OnText on_text) const;
+  void split(const Matcher& matcher, std::string_view text, WrittenSpecial written, OnToken on_token,
+             OnText on_text) const;
 
   std::vector<Piece> pieces_;
   Matcher raw_;         // looked for in the text

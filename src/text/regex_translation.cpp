@@ -2,6 +2,7 @@
 #include <grist/text/regex.hpp>
 
 #include <grist/core/errors.hpp>
+#include <grist/text/unicode.hpp>
 #include <grist/text/utf8.hpp>
 
 #include <algorithm>
@@ -83,6 +84,15 @@ std::string loose(std::string_view name) {
   return result;
 }
 
+/// Whether a character is several where case is ignored, as the sharp s is ss: to Oniguruma, not to PCRE2.
+bool folds_to_several(std::string_view character) { return count_code_points(to_fold(character)) > 1; }
+/// What some of them become.
+bool are_folded(char first, char second) {
+  constexpr std::array<std::string_view, 5> pairs = {"ss", "st", "ff", "fi", "fl"};
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+  return std::ranges::find(pairs, std::string{lower(first), lower(second)}) != pairs.end();
+}
+
 class Translation {
 public:
   Translation(std::string_view pattern, std::string_view where) : pattern_(pattern), where_(where) {}
@@ -114,8 +124,19 @@ private:
     } else if (next_is("{")) {
       interval();
     } else {
-      out_ += take_character();
+      out_ += literal();
+      return;
     }
+    last_ = 0;
+  }
+
+  std::string_view literal() {
+    const std::string_view character = take_character();
+    if (ignores_case_ && folds_to_several(character)) refuse(std::format("'{}' where case is ignored", character));
+    if (ignores_case_ && are_folded(last_, character[0]))
+      refuse(std::format("'{}{}' where case is ignored", last_, character));
+    last_ = is_letter(character[0]) ? character[0] : '\0';
+    return character;
   }
 
   void group() {
@@ -132,13 +153,21 @@ private:
       out_ += take(3);
       return;
     }
+    // There it opens a group up to the end of the one around it, here it does not.
+    const bool begins = out_.empty() || out_.ends_with('(') || out_.ends_with('|') || out_.ends_with("(?:");
+    const auto written = pattern_.substr(at_);
     out_ += take(2);
+    bool removes = false;
     while (!next_is(":") && !next_is(")")) {
       const char option = take(1)[0];
+      removes = removes || option == '-';
+      ignores_case_ = ignores_case_ || (option == 'i' && !removes);
       if (option != 'i' && option != 'x' && option != 'm' && option != '-')
         refuse(std::format("the group (?{}", option));
       out_ += option == 'm' ? 's' : option;  // Ruby's m lets the dot match newlines
     }
+    if (next_is(")") && !begins)
+      refuse(std::format("the option {} behind what it does not mean", written.substr(0, written.find(')') + 1)));
     out_ += take(1);
   }
 
@@ -323,6 +352,8 @@ private:
   std::string_view where_;
   std::size_t at_ = 0;
   std::string out_;
+  bool ignores_case_ = false;  // from an option on: where that ends is not asked
+  char last_ = 0;              // the letter that stands for itself before here
 };
 
 }  // namespace

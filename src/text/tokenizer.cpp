@@ -163,13 +163,8 @@ std::unique_ptr<Tokenizer> load_vocab_merges(const path& folder, Companions comp
 }
 
 std::unique_ptr<Tokenizer> load_tokenizer_json(const path& file, const Companions& companions) {
-  TokenizerParts parts = read_tokenizer_json(file);
-  for (AddedToken token : companions.added) {  // what the other files add comes after what this one has
-    if (token.content.empty() || id_of(parts, token.content) >= 0) continue;
-    token.id = static_cast<int>(parts.pieces.size());
-    for (const AddedToken& other : parts.added) token.id = std::max(token.id, other.id + 1);
-    parts.added.push_back(std::move(token));
-  }
+  TokenizerParts parts = read_tokenizer_json(file, companions.add_prefix_space);
+  complete(parts, companions);
   auto ends = ends_in_template(parts, companions);
   return make_tokenizer(std::move(parts), companions, std::move(ends));
 }

@@ -15,14 +15,22 @@
 
 namespace grist::text {
 
+/// Special tokens written in a text: these tokens, or text as any other.
+enum class WrittenSpecial { parsed, plain };
+
 /// Text to token ids and back. Immutable after loading.
 class Tokenizer {
 public:
   virtual ~Tokenizer() = default;
 
-  /// Ids of a text. Special and added tokens written in the text are parsed as such. With `add_special` the tokens that
-  /// the model puts around a text (BOS) are added. Throws InputError on invalid UTF-8, with the byte offset.
-  [[nodiscard]] virtual std::vector<int> encode(std::string_view text, bool add_special) const = 0;
+  /// Ids of a text. Added tokens written in the text are parsed as such, special ones as `written` says. With
+  /// `add_special` the tokens that the model puts around a text (BOS) are added. Throws InputError on invalid UTF-8,
+  /// with the byte offset.
+  [[nodiscard]] virtual std::vector<int> encode(std::string_view text, bool add_special,
+                                                WrittenSpecial written) const = 0;
+  [[nodiscard]] std::vector<int> encode(std::string_view text, bool add_special) const {
+    return encode(text, add_special, WrittenSpecial::parsed);
+  }
 
   /// Text of ids, as the reference implementation gives it. An id that no token has is no text.
   [[nodiscard]] virtual std::string decode(std::span<const int> ids, bool skip_special) const = 0;

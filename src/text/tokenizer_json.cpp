@@ -240,14 +240,17 @@ std::vector<AddedToken> place_added_tokens(const std::vector<AddedToken>& tokens
   return placed;
 }
 
-TokenizerParts read_tokenizer_json(const std::filesystem::path& file) {
+TokenizerParts read_tokenizer_json(const std::filesystem::path& file, std::optional<bool> add_prefix_space) {
   const std::string path = file.string();
   const json root = read_json(file);
   const json& model = json_member(root, "model", JsonType::object, path);
   const auto part = [&](const char* key) { return root.value(key, json()); };
   TokenizerParts parts;
   std::size_t vocab_size = 0;
-  PreTokenizer pre = read_pre_tokenizer(part("pre_tokenizer"), path + ": pre_tokenizer");
+  json words = part("pre_tokenizer");
+  if (add_prefix_space && words.is_object() && words.value("type", json()) == "ByteLevel")
+    words["add_prefix_space"] = *add_prefix_space;
+  PreTokenizer pre = read_pre_tokenizer(words, path + ": pre_tokenizer");
   parts.model = read_model(model, std::move(pre), parts, vocab_size, path + ": model");
   parts.added = place_added_tokens(read_added_tokens(root, path + ": added_tokens"), parts.pieces, vocab_size);
   parts.normalizer = read_normalizer(part("normalizer"), path + ": normalizer");

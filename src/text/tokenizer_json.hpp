@@ -6,12 +6,14 @@
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
+#include <optional>
 
 namespace grist::text {
 
 /// Throws InputError, also for what grist does not know, with its name. Truncation and padding are ignored: who calls a
-/// tokenizer for generation wants neither.
-TokenizerParts read_tokenizer_json(const std::filesystem::path& file);
+/// tokenizer for generation wants neither. `add_prefix_space`, of tokenizer_config.json, has precedence where the
+/// pre-tokenizer is ByteLevel, as in transformers.
+TokenizerParts read_tokenizer_json(const std::filesystem::path& file, std::optional<bool> add_prefix_space);
 
 // ---- its parts; `where` names file and part in errors ----
 

@@ -60,7 +60,8 @@ TokenizerParts read_vocab_merges(const std::filesystem::path& folder, const Comp
   bpe.merges = merges_in_order(bpe.vocab, read_merges(folder / "merges.txt"), (folder / "merges.txt").string());
   bpe.byte_level = true;
   if (kind == Kind::qwen2) parts.normalizer.emplace_back(NormalForm::nfc);
-  if (companions.add_prefix_space) bpe.pre_tokenizer.emplace_back(Prepend{.text = " ", .unless_there = true});
+  if (companions.add_prefix_space.value_or(false))
+    bpe.pre_tokenizer.emplace_back(Prepend{.text = " ", .unless_there = true});
   for (const std::string_view pattern : kind == Kind::qwen2 ? qwen2_patterns() : gpt2_patterns()) {
     bpe.pre_tokenizer.emplace_back(Split{Regex(std::string(pattern), where)});
   }

@@ -4,7 +4,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 export LC_ALL=C.UTF-8
-files=$(find "${@:2}" -type f | grep -E '\.([ch]pp|cmake|py|sh|md)$|(^|/)(CMakeLists.txt|run)$') || true
+files=$(find "${@:2}" -type f | grep -E '\.([ch]pp|cmake|py|sh|md|sbatch|pbs|flux)$|(^|/)(CMakeLists.txt|run)$') || true
 [ -n "$files" ] || { echo "no files in ${*:2}"; exit 1; }
 exempt=${1//;/|}
 # shellcheck disable=SC2086  # no name of ours has a blank

@@ -3,6 +3,8 @@
 
 #include <support/views.hpp>
 
+#include <utility>
+
 namespace grist::test {
 
 /// x [tokens, in] and w [out, in], as T stores them, and the product of the first rows.
@@ -50,33 +52,43 @@ inline std::vector<float> rounded_to_8_bits(std::vector<float> x) {
   return x;
 }
 
-/// The error of y, of each token the least among those of what a backend may multiply by a weight in blocks, whose
-/// numbers are w: numbers and token as they are, numbers rounded to T, or with `rounds_tokens` the token to 8 bits.
-template <class Y, class T>
-double error_with_blocks(const std::vector<float>& y, Factors<T> factors, const std::vector<float>& w,
-                         bool rounds_tokens) {
-  std::vector<double> least(static_cast<std::size_t>(factors.tokens), std::numeric_limits<double>::infinity());
-  const auto compare = [&] {
-    const auto expected = factors.template expected<Y>(factors.tokens);
-    for (Index t = 0; t < factors.tokens; ++t) {
-      const Index first = t * factors.out, last = first + factors.out;
-      const double error = worst_error({y.begin() + first, y.begin() + last},
-                                       {expected.begin() + first, expected.begin() + last});
-      auto& best = least[static_cast<std::size_t>(t)];
-      best = std::min(best, error);
-    }
-  };
-  factors.w = w;
-  compare();
-  factors.w = stored<T>(w);
-  compare();
-  if (rounds_tokens) {
+/// Products of tokens by a weight in blocks, whose numbers are w, in each way that a backend may take: numbers and
+/// token as they are, numbers rounded to T, or with `rounds_tokens` the token to 8 bits.
+template <class Y>
+class BlockProducts {
+public:
+  template <class T>
+  BlockProducts(Factors<T> factors, const std::vector<float>& w, bool rounds_tokens) : out_(factors.out) {
+    const auto add_way = [&] { ways_.push_back(factors.template expected<Y>(factors.tokens)); };
     factors.w = w;
-    factors.x = rounded_to_8_bits(factors.x);
-    compare();
+    add_way();
+    if (rounds_tokens) {
+      const auto x = std::exchange(factors.x, rounded_to_8_bits(factors.x));
+      add_way();
+      factors.x = x;
+    }
+    factors.w = stored<T>(w);
+    if (factors.w != w) add_way();
   }
-  return std::ranges::max(least);
-}
+
+  /// Of y, the products of the first tokens: the worst token's, which is the least among the ways.
+  [[nodiscard]] double error(const std::vector<float>& y) const {
+    double worst = 0;
+    for (Index first = 0; first < std::ssize(y); first += out_) {
+      double least = std::numeric_limits<double>::infinity();
+      for (const auto& way : ways_) {
+        const auto begin = way.begin() + first;
+        least = std::min(least, worst_error({y.begin() + first, y.begin() + first + out_}, {begin, begin + out_}));
+      }
+      worst = std::max(worst, least);
+    }
+    return worst;
+  }
+
+private:
+  Index out_;
+  std::vector<std::vector<Expected>> ways_;
+};
 
 /// Storage types of the factors and of the product.
 template <class Factor, class Product>

@@ -296,6 +296,22 @@ TEST_F(BatchUsage, OfAnAnswerFileThatIsNotToThesePromptsIsTold) {
   refused(R"({"id": "prompt 1", )" + rest, "had other tokens");
 }
 
+TEST_F(BatchUsage, OfAnswersOfAnotherModelOrWithOtherOptionsIsRefused) {
+  const auto file = prompts(3), answers = (folder / "answers.jsonl").string();
+  ASSERT_EQ(run(batch(file, answers)).code, 0);
+  const auto written = contents_of(answers);
+  auto other_model = batch(file, answers);
+  std::ranges::replace(other_model, model, data_file("tiny/llama31").string());
+  for (const auto& words : {batch(file, answers, {"--temperature", "0.7"}), batch(file, answers, {"--kv-dtype", "f16"}),
+                            other_model}) {
+    const auto outcome = run(words);
+    EXPECT_EQ(outcome.code, 3);
+    EXPECT_THAT(outcome.err, HasSubstr("was answered by another model or with other options"));
+    EXPECT_EQ(contents_of(answers), written);
+  }
+  EXPECT_EQ(run(batch(file, answers, {"--threads", "1", "--max-sequences", "2"})).code, 0);
+}
+
 TEST_F(BatchUsage, OfAFileOfSomethingElseLeavesItAsItIs) {
   const auto file = folder.write("same.jsonl", R"({"id":1,"prompt_ids":[5]})");
   for (const std::string precious : {R"({"precious": 1})", R"({"id":1,"prompt":"a"})", "x"}) {
@@ -347,7 +363,11 @@ protected:
     Words all{"generate", "--model", model, "--dtype", "f32", "--prompt-ids", "5,6,7", "--temperature", "1",
               "--max-new-tokens", "400", "--json", "--ignore-eos"};
     all.insert(all.end(), more.begin(), more.end());
-    return json::parse(quiet(all, ranks));
+    const auto outcome = run(all, ranks);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_THAT(outcome.err, testing::StartsWith(more.empty() ? "" : "grist: note: guessed "));
+    EXPECT_EQ(outcome.err.empty(), more.empty()) << outcome.err;
+    return json::parse(outcome.out);
   }
   static int guessed(const json& answer) { return answer.at("timings").at("guessed_tokens"); }
   static int right(const json& answer) { return answer.at("timings").at("guessed_right"); }

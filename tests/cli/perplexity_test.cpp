@@ -79,6 +79,16 @@ TEST(Perplexity, PutsBosInFrontAndLeavesOutTheFirstHalf) {
   EXPECT_GT(std::abs(both.nll - llama_cpp.nll), 1.0);
 }
 
+/// llama.cpp parses no special tokens in the text, and leaves out a last newline.
+TEST(Perplexity, TakesSpecialTokensForTextAsLlamaCppDoes) {
+  std::string ends;
+  for (int i = 0; i < 40; ++i) ends += "</s>";
+  EXPECT_EQ(scored(ends, {"--context", "16"}).windows, 40 / 16);
+  const auto text = scored(ends, {"--context", "16", "--protocol", "llama.cpp"});
+  EXPECT_GE(text.windows, 40 * 3 / 16);
+  EXPECT_EQ(scored(ends + "\n", {"--context", "16", "--protocol", "llama.cpp"}).nll, text.nll);
+}
+
 TEST(Perplexity, RefusesATextThatIsTooShortForTheProtocol) {
   const std::vector<std::string> arguments = {"perplexity", "--model", tiny(), "--file", "-",
                                               "--context", "64", "--protocol", "llama.cpp"};

@@ -16,7 +16,7 @@ TEST_F(TwoRanksOfSignals, SaveTheStepInWhichASignalComesToOneOfThem) {
   const unsigned seed = std::random_device()();
   std::mt19937 draw(seed);
   SCOPED_TRACE(std::format("seed {}", seed));
-  for (const int signal : {SIGTERM, SIGUSR1, SIGUSR2}) {
+  for (const int signal : {SIGTERM, SIGUSR1, SIGUSR2, SIGHUP}) {
     auto running = start({"--steps", "1000000", "--checkpoint", checkpoints, "--save-every", "2", "--eval-data", text,
                           "--eval-every", "1", "--resume", "auto", "--sequence", "64"},
                          2);
@@ -26,6 +26,7 @@ TEST_F(TwoRanksOfSignals, SaveTheStepInWhichASignalComesToOneOfThem) {
     ASSERT_EQ(kill(pid_of(std::uniform_int_distribution(0, 1)(draw)), signal), 0);
     const auto outcome = running.get();
     EXPECT_EQ(outcome.code, 75) << outcome.err;
+    EXPECT_EQ(outcome.out, "") << "UCX answers SIGHUP there";
     const auto all = losses();
     EXPECT_EQ(newest(), all.back().first);
     for (std::size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i].first, static_cast<int>(i) + 1);
@@ -43,6 +44,26 @@ TEST_F(TwoRanksOfSignals, MayComeTwice) {
   const auto outcome = running.get();
   EXPECT_EQ(outcome.code, 75) << outcome.err;
   EXPECT_EQ(newest(), losses().back().first);
+}
+
+using Signals = TrainingRun;
+
+TEST_F(Signals, OfATerminalThatIsClosedAreNotHeardUnderNohup) {
+  auto running = start({"--steps", "1000000", "--checkpoint", checkpoints}, 1, "trap '' HUP; ");
+  ASSERT_TRUE(soon([&] { return lines().size() > 2; }));
+  ASSERT_EQ(kill(pid_of(0), SIGHUP), 0);
+  const auto before = lines().size();
+  ASSERT_TRUE(soon([&] { return lines().size() > before + 2; }));
+  ASSERT_EQ(kill(pid_of(0), SIGTERM), 0);
+  EXPECT_EQ(running.get().code, 75);
+}
+
+TEST_F(Signals, AreHeardWhileTheProgramStarts) {
+  auto running = start({"--steps", "1000000", "--checkpoint", checkpoints}, 1);
+  const int pid = pid_of(0);
+  ASSERT_TRUE(soon([&] { return listens(pid); }));
+  ASSERT_EQ(kill(pid, SIGTERM), 0);
+  EXPECT_EQ(running.get().code, 75);
 }
 
 /// Texts that take seconds to become tokens.

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <format>
 #include <sstream>
 #include <thread>
 
@@ -114,6 +115,24 @@ TEST(Init, MakesAModelThatRunsTheSameWhoeverMakesIt) {
   EXPECT_EQ(
       quiet({"generate", "--model", folder / "a", "--prompt-ids", "1,2", "--max-new-tokens", "5", "--json"}).empty(),
       false);
+}
+
+TEST(Generate, AnswersWithIdsWhereThereIsNoTokenizer) {
+  const TemporaryFolder folder;
+  const auto model = (folder / "model").string();
+  const auto config = std::string(GRIST_SOURCE_DIR) + "/examples/tiny_llama/config.json";
+  ASSERT_EQ(grist::test::grist({"init", "--config", config, "--out", model}).code, 0);
+  const auto answer = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"generate", "--model", model, "--max-new-tokens", "3", "--ignore-eos", "--prompt-ids"});
+    return quiet(more);
+  };
+  const auto ids_of = [&](const std::string& prompt) {
+    const auto json = nlohmann::json::parse(answer({prompt, "--json"}));
+    const auto ids = json.at("new_ids").get<std::vector<int>>();
+    return std::format("{},{},{}\n", ids.at(0), ids.at(1), ids.at(2));
+  };
+  EXPECT_EQ(answer({"1,2"}), ids_of("1,2"));
+  EXPECT_EQ(answer({"1,2", "--prompt-ids", "3"}), "== prompt 0\n" + ids_of("1,2") + "== prompt 1\n" + ids_of("3"));
 }
 
 TEST(Info, TellsOfBuildAndModel) {

@@ -19,7 +19,7 @@ public:
     eos = {60};
     for (const int id : {58, 59, 60}) special_texts_.push_back("<|" + std::to_string(id) + "|>");
   }
-  [[nodiscard]] std::vector<int> encode(std::string_view, bool) const override { return {}; }
+  [[nodiscard]] std::vector<int> encode(std::string_view, bool, text::WrittenSpecial) const override { return {}; }
   [[nodiscard]] std::string decode(std::span<const int> ids, bool skip_special) const override {
     std::string text;
     for (const int id : ids) {

@@ -85,7 +85,7 @@ TYPED_TEST(Linear, TakesAWeightOfPanelsInTheFormatsOfItsFile) {
   for (const Index few : {0, 4, 9}) {
     products.serve(few);
     const auto y = this->run(products, factors.x, w, {}), biased = this->run(products, factors.x, w, bias);
-    EXPECT_LE(error_with_blocks<typename TypeParam::Y>(y, factors, numbers, rounds_tokens(dtype_of<T>, w)), 1)
+    EXPECT_LE(BlockProducts<typename TypeParam::Y>(factors, numbers, rounds_tokens(dtype_of<T>, w)).error(y), 1)
         << "few " << few;
     auto sums = y;
     for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += bias[i % 41];

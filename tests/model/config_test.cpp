@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cstring>
+#include <format>
 #include <sstream>
 
 namespace {
@@ -163,7 +164,7 @@ TEST(Config, AFamilyRefusesByNameWhatItDoesNotCompute) {
   };
   const std::vector<std::string> sliding(config_of("qwen2")["num_hidden_layers"].get<std::size_t>(),
                                          "sliding_attention");
-  EXPECT_THAT(with("qwen2", {{"layer_types", sliding}, {"sliding_window", nullptr}}),
+  EXPECT_THAT(with("qwen2", {{"layer_types", sliding}, {"use_sliding_window", true}, {"sliding_window", nullptr}}),
               test::Refuses({"sliding window", "names no size"}));
   EXPECT_THAT(with("stablelm", {{"qk_layernorm", true}}),
               test::Refuses({"'qk_layernorm' is true, supported is false"}));
@@ -213,6 +214,72 @@ TEST(Config, WindowsAreThoseOfTheReference) {
   EXPECT_THAT([&] { window("mistral", {{"sliding_window", -1}}); }, test::Refuses({"'sliding_window' is -1"}));
   EXPECT_THAT([&] { window("gemma2", {{"sliding_window", nullptr}}); }, test::Refuses({"'sliding_window'"}));
   EXPECT_THAT([&] { window("olmo2", {{"sliding_window", 4}}); }, test::Refuses({"not understood", "sliding_window"}));
+  EXPECT_EQ(window("mistral", {{"model_type", nullptr}}), usual);
+}
+
+TEST(Config, QwensHaveWindowsWhereTheirKeySaysSo) {
+  const test::TemporaryFolder folder;
+  const auto windows = [&](const char* model, const nlohmann::json& changes) {
+    auto config = config_of(model);
+    config.erase("sliding_window");
+    config.erase("layer_types");
+    config.update(changes);
+    std::vector<int> found;
+    for (const auto& layer : read_spec(folder.write("config.json", config.dump())).spec.layers)
+      found.push_back(layer.attention.window);
+    found.resize(2);
+    return found;
+  };
+  const nlohmann::json used = {{"use_sliding_window", true}, {"max_window_layers", 1}};
+  nlohmann::json four = used, unused = {{"sliding_window", 4}, {"layer_types", nlohmann::json::array()}};
+  four["sliding_window"] = 4;
+  for (const auto* model : {"qwen2", "qwen3"}) {
+    EXPECT_EQ(windows(model, used), (std::vector{0, 4096})) << model << ": the window that is not named";
+    EXPECT_EQ(windows(model, four), (std::vector{0, 4}));
+    EXPECT_EQ(windows(model, {{"sliding_window", 4}}), (std::vector{0, 0}));
+  }
+  EXPECT_EQ(windows("qwen3_moe", used), (std::vector{4096, 4096})) << "in all layers";
+  for (std::size_t i = 0; i < config_of("qwen3_moe")["num_hidden_layers"]; ++i)
+    unused["layer_types"].push_back("sliding_attention");
+  EXPECT_EQ(windows("qwen3_moe", unused), (std::vector{0, 0})) << "whose layer_types nobody reads";
+  unused["layer_types"] = std::vector<std::string>(config_of("qwen2")["num_hidden_layers"], "sliding_attention");
+  EXPECT_THAT([&] { windows("qwen2", unused); }, test::Refuses({"layer_types", "use_sliding_window is false"}));
+}
+
+/// transformers chooses by the type.
+TEST(Config, OfATypeThatIsNotItsArchitecturesIsRefused) {
+  const test::TemporaryFolder folder;
+  auto config = config_of("llama2");
+  for (const auto* type : {"gemma", "granite", "phi3", "mistral"}) {
+    config["model_type"] = type;
+    EXPECT_THAT([&] { read_spec(folder.write("config.json", config.dump())); },
+                test::Refuses({std::format("model_type '{}' is not that of architecture 'LlamaForCausalLM'", type)}));
+  }
+}
+
+TEST(Config, OfTwoContextsThatRopeBeganWithIsRefused) {
+  const test::TemporaryFolder folder;
+  auto config = config_of("llama_longrope");
+  config["original_max_position_embeddings"] = 8;
+  EXPECT_THAT([&] { read_spec(folder.write("config.json", config.dump())); },
+              test::Refuses({"'original_max_position_embeddings' is"}));
+}
+
+/// transformers scales from max_position_embeddings.
+TEST(Config, DynamicRopeDoesNotAskWhereItBegan) {
+  const test::TemporaryFolder folder;
+  auto config = config_of("llama_dynamic");
+  const auto context = config["max_position_embeddings"].get<int>();
+  for (const auto* object : {"rope_parameters", "rope_scaling"})
+    if (config.contains(object)) config[object]["original_max_position_embeddings"] = context / 2;
+  EXPECT_EQ(read_spec(folder.write("config.json", config.dump())).spec.ropes[0].long_after, context);
+}
+
+TEST(Config, AMixtralsEpsilonIsItsOwnWhereNoneIsNamed) {
+  const test::TemporaryFolder folder;
+  auto config = config_of("mixtral");
+  config.erase("rms_norm_eps");
+  EXPECT_EQ(read_spec(folder.write("config.json", config.dump())).spec.final_norm.eps, 1e-5F);
 }
 
 TEST(Config, NumbersThatGiveNoModelAreRefused) {
@@ -267,14 +334,17 @@ TEST(Gguf, IsKnownByItsFirstBytesAndFoundInAFolder) {
   EXPECT_THAT([&] { read_spec(folder.path()); }, test::Refuses({"holds 2 GGUF files; give one of them"}));
 }
 
-/// A GGUF file with a float more among its keys.
-std::string with_key(std::string bytes, const std::string& key, float value) {
+/// A GGUF file with a number more among its keys: a float, or an unsigned integer.
+template <class T>
+std::string with_key(std::string bytes, const std::string& key, T value) {
+  static_assert(sizeof value == 4);
+  const std::uint32_t type = std::is_same_v<T, float> ? 6 : 4;
   const auto counts = 8 + sizeof(std::uint64_t);  // magic, version, tensors, keys
   std::uint64_t keys = 0;
   std::memcpy(&keys, bytes.data() + counts, sizeof keys);
   bytes.replace(counts, sizeof keys, test::bytes_of(keys + 1));
   bytes.insert(counts + sizeof keys, test::bytes_of(std::uint64_t{key.size()}) + key +
-                                         test::bytes_of(std::uint32_t{6}) + test::bytes_of(value));
+                                         test::bytes_of(type) + test::bytes_of(value));
   return bytes + std::string(64, '\0');  // data moves on
 }
 
@@ -283,7 +353,7 @@ TEST(Gguf, AFactorOfRopeWithoutATypeIsLinear) {
   const test::TemporaryFolder folder;
   const auto bytes = test::contents_of(test::data_file("gguf/llama2.gguf"));
   const auto as_it_is = read_spec(folder.write("model.gguf", bytes)).spec.ropes[0].inverse_frequencies;
-  const auto spec = read_spec(folder.write("model.gguf", with_key(bytes, "llama.rope.scaling.factor", 4))).spec;
+  const auto spec = read_spec(folder.write("model.gguf", with_key(bytes, "llama.rope.scaling.factor", 4.0F))).spec;
   for (std::size_t i = 0; i < as_it_is.size(); ++i)
     EXPECT_FLOAT_EQ(spec.ropes[0].inverse_frequencies[i], as_it_is[i] / 4);
 }
@@ -291,9 +361,9 @@ TEST(Gguf, AFactorOfRopeWithoutATypeIsLinear) {
 /// llama.cpp multiplies rotated queries and keys by it whatever the scaling.
 TEST(Gguf, TheFactorOfAttentionCountsForEveryScalingOfRope) {
   const test::TemporaryFolder folder;
-  auto bytes = with_key(test::contents_of(test::data_file("gguf/llama2.gguf")), "llama.rope.scaling.attn_factor", 2);
+  auto bytes = with_key(test::contents_of(test::data_file("gguf/llama2.gguf")), "llama.rope.scaling.attn_factor", 2.0F);
   EXPECT_EQ(read_spec(folder.write("model.gguf", bytes)).spec.ropes[0].scale, 2);
-  bytes = with_key(bytes, "llama.rope.scaling.factor", 4);
+  bytes = with_key(bytes, "llama.rope.scaling.factor", 4.0F);
   EXPECT_EQ(read_spec(folder.write("model.gguf", bytes)).spec.ropes[0].scale, 2);
 }
 
@@ -309,6 +379,15 @@ TEST(Gguf, AWindowOfGemma2ThatIsNotNamedIs4096) {
   const auto spec = read_spec(folder.write("model.gguf", bytes)).spec;
   EXPECT_EQ(spec.layers[0].attention.window, 4096);
   EXPECT_EQ(spec.layers[1].attention.window, 0);
+}
+
+/// OLMo 3's; with it llama.cpp has windows in three of four layers.
+TEST(Gguf, AWindowOfOlmo2IsRefused) {
+  const test::TemporaryFolder folder;
+  const auto bytes =
+      with_key(test::contents_of(test::data_file("gguf/olmo2.gguf")), "olmo2.attention.sliding_window", 4U);
+  EXPECT_THAT([&] { read_spec(folder.write("model.gguf", bytes)); },
+              test::Refuses({"'olmo2.attention.sliding_window' is 4, supported is 0"}));
 }
 
 TEST(Gguf, KeysThatNobodyUnderstandsAreListed) {

@@ -44,7 +44,7 @@ def pre(*steps):
 
 PATTERNS = [
     r"\h+", r"\H+", r"[\h_]+", r"[\w&&[^\d]]+", r"[a-z&&[^aeiou]]+", r"[[:alpha:]]+", r"[[:punct:]]+", r"[^[:space:]]+",
-    r"[[:^alnum:]]", r"[[:upper:]][[:lower:]]*", r"(?i)HELLO|WORLD", r"(?i:ſ|ß)s?", r"\p{Han}+|\p{Hiragana}+",
+    r"[[:^alnum:]]", r"[[:upper:]][[:lower:]]*", r"(?i)HELLO|WORLD", r"(?i:ſ|k)s?", r"\p{Han}+|\p{Hiragana}+",
     r"\p{^L}+", r"\P{L}+", r"\p{Letter}+", r"\p{Alpha}+", r"\p{Punct}", r"[^\s\p{L}\p{N}]+", r"\s+(?!\S)|\s+", r"\b\w",
     r"\w+\b", r"\B", r"^.", r".$", r"\A.|.\z", r"x*", r"(?=\d{3})", r"(?=(\d{3})+(?!\d))", r"\d{1,3}(?=(?:\d{3})*\b)",
     r"a++b?", r"[^\r\n\p{L}\p{N}]?+\p{L}+", r"\u00e9|\x{1F600}|\x41", r"[\u4e00-\u9fff]+", r"[!-/:-~]+", r"[\]\-\\^]",

@@ -94,6 +94,20 @@ TEST(WrittenTokenizer, IsRefusedWhereLlamaCppHasNoWordForIt) {
   EXPECT_THAT([&] { write(from, folder / "x.gguf", 10); }, Refuses({"the tokenizer has", "the embedding 10 rows"}));
 }
 
+TEST(WrittenTokenizer, IsRefusedWhereTextsAreNormalizedAsNoNameSays) {
+  const TemporaryFolder folder;
+  const json replace = {{"type", "Replace"}, {"pattern", {{"String", "``"}}}, {"content", "\""}};
+  for (const std::string name : {"gpt2", "llama2"}) {
+    auto tokenizer = json::parse(contents_of(data_file("tokenizers/" + name) / "tokenizer.json"));
+    auto steps = json::array({replace});
+    if (tokenizer["normalizer"].is_object()) steps.push_back(tokenizer["normalizer"]);
+    tokenizer["normalizer"] = {{"type", "Sequence"}, {"normalizers", steps}};
+    folder.write("tokenizer.json", tokenizer.dump());
+    EXPECT_THAT([&] { write(folder.path(), folder / "x.gguf", 1000); },
+                Refuses({"tokenizer.json", "normalized by 'Replace', which GGUF cannot say"})) << name;
+  }
+}
+
 TEST(WrittenTokenizer, IsRefusedWhereItWouldGiveOtherIds) {
   const TemporaryFolder folder;
   write(data_file("tokenizers/qwen2"), folder / "x.gguf", rows_for(data_file("tokenizers/qwen2")));

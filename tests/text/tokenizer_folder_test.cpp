@@ -121,6 +121,37 @@ TEST_F(TokenizerFolder, TokensOfTheConfigurationThatTokenizerJsonLacksComeAfterI
   EXPECT_TRUE(tokenizer->is_special(size));
 }
 
+/// As transformers 4.57 and 5 have them.
+TEST_F(TokenizerFolder, TheConfigurationSaysHowTokensOfTokenizerJsonAreFoundAndWhichAreSpecial) {
+  json file = tokenizer_json("gpt2");
+  const int x = file["added_tokens"].back()["id"].get<int>() + 1;
+  file["added_tokens"].push_back({{"id", x}, {"content", "[X]"}, {"special", false}, {"single_word", false},
+                                  {"lstrip", false}, {"rstrip", false}, {"normalized", false}});
+  folder.write("tokenizer.json", file.dump());
+  config(json::object());
+  const int a = load()->encode("a", false).at(0);
+  EXPECT_EQ(load()->encode("a [X]", false).size(), 3U);
+  EXPECT_EQ(load()->decode(load()->encode("a[X]a", false), true), "a[X]a");
+
+  config({{"added_tokens_decoder", {{std::to_string(x), {{"content", "[X]"}, {"special", true}, {"single_word", false},
+                                                         {"lstrip", true}, {"rstrip", true}, {"normalized", false}}}}},
+          {"pad_token", "in"}});
+  EXPECT_THAT(load()->encode("a [X] a", false), ElementsAre(a, x, a));
+  EXPECT_EQ(load()->decode(load()->encode("a[X]a", false), true), "aa");
+  EXPECT_EQ(load()->decode(load()->encode("aina", false), true), "aa") << "a piece that is a special token";
+}
+
+TEST_F(TokenizerFolder, TheConfigurationSaysWhetherASpaceIsPutBeforeBytes) {
+  json file = tokenizer_json("gpt2");
+  ASSERT_EQ(file["pre_tokenizer"]["type"], "ByteLevel");
+  for (const bool space : {true, false}) {
+    file["pre_tokenizer"]["add_prefix_space"] = !space;
+    folder.write("tokenizer.json", file.dump());
+    config({{"add_prefix_space", space}});
+    EXPECT_EQ(load()->decode(load()->encode("ab", false), false), space ? " ab" : "ab");
+  }
+}
+
 TEST_F(TokenizerFolder, WithoutLegacyNoSpaceComesAfterASpecialToken) {
   use_sentencepiece();
   const auto old = load();
@@ -133,13 +164,18 @@ TEST_F(TokenizerFolder, WithoutLegacyNoSpaceComesAfterASpecialToken) {
   EXPECT_EQ(old->decode(old->encode(text, false), false), "Once upon</s> a time</s>  there");
 }
 
-TEST_F(TokenizerFolder, AChatTemplateMayStandInAJsonFile) {
+/// Of a processor, which transformers' tokenizers do not read.
+TEST_F(TokenizerFolder, AChatTemplateMayStandInAJsonFileWhereTheTokenizerHasNone) {
   folder.write("tokenizer.json", contents_of(data_file("tokenizers/llama3/tokenizer.json")));
   config({{"chat_template", "in the configuration"}, {"pad_token", "<pad>"}});
   EXPECT_EQ(load()->chat_template, "in the configuration");
   EXPECT_EQ(load()->special_tokens, (SpecialTokens{{"pad_token", "<pad>"}}));
   folder.write("chat_template.json", R"({"chat_template": "in its file"})");
+  EXPECT_EQ(load()->chat_template, "in the configuration");
+  config({{"pad_token", "<pad>"}});
   EXPECT_EQ(load()->chat_template, "in its file");
+  folder.write("chat_template.jinja", "in a file of its own");
+  EXPECT_EQ(load()->chat_template, "in a file of its own");
 }
 
 TEST_F(TokenizerFolder, AnEndOfTurnThatTheTemplateWritesEndsAnAnswer) {

@@ -27,8 +27,9 @@ bool has_device_that_registers_memory() {
 
 }  // namespace
 
-/// The C library's, but that UCX_MEM_EVENTS is "n" where it is not set and no device needs it. UCX reads it as the
-/// program is loaded, before any code of ours can set it (docs/decisions/2026-11-26-ucx-hooks.md).
+/// The C library's, but for two variables that are not set: UCX_MEM_EVENTS is "n" where no device needs it, and
+/// UCX_DEBUG_SIGNO 0, so that UCX does not take SIGHUP for a question and answer on stdout. UCX reads them as the
+/// program is loaded, before any code of ours can set them (docs/decisions/2026-11-26-ucx-hooks.md).
 extern "C" char* getenv(const char* name) noexcept {
   const std::size_t length = std::strlen(name);
   for (char** at = environ; at != nullptr; ++at) {
@@ -36,7 +37,8 @@ extern "C" char* getenv(const char* name) noexcept {
     if (entry == nullptr) break;
     if (std::strncmp(entry, name, length) == 0 && entry[length] == '=') return entry + length + 1;
   }
-  static char no[] = "n";
+  static char no[] = "n", none[] = "0";
+  if (std::strcmp(name, "UCX_DEBUG_SIGNO") == 0) return none;
   return std::strcmp(name, "UCX_MEM_EVENTS") == 0 && !has_device_that_registers_memory() ? no : nullptr;
 }
 

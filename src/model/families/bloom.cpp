@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-namespace grist {
+namespace grist::bloom {
 namespace {
 
 void add_what_bloom_has(ModelSpec& spec) {
@@ -43,7 +43,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
 
 }  // namespace
 
-Family bloom_family() {
+Family family() {
   return {.name = "bloom",
           .architectures = {"BloomForCausalLM"},
           .gguf_architectures = {"bloom"},
@@ -62,4 +62,4 @@ Family bloom_family() {
                     .fused = TensorNames::Fused::by_group}};
 }
 
-}  // namespace grist
+}  // namespace grist::bloom

@@ -3,7 +3,7 @@
 #include <grist/model/common_keys.hpp>
 #include <grist/model/family.hpp>
 
-namespace grist {
+namespace grist::cohere {
 namespace {
 
 void add_what_cohere_has(ModelSpec& spec) {
@@ -37,7 +37,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
 
 }  // namespace
 
-Family cohere_family() {
+Family family() {
   Family family{.name = "cohere",
                 .architectures = {"CohereForCausalLM"},
                 .gguf_architectures = {"command-r"},
@@ -48,4 +48,4 @@ Family cohere_family() {
   return family;
 }
 
-}  // namespace grist
+}  // namespace grist::cohere

@@ -3,7 +3,7 @@
 #include <grist/model/common_keys.hpp>
 #include <grist/model/family.hpp>
 
-namespace grist {
+namespace grist::falcon {
 namespace {
 
 int kv_heads_of(ConfigReader& config, bool new_decoder) {
@@ -55,7 +55,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
 
 }  // namespace
 
-Family falcon_family() {
+Family family() {
   Family family{.name = "falcon",
                 .architectures = {"FalconForCausalLM"},
                 .gguf_architectures = {"falcon"},
@@ -77,4 +77,4 @@ Family falcon_family() {
   return family;
 }
 
-}  // namespace grist
+}  // namespace grist::falcon

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-namespace grist {
+namespace grist::gemma {
 namespace {
 
 void add_what_gemma_has(ModelSpec& spec) {
@@ -31,7 +31,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
 
 }  // namespace
 
-Family gemma_family() {
+Family family() {
   return {.name = "gemma",
           .architectures = {"GemmaForCausalLM"},
           .gguf_architectures = {"gemma"},
@@ -40,4 +40,4 @@ Family gemma_family() {
           .names = {.norms_plus_one = true}};
 }
 
-}  // namespace grist
+}  // namespace grist::gemma

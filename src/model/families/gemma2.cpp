@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-namespace grist {
+namespace grist::gemma2 {
 namespace {
 
 bool windowed(Index layer) { return layer % 2 == 0; }
@@ -49,7 +49,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
 
 }  // namespace
 
-Family gemma2_family() {
+Family family() {
   return {.name = "gemma2",
           .architectures = {"Gemma2ForCausalLM"},
           .gguf_architectures = {"gemma2"},
@@ -58,4 +58,4 @@ Family gemma2_family() {
           .names = {.mlp_norm = "pre_feedforward_layernorm", .norms_plus_one = true}};
 }
 
-}  // namespace grist
+}  // namespace grist::gemma2

@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-namespace grist {
+namespace grist::gemma3 {
 namespace {
 
 constexpr int pattern = 6;
@@ -68,7 +68,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
 
 }  // namespace
 
-Family gemma3_family() {
+Family family() {
   return {.name = "gemma3",
           .architectures = {"Gemma3ForCausalLM"},
           .gguf_architectures = {"gemma3"},
@@ -77,4 +77,4 @@ Family gemma3_family() {
           .names = {.mlp_norm = "pre_feedforward_layernorm", .norms_plus_one = true}};
 }
 
-}  // namespace grist
+}  // namespace grist::gemma3

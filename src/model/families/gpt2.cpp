@@ -2,7 +2,7 @@
 #include <grist/model/common_keys.hpp>
 #include <grist/model/family.hpp>
 
-namespace grist {
+namespace grist::gpt2 {
 namespace {
 
 void add_what_gpt2_has(ModelSpec& spec) {
@@ -45,7 +45,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
 
 }  // namespace
 
-Family gpt2_family() {
+Family family() {
   return {.name = "gpt2",
           .architectures = {"GPT2LMHeadModel"},
           .gguf_architectures = {"gpt2"},
@@ -66,4 +66,4 @@ Family gpt2_family() {
                     .transposed = true}};
 }
 
-}  // namespace grist
+}  // namespace grist::gpt2

@@ -2,11 +2,13 @@
 #include <grist/model/common_keys.hpp>
 #include <grist/model/family.hpp>
 
-namespace grist {
+namespace grist::llama {
 namespace {
 
 ModelSpec from_config(ConfigReader& config) {
-  const bool mistral = config.get_or<std::string>("model_type", "llama") == "mistral";
+  const std::vector<std::string> names{"MistralForCausalLM"};
+  const bool mistral = config.find<std::vector<std::string>>("architectures") == names ||
+                       config.get_or<std::string>("model_type", "") == "mistral";
   config.ignore({"layer_types", "use_sliding_window"});  // as the reference does; of LLaMA the window too
   if (!mistral) {
     config.ignore({"sliding_window"});
@@ -21,7 +23,7 @@ ModelSpec from_gguf(GgufReader& gguf) { return common_spec(gguf); }
 
 }  // namespace
 
-Family llama_family() {
+Family family() {
   Family family{.name = "llama",
                 .architectures = {"LlamaForCausalLM", "MistralForCausalLM"},
                 .gguf_architectures = {"llama"},
@@ -31,4 +33,4 @@ Family llama_family() {
   return family;
 }
 
-}  // namespace grist
+}  // namespace grist::llama

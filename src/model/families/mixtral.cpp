@@ -2,11 +2,12 @@
 #include <grist/model/common_keys.hpp>
 #include <grist/model/family.hpp>
 
-namespace grist {
+namespace grist::mixtral {
 namespace {
 
 ModelSpec from_config(ConfigReader& config) {
   config.set_default("rope_theta", 1e6);
+  config.set_default("rms_norm_eps", 1e-5);
   ModelSpec spec = common_spec(config, {.windowed = [](Index) { return true; }, .layer_types = false});
   const int experts = config.get_or<int>("num_local_experts", 8),
             per_token = config.get_or<int>("num_experts_per_tok", 2);
@@ -21,7 +22,7 @@ ModelSpec from_config(ConfigReader& config) {
 
 }  // namespace
 
-Family mixtral_family() {
+Family family() {
   return {.name = "mixtral",
           .architectures = {"MixtralForCausalLM"},
           .from_config = from_config,
@@ -34,4 +35,4 @@ Family mixtral_family() {
                     .experts_down = "mlp.experts.down_proj"}};
 }
 
-}  // namespace grist
+}  // namespace grist::mixtral

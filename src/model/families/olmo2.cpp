@@ -2,7 +2,7 @@
 #include <grist/model/common_keys.hpp>
 #include <grist/model/family.hpp>
 
-namespace grist {
+namespace grist::olmo2 {
 namespace {
 
 void add_what_olmo_2_has(ModelSpec& spec) {
@@ -21,6 +21,7 @@ ModelSpec from_config(ConfigReader& config) {
 }
 
 ModelSpec from_gguf(GgufReader& gguf) {
+  gguf.expect("attention.sliding_window", 0);  // of OLMo 3
   ModelSpec spec = common_spec(gguf);
   add_what_olmo_2_has(spec);
   return spec;
@@ -28,7 +29,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
 
 }  // namespace
 
-Family olmo2_family() {
+Family family() {
   return {.name = "olmo2",
           .architectures = {"Olmo2ForCausalLM"},
           .gguf_architectures = {"olmo2"},
@@ -36,4 +37,4 @@ Family olmo2_family() {
           .from_gguf = from_gguf};
 }
 
-}  // namespace grist
+}  // namespace grist::olmo2

@@ -3,7 +3,7 @@
 #include <grist/model/common_keys.hpp>
 #include <grist/model/family.hpp>
 
-namespace grist {
+namespace grist::phi {
 namespace {
 
 void add_what_phi_has(ModelSpec& spec) {
@@ -35,7 +35,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
 
 }  // namespace
 
-Family phi_family() {
+Family family() {
   return {.name = "phi",
           .architectures = {"PhiForCausalLM"},
           .gguf_architectures = {"phi2"},
@@ -47,4 +47,4 @@ Family phi_family() {
                     .down = "mlp.fc2"}};
 }
 
-}  // namespace grist
+}  // namespace grist::phi

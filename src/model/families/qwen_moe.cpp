@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace grist {
+namespace grist::qwen_moe {
 namespace {
 
 MlpSpec experts_of(ConfigReader& config, bool second, MlpSpec mlp) {
@@ -23,9 +23,9 @@ ModelSpec from_config(ConfigReader& config) {
   const bool second = config.get<std::string>("model_type") == "qwen2_moe";
   if (second)
     config.expect_value("use_sliding_window", false);  // of which layers it is differs between versions of transformers
-  const bool used = config.get_or<bool>("use_sliding_window", false);
-  const auto first_windowed = config.get_or<int>("max_window_layers", 28);
-  ModelSpec spec = common_spec(config, {.windowed = [=](Index layer) { return used && layer >= first_windowed; }});
+  const bool used = uses_windows(config);
+  config.ignore({"layer_types"});
+  ModelSpec spec = common_spec(config, {.windowed = [=](Index) { return used; }, .layer_types = false});
   const MlpSpec experts = experts_of(config, second, spec.layers[0].mlp);
   const int step = config.get_or<int>("decoder_sparse_step", 1);
   if (step < 1) throw InputError("{}: decoder_sparse_step is {}, expected 1 or more", config.file(), step);
@@ -59,7 +59,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
 
 }  // namespace
 
-Family qwen_moe_family() {
+Family family() {
   return {.name = "qwen_moe",
           .architectures = {"Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"},
           .gguf_architectures = {"qwen2moe", "qwen3moe"},
@@ -68,4 +68,4 @@ Family qwen_moe_family() {
           .names = {.experts_gate_up = "mlp.experts.gate_up_proj", .experts_down = "mlp.experts.down_proj"}};
 }
 
-}  // namespace grist
+}  // namespace grist::qwen_moe

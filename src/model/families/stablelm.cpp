@@ -3,7 +3,7 @@
 #include <grist/model/common_keys.hpp>
 #include <grist/model/family.hpp>
 
-namespace grist {
+namespace grist::stablelm {
 namespace {
 
 ModelSpec from_config(ConfigReader& config) {
@@ -34,7 +34,7 @@ ModelSpec from_gguf(GgufReader& gguf) {
 
 }  // namespace
 
-Family stablelm_family() {
+Family family() {
   return {.name = "stablelm",
           .architectures = {"StableLmForCausalLM"},
           .gguf_architectures = {"stablelm"},
@@ -42,4 +42,4 @@ Family stablelm_family() {
           .from_gguf = from_gguf};
 }
 
-}  // namespace grist
+}  // namespace grist::stablelm
