@@ -49,7 +49,10 @@ HWY_INLINE void store(Bf16s numbers, bf16* to) {
 
 /// sums + a b, two neighbours in a lane.
 HWY_INLINE Floats add_products(Bf16s a, Bf16s b, Floats sums) {
-#if HWY_NATIVE_DOT_BF16
+#if HWY_TARGET == HWY_AVX3_SPR  // Intel's, whose products of bf16 take twice as long as two of float
+  return hn::MulAdd(hn::PromoteOddTo(floats, a), hn::PromoteOddTo(floats, b),
+                    hn::MulAdd(hn::PromoteEvenTo(floats, a), hn::PromoteEvenTo(floats, b), sums));
+#elif HWY_NATIVE_DOT_BF16
   Floats unused = hn::Zero(floats);
   return hn::ReorderWidenMulAccumulate(floats, a, b, sums, unused);
 #else

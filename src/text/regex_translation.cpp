@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <format>
+#include <utility>
 
 namespace grist::text {
 namespace {
@@ -115,6 +116,7 @@ private:
   std::string_view take_character() { return take(first_character(pattern_.substr(at_)).length); }
 
   void step() {
+    begins_ = std::exchange(begins_after_, false);
     if (next_is("\\")) {
       out_ += escape(false);
     } else if (next_is("[")) {
@@ -136,6 +138,7 @@ private:
     if (ignores_case_ && are_folded(last_, character[0]))
       refuse(std::format("'{}{}' where case is ignored", last_, character));
     last_ = is_letter(character[0]) ? character[0] : '\0';
+    begins_after_ = character == "(" || character == "|";
     return character;
   }
 
@@ -147,14 +150,13 @@ private:
       if (open == "(?#") {
         while (!next_is(")")) out_ += take_character();
       }
+      begins_after_ = open != "(?#";
       return;
     }
     if (next_is("(?<") && at_ + 3 < pattern_.size() && is_letter(pattern_[at_ + 3])) {
       out_ += take(3);
       return;
     }
-    // There it opens a group up to the end of the one around it, here it does not.
-    const bool begins = out_.empty() || out_.ends_with('(') || out_.ends_with('|') || out_.ends_with("(?:");
     const auto written = pattern_.substr(at_);
     out_ += take(2);
     bool removes = false;
@@ -166,8 +168,10 @@ private:
         refuse(std::format("the group (?{}", option));
       out_ += option == 'm' ? 's' : option;  // Ruby's m lets the dot match newlines
     }
-    if (next_is(")") && !begins)
-      refuse(std::format("the option {} behind what it does not mean", written.substr(0, written.find(')') + 1)));
+    // There an option opens a group up to the end of the one around it, here it does not.
+    if (next_is(")") && !begins_)
+      refuse(std::format("the option {} in the middle of a group", written.substr(0, written.find(')') + 1)));
+    begins_after_ = true;
     out_ += take(1);
   }
 
@@ -354,6 +358,7 @@ private:
   std::string out_;
   bool ignores_case_ = false;  // from an option on: where that ends is not asked
   char last_ = 0;              // the letter that stands for itself before here
+  bool begins_ = false, begins_after_ = true;  // whether this step, the next one begins an alternative
 };
 
 }  // namespace
