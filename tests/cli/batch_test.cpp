@@ -5,7 +5,6 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <random>
@@ -42,8 +41,6 @@ protected:
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
-  /// GRIST_ALL_KILLS=1: 200 prompts at each layout, and 20 kills. By default there are fewer.
-  static bool all() { return std::getenv("GRIST_ALL_KILLS") != nullptr; }
   static Outcome run(const Words& given, int ranks = 1) { return grist::test::grist(given, ranks); }
   /// The answers by id; each once.
   static std::map<std::string, json> read(const std::string& answers) {
@@ -87,7 +84,7 @@ TEST_F(Batch, GivesEachPromptTheAnswerThatItHasAlone) {
 }
 
 TEST_F(TwoRanksOfBatches, GiveTheSameAnswersAtEveryLayout) {
-  const auto file = prompts(all() ? 200 : 60);
+  const auto file = prompts(200);
   const auto expected = alone(file);
   for (const Words& layout : {Words{"--dp", "2"}, Words{}, Words{"--pp", "2"}, Words{"--tp", "2"}}) {
     const auto answers = folder / ("answers" + std::to_string(layout.size()) + (layout.empty() ? "" : layout[0]));
@@ -118,7 +115,7 @@ TEST_F(TwoRanksOfBatches, GuessFromACorpusOrByADraftModelAndGiveTheSameAnswersAt
 /// Every kill hits a start that has work left.
 TEST_F(TwoRanksOfBatches, KilledAtAnyInstantLoseNoAnswerAndWriteNoneTwice) {
   constexpr std::size_t count = 200;
-  const int kills = all() ? 20 : 5;
+  constexpr int kills = 20;
   const auto file = prompts(count);
   const auto answers = folder / "answers.jsonl";
   const std::vector<Words> layouts{{}, {"--dp", "2"}, {"--pp", "2"}, {"--tp", "2"}};
