@@ -2,13 +2,14 @@
 // cpu/attention.cpp, with products of pairs of bf16, summed in float. The integers of int8 are exact in bf16. Scores
 // stay in float; the weights e^(s - m) of values, times the scales of int8, are rounded to bf16.
 #include <grist/backends/cpu/attention_items.hpp>
+#include <grist/backends/cpu/bf16_as_floats.hpp>
 
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
 
-// Vector code for AVX-512 with products of bf16; on others this provider declines, and on Intel's, whose products of
-// bf16 take twice as long as two of float.
+// Vector code for AVX-512 with products of bf16; on others, and on those that multiply bf16 as floats, this
+// provider declines.
 #define HWY_WANT_AVX3_ZEN4 1
 #define HWY_DISABLED_TARGETS \
   (HWY_SSSE3 | HWY_SSE4 | HWY_AVX2 | HWY_AVX3 | HWY_AVX3_DL | HWY_AVX10_2 | HWY_ALL_SVE | HWY_RVV)
@@ -24,7 +25,7 @@ HWY_BEFORE_NAMESPACE();
 namespace grist::cpu::HWY_NAMESPACE {
 namespace {
 
-#if HWY_NATIVE_DOT_BF16 && HWY_TARGET <= HWY_AVX3 && HWY_TARGET != HWY_AVX3_SPR
+#if HWY_NATIVE_DOT_BF16 && HWY_TARGET <= HWY_AVX3 && !GRIST_BF16_AS_FLOATS
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr hn::FixedTag<float, 16> floats;

@@ -1,5 +1,6 @@
 // Blocks of weights (core/blocks.hpp) as vectors of bf16: scale times the integer, less least, each rounded once.
 // Included once for each kind of processor, after hwy/foreach_target.h.
+#include <grist/backends/cpu/bf16_as_floats.hpp>
 #include <grist/backends/cpu/block_traits.hpp>
 
 #include <bit>
@@ -49,7 +50,7 @@ HWY_INLINE void store(Bf16s numbers, bf16* to) {
 
 /// sums + a b, two neighbours in a lane.
 HWY_INLINE Floats add_products(Bf16s a, Bf16s b, Floats sums) {
-#if HWY_TARGET == HWY_AVX3_SPR  // Intel's, whose products of bf16 take twice as long as two of float
+#if GRIST_BF16_AS_FLOATS
   return hn::MulAdd(hn::PromoteOddTo(floats, a), hn::PromoteOddTo(floats, b),
                     hn::MulAdd(hn::PromoteEvenTo(floats, a), hn::PromoteEvenTo(floats, b), sums));
 #elif HWY_NATIVE_DOT_BF16

@@ -122,7 +122,7 @@ HWY_INLINE void plain_rows(const Rows& to, const bf16* w, Index columns) {
 constexpr int tile_rows = 6;
 /// Of one or two tokens: in the order of memory, but where two products of float follow each other in a sum, four of
 /// them have more sums on their way.
-constexpr int rows_in_order = HWY_TARGET == HWY_AVX3_SPR ? 4 : 1;
+constexpr int rows_in_order = GRIST_BF16_AS_FLOATS ? 4 : 1;
 
 /// One or two tokens take rows in the order of memory; more of them tiles of registers.
 void multiply(const PlainBlock<bf16>* panel, Index columns, Index rows, const Rows& to) {

@@ -29,9 +29,16 @@ using nlohmann::json;
 
 // A request on its way from the root to the replica that answers it.
 
+json options_of(const Request& request) {
+  json to;
+  for_each_option(request, [&](const char* name, const auto& value) { to[name] = value; });
+  return to;
+}
+
 std::string packed_line(const PromptLine& line) {
-  json to{{"id", line.id}, {"prompt", line.request.prompt}, {"copy", line.request.copy}, {"settings", line.settings}};
-  for_each_option(line.request, [&](const char* name, const auto& value) { to[name] = value; });
+  json to = options_of(line.request);
+  to.update({{"id", line.id}, {"prompt", line.request.prompt}, {"copy", line.request.copy},
+             {"settings", line.settings}});
   return packed(to);
 }
 
@@ -172,11 +179,8 @@ void set_settings(const BatchOptions& options, const ModelFiles& files, std::vec
   const std::string model = std::format("{}{} {} {}\n", describe_files(options.model.model),
                                         static_cast<int>(numbers.type), static_cast<int>(numbers.kv_type),
                                         static_cast<int>(numbers.weights));
-  for (PromptLine& line : lines) {
-    json chosen;
-    for_each_option(line.request, [&](const char* name, const auto& value) { chosen[name] = value; });
-    line.settings = std::format("{:016x}", hash_name(model + chosen.dump()));
-  }
+  for (PromptLine& line : lines)
+    line.settings = std::format("{:016x}", hash_name(model + options_of(line.request).dump()));
 }
 
 /// What the root knows before the work begins.

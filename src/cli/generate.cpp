@@ -116,10 +116,8 @@ std::string listed(const std::vector<int>& ids) {
 /// answer is its ids.
 void print_event(const TokenEvent& event, const Completion& completion, bool alone, bool as_ids) {
   if (alone) {
-    if (as_ids)
-      std::cout << (completion.ids.size() > 1 ? "," : "") << event.id << std::flush;
-    else
-      std::cout << event.text << std::flush;
+    const auto id = (completion.ids.size() > 1 ? "," : "") + std::to_string(event.id);
+    std::cout << (as_ids ? id : event.text) << std::flush;
     if (event.finish != Finish::running) std::cout << std::endl;
   } else if (event.finish != Finish::running) {
     std::cout << "== prompt " << event.request << '\n'

@@ -81,12 +81,12 @@ TYPED_TEST(Linear, TakesAWeightOfPanelsInTheFormatsOfItsFile) {
   auto numbers = q.numbers;
   numbers.insert(numbers.end(), v.numbers.begin(), v.numbers.end());
   const auto bias = normals("bias", 41, 10);
+  const BlockProducts<typename TypeParam::Y> expected(factors, numbers, rounds_tokens(dtype_of<T>, w));
   Products products;
   for (const Index few : {0, 4, 9}) {
     products.serve(few);
     const auto y = this->run(products, factors.x, w, {}), biased = this->run(products, factors.x, w, bias);
-    EXPECT_LE(BlockProducts<typename TypeParam::Y>(factors, numbers, rounds_tokens(dtype_of<T>, w)).error(y), 1)
-        << "few " << few;
+    EXPECT_LE(expected.error(y), 1) << "few " << few;
     auto sums = y;
     for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += bias[i % 41];
     EXPECT_EQ(biased, stored<typename TypeParam::Y>(sums)) << "few " << few;

@@ -24,29 +24,29 @@ MemoryPlan plan(const ModelFiles& files, const Layout& layout, int pp_rank, int 
 }
 
 constexpr std::uint64_t vectors = 61 * 576;  // two norms in each layer and one behind, in float everywhere
-constexpr ModelLimits limits{.kv_tokens = 1024};  // whole pages
+constexpr ModelLimits usual_limits{.kv_tokens = 1024};  // whole pages
 
 TEST(MemoryPlan, OfOneRankHoldsEveryParameterOnceAsItIsStored) {
   const std::uint64_t matrices = 134515008 - vectors;
-  EXPECT_EQ(plan(smollm2_files(), {}, 0, 0, in_f32, limits).parameters, 4 * (matrices + vectors));
-  EXPECT_EQ(plan(smollm2_files(Format::bf16), {}, 0, 0, in_bf16, limits).parameters, 2 * matrices + 4 * vectors);
+  EXPECT_EQ(plan(smollm2_files(), {}, 0, 0, in_f32, usual_limits).parameters, 4 * (matrices + vectors));
+  EXPECT_EQ(plan(smollm2_files(Format::bf16), {}, 0, 0, in_bf16, usual_limits).parameters, 2 * matrices + 4 * vectors);
 }
 
 TEST(MemoryPlan, TheKvCacheHasTwoRowsPerTokenLayerAndKvHead) {
   const ModelNumbers in_int8{.type = DType::bf16, .kv_type = KvType::int8};
-  EXPECT_EQ(plan(smollm2_files(), {}, 0, 0, in_int8, limits).kv_cache, 2ULL * 1024 * 30 * 3 * (64 + 4));
-  EXPECT_EQ(plan(smollm2_files(), {}, 0, 0, in_bf16, limits).kv_cache, 2ULL * 1024 * 30 * 3 * 64 * 2);
-  EXPECT_EQ(plan(smollm2_files(), {}, 0, 0, in_f32, limits).kv_cache, 2ULL * 1024 * 30 * 3 * 64 * 4);
+  EXPECT_EQ(plan(smollm2_files(), {}, 0, 0, in_int8, usual_limits).kv_cache, 2ULL * 1024 * 30 * 3 * (64 + 4));
+  EXPECT_EQ(plan(smollm2_files(), {}, 0, 0, in_bf16, usual_limits).kv_cache, 2ULL * 1024 * 30 * 3 * 64 * 2);
+  EXPECT_EQ(plan(smollm2_files(), {}, 0, 0, in_f32, usual_limits).kv_cache, 2ULL * 1024 * 30 * 3 * 64 * 4);
 }
 
 TEST(MemoryPlan, RanksOfTpTogetherHoldTheModelAndEachItsNorms) {
   std::uint64_t parameters = 0, kv_cache = 0;
   for (int rank = 0; rank < 3; ++rank) {
-    const auto part = plan(smollm2_files(), {.tp = 3}, 0, rank, in_f32, limits);
+    const auto part = plan(smollm2_files(), {.tp = 3}, 0, rank, in_f32, usual_limits);
     parameters += part.parameters;
     kv_cache += part.kv_cache;
   }
-  const auto alone = plan(smollm2_files(), {}, 0, 0, in_f32, limits);
+  const auto alone = plan(smollm2_files(), {}, 0, 0, in_f32, usual_limits);
   EXPECT_EQ(parameters, alone.parameters + 2 * 4 * vectors);
   EXPECT_EQ(kv_cache, alone.kv_cache);
 }
@@ -54,33 +54,33 @@ TEST(MemoryPlan, RanksOfTpTogetherHoldTheModelAndEachItsNorms) {
 TEST(MemoryPlan, StagesTogetherHoldTheModelAndTheTiedMatrixTwice) {
   std::uint64_t parameters = 0, kv_cache = 0;
   for (int stage = 0; stage < 2; ++stage) {
-    const auto part = plan(smollm2_files(), {.pp = 2}, stage, 0, in_f32, limits);
+    const auto part = plan(smollm2_files(), {.pp = 2}, stage, 0, in_f32, usual_limits);
     parameters += part.parameters;
     kv_cache += part.kv_cache;
   }
-  const auto alone = plan(smollm2_files(), {}, 0, 0, in_f32, limits);
+  const auto alone = plan(smollm2_files(), {}, 0, 0, in_f32, usual_limits);
   EXPECT_EQ(parameters, alone.parameters + 4ULL * 49152 * 576);
   EXPECT_EQ(kv_cache, alone.kv_cache);
 }
 
 TEST(MemoryPlan, ScratchGrowsWithTheBatchAndHardlyWithTheCache) {
-  auto more = limits;
-  more.batch_tokens = 4 * limits.batch_tokens;
-  auto longer = limits;
+  auto more = usual_limits;
+  more.batch_tokens = 4 * usual_limits.batch_tokens;
+  auto longer = usual_limits;
   longer.kv_tokens = 8192;
   const auto of = [](const ModelLimits& l) {
     return static_cast<double>(plan(smollm2_files(), {}, 0, 0, in_f32, l).workspace);
   };
   if (host_reaches_memory)
-    EXPECT_NEAR(of(more), 4 * of(limits), 0.1 * of(more));
+    EXPECT_NEAR(of(more), 4 * of(usual_limits), 0.1 * of(more));
   else
-    EXPECT_GT(of(more), 2 * of(limits));  // the memory of attention's teams grows up to as many as run at once
-  EXPECT_LT(of(longer), 2 * of(limits));
+    EXPECT_GT(of(more), 2 * of(usual_limits));  // the memory of attention's teams grows up to as many as run at once
+  EXPECT_LT(of(longer), 2 * of(usual_limits));
 }
 
 TEST(MemoryPlan, ConvertedWeightsTakeWhatTheirNewTypeTakes) {
   const auto as = [](WeightStorage weights) {
-    return plan(smollm2_files(Format::bf16), {}, 0, 0, {.weights = weights}, limits).parameters;
+    return plan(smollm2_files(Format::bf16), {}, 0, 0, {.weights = weights}, usual_limits).parameters;
   };
   EXPECT_EQ(as(WeightStorage::f32) - 4 * vectors, 2 * (as(WeightStorage::stored) - 4 * vectors));
   EXPECT_EQ(as(WeightStorage::bf16), as(WeightStorage::stored));
