@@ -12,7 +12,6 @@
 #define HWY_TARGET_INCLUDE <grist/backends/cpu/int8_products.cpp>
 #include <hwy/foreach_target.h>
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #if HWY_ARCH_X86
@@ -120,7 +119,8 @@ HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const SixteenRows<Block
   }
 }
 
-/// The chunk of 16 rows, fewer at the end, that begins at block `first`; meanwhile `ahead` is fetched of each row.
+/// The chunk of 16 rows, fewer at the end, that begins at block `first`; meanwhile `ahead` is fetched of each row, into
+/// the second cache, which waits for more lines at a time.
 template <class Block>
 HWY_INLINE void unpack_chunk(const Block* first, const Block* ahead, Index row_blocks, Index rows, int runs,
                              SixteenRows<Block>& to) {
@@ -136,7 +136,7 @@ HWY_INLINE void unpack_chunk(const Block* first, const Block* ahead, Index row_b
   } else {
     for (Index r = 0; r < panel_rows; ++r)
       for (Index line = 0; line < Index{sizeof copied[0]}; line += 64)
-        hwy::Prefetch(reinterpret_cast<const char*>(ahead + r * row_blocks) + line);
+        __builtin_prefetch(reinterpret_cast<const char*>(ahead + r * row_blocks) + line, 0, 2);
   }
   if constexpr (requires { unpack_eight(first, stride, to); })
     if (blocks == 8) return unpack_eight(first, stride, to);

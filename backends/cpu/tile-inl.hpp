@@ -89,7 +89,10 @@ struct Tile {
 
   template <int L, class Team>
   static void scores(const Team&, const float* k, int channels, int count, const float* q, int dim, float* s) {
-    for (int j = 0; j < count; j += 4) product<L>(k + j * channels, channels, 1, q, dim, s + j * L);
+    int j = 0;
+    for (; j + rows_of<L> <= count; j += rows_of<L>)
+      product<L, false, rows_of<L>>(k + j * channels, channels, 1, q, dim, s + j * L);
+    for (; j < count; j += 4) product<L, false>(k + j * channels, channels, 1, q, dim, s + j * L);
   }
 
   // load_queries scaled q.
@@ -194,7 +197,10 @@ struct Tile {
 
   template <int L, class Team>
   static void add_columns(const Team&, const float* k, int channels, int count, const float* s, float* to) {
-    for (int c = 0; c < channels; c += 4) product<L, true>(k + c, 1, channels, s, count, to + c * L);
+    int c = 0;
+    for (; c + rows_of<L> <= channels; c += rows_of<L>)
+      product<L, true, rows_of<L>>(k + c, 1, channels, s, count, to + c * L);
+    for (; c < channels; c += 4) product<L, true>(k + c, 1, channels, s, count, to + c * L);
   }
 
   template <int L, class Team>
@@ -249,14 +255,18 @@ private:
     }
   }
 
-  /// out [4, L] (+)= a [4, inner] b [inner, L], a's element (r, i) at a[r * row_stride + i * stride]. Always four rows:
-  /// what is loaded is padded to them.
-  template <int L, bool Add = false>
+  /// Rows of a product whose sums fill the registers.
+  template <int L>
+  static constexpr int rows_of = L == lane_count ? 16 : 4;
+
+  /// out [rows, L] (+)= a [rows, inner] b [inner, L], a's element (r, i) at a[r * row_stride + i * stride]. Four rows or
+  /// more: what is loaded is padded to four.
+  template <int L, bool Add, int rows = 4>
   static void product(const float* a, int row_stride, int stride, const float* b, int inner, float* out,
                       int b_stride = L, int out_stride = L) {
-    constexpr int rows = 4, vectors = L / lane_count;
+    constexpr int vectors = L / lane_count;
     Lanes acc[rows][vectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
       for (int v = 0; v < vectors; ++v) acc[r][v] = Add ? lanes_at(out + r * out_stride + v * lane_count) : Lanes{};
@@ -264,14 +274,14 @@ private:
       Lanes column[vectors];
 #pragma GCC unroll 8
       for (int v = 0; v < vectors; ++v) column[v] = lanes_at(b + i * b_stride + v * lane_count);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int r = 0; r < rows; ++r) {
         const Lanes factor = broadcast(a[r * row_stride + i * stride]);
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; ++v) acc[r][v] = fma(factor, column[v], acc[r][v]);
       }
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
       for (int v = 0; v < vectors; ++v) store(out + r * out_stride + v * lane_count, acc[r][v]);
