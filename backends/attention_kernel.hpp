@@ -5,6 +5,8 @@
 
 #include <grist/backends/attention.hpp>
 
+#include <type_traits>
+
 namespace grist::attention_kernel {
 
 // Finite, so that the difference of two masked scores is 0 and not NaN: what a lane sums before its first visible key
@@ -62,10 +64,9 @@ struct Kernel {
     const AttentionItem item = call.sequences.items(work / call.config.kv_heads);
     if (item.chunks == 0) return;
     const Rows rows = rows_of(item, static_cast<int>(work % call.config.kv_heads));
-    if (rows.count > attention_few_rows)
-      chunks<attention_rows>(team, item, rows, own);
-    else
-      chunks<attention_few_rows>(team, item, rows, own);
+    with_tile(rows.count, [&]<class T, int L>(T, std::integral_constant<int, L>) {
+      chunks<T, L>(team, item, rows, own);
+    });
   }
 
   /// Combines the partial results of merges(work / kv_heads) for KV head work % kv_heads.
@@ -73,10 +74,9 @@ struct Kernel {
   KOKKOS_FUNCTION void merge(const Team& team, Index work) const {
     const AttentionItem item = call.sequences.merges(work / call.config.kv_heads);
     const Rows rows = rows_of(item, static_cast<int>(work % call.config.kv_heads));
-    if (rows.count > attention_few_rows)
-      merge_rows<attention_rows>(team, item, rows);
-    else
-      merge_rows<attention_few_rows>(team, item, rows);
+    with_tile(rows.count, [&]<class T, int L>(T, std::integral_constant<int, L>) {
+      merge_rows<T, L>(team, item, rows);
+    });
   }
 
 private:
@@ -107,6 +107,19 @@ private:
             length};
   }
 
+  /// Calls f(tile, its lanes) for the tile that takes so many rows.
+  template <class F>
+  KOKKOS_FUNCTION void with_tile(int rows, F&& f) const {
+    if constexpr (requires { Tile::with_few_rows(rows, 0, [](auto) {}); }) {
+      const auto few = [&](auto tile) { f(tile, std::integral_constant<int, attention_few_rows>()); };
+      if (Tile::with_few_rows(rows, call.config.head_dim, few)) return;
+    }
+    if (rows > attention_few_rows)
+      f(Tile(), std::integral_constant<int, attention_rows>());
+    else
+      f(Tile(), std::integral_constant<int, attention_few_rows>());
+  }
+
   KOKKOS_FUNCTION static int head_of(const Rows& rows, int row) { return rows.kv_head * rows.group + row % rows.group; }
 
   /// The first key that the query at `position` sees.
@@ -124,7 +137,7 @@ private:
     return result_at<L>(call.scratch.data() + (at * call.config.kv_heads + kv_head * places) * floats);
   }
 
-  template <int L, class Team>
+  template <class T, int L, class Team>
   KOKKOS_FUNCTION void chunks(const Team& team, const AttentionItem& item, const Rows& rows, float* own) const {
     const int dim = call.config.head_dim;
     const Result total = result_at<L>(own);
@@ -141,13 +154,13 @@ private:
         return elements + (rows.first_query + row_of(l) / rows.group) * call.q_stride +
                Index{head_of(rows, row_of(l))} * dim;
       };
-      Tile::template load_queries<L>(team, dim, call.config.scale, from, q);
+      T::template load_queries<L>(team, dim, call.config.scale, from, q);
     };
     if (call.type == DType::f32)
       load(static_cast<const float*>(call.q));
     else
       load(static_cast<const bf16*>(call.q));
-    Tile::template for_lanes<L>(team, [&](int l) {
+    T::template for_lanes<L>(team, [&](int l) {
       const int at = rows.past + row_of(l) / rows.group;
       low[l] = static_cast<float>(first_seen(at));
       high[l] = static_cast<float>(last_seen(at, rows.length));
@@ -159,14 +172,14 @@ private:
                                 ? partial<L>(item.partial + Index{i} * (L / attention_few_rows), rows.kv_head)
                             : i == 0 ? total
                                      : chunk;
-      one_chunk<L>(team, item.chunk + i, rows, q, low, high, position, slope, rest, result);
-      if (item.partial < 0 && i > 0) Tile::template merge<L>(team, chunk, channels_of(dim), total);
+      one_chunk<T, L>(team, item.chunk + i, rows, q, low, high, position, slope, rest, result);
+      if (item.partial < 0 && i > 0) T::template merge<L>(team, chunk, channels_of(dim), total);
     }
-    if (item.partial < 0) store<L>(team, rows, total);
+    if (item.partial < 0) store<T, L>(team, rows, total);
   }
 
   /// Scores of a chunk's keys, their softmax, the values' sum.
-  template <int L, class Team>
+  template <class T, int L, class Team>
   KOKKOS_FUNCTION void one_chunk(const Team& team, int chunk, const Rows& rows, const float* q, const float* low,
                                  const float* high, const float* position, const float* slope, float* rest,
                                  const Result& result) const {
@@ -174,11 +187,11 @@ private:
     float* correction = rest;
     float* scores = correction + L;
     float* loaded = scores + kv_page_rows * L;
-    Tile::template for_lanes<L>(team, [&](int l) {
+    T::template for_lanes<L>(team, [&](int l) {
       result.m[l] = masked;
       result.sum[l] = 0;
     });
-    Tile::template clear<L>(team, result.o, Index{channels} * L);
+    T::template clear<L>(team, result.o, Index{channels} * L);
     const int first = first_seen(rows.first) / kv_page_rows * kv_page_rows, end = last_seen(rows.last, rows.length) + 1;
     const int from = chunk * attention_chunk > first ? chunk * attention_chunk : first;
     const int to = (chunk + 1) * attention_chunk < end ? (chunk + 1) * attention_chunk : end;
@@ -186,45 +199,45 @@ private:
       const int count = to - key < kv_page_rows ? to - key : kv_page_rows;
       const Index at = call.kv.offset(rows.sequence, rows.kv_head, key);
       with_type(call.kv.type, call.kv.keys, [&](const auto* k) {
-        Tile::load_keys(team, k + at, call.kv.row_stride, count, dim, channels, loaded);
+        T::load_keys(team, k + at, call.kv.row_stride, count, dim, channels, loaded);
       });
       with_type(call.kv.type, call.kv.values,
-                [&](const auto* v) { Tile::prefetch(v + at, call.kv.row_stride, count, dim); });
-      Tile::template query_scores<L>(team, loaded, channels, count, q, dim, call.config.scale, scores);
+                [&](const auto* v) { T::prefetch(v + at, call.kv.row_stride, count, dim); });
+      T::template query_scores<L>(team, loaded, channels, count, q, dim, call.config.scale, scores);
       // Elements are loaded as they are stored: a row's scale is a factor of its score, and of its weight.
       if (const float* const of_keys = call.kv.scales(call.kv.keys, at))
-        Tile::template scale_rows<L>(team, scores, count, of_keys);
-      if (call.config.softcap > 0) Tile::template cap<L>(team, scores, count, call.config.softcap);
-      if (call.config.alibi_slopes.size() != 0) Tile::template add_slope<L>(team, scores, count, key, position, slope);
+        T::template scale_rows<L>(team, scores, count, of_keys);
+      if (call.config.softcap > 0) T::template cap<L>(team, scores, count, call.config.softcap);
+      if (call.config.alibi_slopes.size() != 0) T::template add_slope<L>(team, scores, count, key, position, slope);
       if (key + count - 1 > last_seen(rows.first, rows.length) || key < first_seen(rows.last))
-        Tile::template mask<L>(team, scores, count, key, low, high, masked);
+        T::template mask<L>(team, scores, count, key, low, high, masked);
       const float* const of_values = call.kv.scales(call.kv.values, at);
-      Tile::template softmax<L>(team, scores, count, of_values, result.m, result.sum, correction);
+      T::template softmax<L>(team, scores, count, of_values, result.m, result.sum, correction);
       with_type(call.kv.type, call.kv.values, [&](const auto* v) {
-        Tile::load_values(team, v + at, call.kv.row_stride, count, dim, channels, loaded);
+        T::load_values(team, v + at, call.kv.row_stride, count, dim, channels, loaded);
       });
       if (key + kv_page_rows < end) {
         const Index next = call.kv.offset(rows.sequence, rows.kv_head, key + kv_page_rows);
         const int rest_of_keys = end - key - kv_page_rows,
                   next_count = rest_of_keys < kv_page_rows ? rest_of_keys : kv_page_rows;
         with_type(call.kv.type, call.kv.keys,
-                  [&](const auto* k) { Tile::prefetch(k + next, call.kv.row_stride, next_count, dim); });
+                  [&](const auto* k) { T::prefetch(k + next, call.kv.row_stride, next_count, dim); });
       }
-      Tile::template accumulate<L>(team, loaded, channels, count, scores, correction, result.o);
+      T::template accumulate<L>(team, loaded, channels, count, scores, correction, result.o);
     }
   }
 
-  template <int L, class Team>
+  template <class T, int L, class Team>
   KOKKOS_FUNCTION void merge_rows(const Team& team, const AttentionItem& item, const Rows& rows) const {
     const Result total = partial<L>(item.partial, rows.kv_head);
     for (int i = 1; i < item.chunks; ++i) {
       const Result next = partial<L>(item.partial + Index{i} * (L / attention_few_rows), rows.kv_head);
-      Tile::template merge<L>(team, next, channels_of(call.config.head_dim), total);
+      T::template merge<L>(team, next, channels_of(call.config.head_dim), total);
     }
-    store<L>(team, rows, total);
+    store<T, L>(team, rows, total);
   }
 
-  template <int L, class Team>
+  template <class T, int L, class Team>
   KOKKOS_FUNCTION void store(const Team& team, const Rows& rows, const Result& total) const {
     const int dim = call.config.head_dim;
     const auto place = [&](int l) {
@@ -232,14 +245,14 @@ private:
       return ((rows.first_query + row / rows.group) * Index{call.config.heads} + head_of(rows, row)) * dim;
     };
     const auto put = [&](auto* out) {
-      Tile::template store_rows<L>(team, rows.count, dim, total, [&](int l) { return out + place(l); });
+      T::template store_rows<L>(team, rows.count, dim, total, [&](int l) { return out + place(l); });
     };
     if (call.type == DType::f32)
       put(static_cast<float*>(call.out));
     else
       put(static_cast<bf16*>(call.out));
     if (call.lse.size() == 0) return;
-    Tile::template for_lanes<L>(team, [&](int l) {
+    T::template for_lanes<L>(team, [&](int l) {
       if (l >= rows.count) return;
       const int row = rows.begin + l;
       call.lse(head_of(rows, row), rows.first_query + row / rows.group) = total.m[l] + Kokkos::log(total.sum[l]);

@@ -10,7 +10,7 @@
 
 #include <hwy/highway.h>
 
-#include <grist/backends/cpu/tile-inl.hpp>
+#include <grist/backends/cpu/row_tile-inl.hpp>
 
 HWY_BEFORE_NAMESPACE();
 namespace grist::cpu::HWY_NAMESPACE {
@@ -48,7 +48,7 @@ void backward_as(const Exec& exec, const AttentionBackwardCall& call) {
 
 }  // namespace
 
-void run_attention(const Exec& exec, const AttentionCall& call) { run_items<Tile>(exec, call); }
+void run_attention(const Exec& exec, const AttentionCall& call) { run_items<TileOfAnyRows>(exec, call); }
 
 void run_attention_backward(const Exec& exec, const AttentionBackwardCall& call) {
   if (call.type == DType::f32)

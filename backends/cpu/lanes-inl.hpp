@@ -20,6 +20,9 @@ namespace grist::cpu::HWY_NAMESPACE {
 namespace {
 
 constexpr int lane_count = 16;
+/// Whether they are one register.
+using FloatLanes = hwy::HWY_NAMESPACE::CappedTag<float, lane_count>;
+constexpr bool wide = HWY_MAX_LANES_D(FloatLanes) == lane_count;
 typedef float Lanes __attribute__((vector_size(4 * lane_count)));
 typedef std::uint32_t LaneBits __attribute__((vector_size(4 * lane_count)));
 typedef std::uint16_t HalfLanes __attribute__((vector_size(2 * lane_count)));

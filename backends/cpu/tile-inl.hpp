@@ -257,7 +257,7 @@ private:
 
   /// Rows of a product whose sums fill the registers.
   template <int L>
-  static constexpr int rows_of = L == lane_count ? 16 : 4;
+  static constexpr int rows_of = wide && L == lane_count ? 16 : 4;
 
   /// out [rows, L] (+)= a [rows, inner] b [inner, L], a's element (r, i) at a[r * row_stride + i * stride]. Four rows or
   /// more: what is loaded is padded to four.

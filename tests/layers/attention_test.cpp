@@ -225,6 +225,28 @@ TYPED_TEST(Attention, ATokensBitsDependNotOnHowItsSequenceCame) {
   }
 }
 
+/// Few rows may be computed by another kernel than a prompt's; heads as wide as vectors, with tails of keys.
+TYPED_TEST(Attention, OfFewRowsIsItsFormulaAndHasTheBitsOfMany) {
+  using Cached = typename TestFixture::Cached;
+  for (const int group : {1, 3, 8}) {
+    for (const int dim : {16, 80}) {
+      for (const bool all_mechanisms : {false, true}) {
+        auto c = config(2 * group, 2, dim, all_mechanisms ? 555 : 0);
+        if (all_mechanisms) c.softcap = 3;
+        const Cached together(c, {{0, 697}}, all_mechanisms ? slopes(c.heads) : std::vector<float>{});
+        auto last = together;
+        last.sequences = {{696, 1}};
+        last.tokens = 1;
+        last.q.erase(last.q.begin(), last.q.end() - c.heads * dim);
+        SCOPED_TRACE(testing::Message() << "group " << group << ", head_dim " << dim << ", all " << all_mechanisms);
+        this->judge(last);
+        const auto all = together.run({}), one = last.run({});
+        EXPECT_TRUE(std::ranges::equal(one, std::span(all).last(one.size())));
+      }
+    }
+  }
+}
+
 TYPED_TEST(Attention, TheSameInputGivesTheSameBits) {
   const typename TestFixture::Cached packed(config(6, 2, 16), long_pasts);
   for (const bool plain : {false, true}) EXPECT_EQ(packed.run({.plain = plain}), packed.run({.plain = plain}));
