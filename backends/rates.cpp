@@ -11,9 +11,11 @@
 namespace grist {
 namespace {
 
-constexpr Index words = Index{1} << 27;
 constexpr Index chunk = Index{1} << 14;  // that a team sums
 constexpr int streams = 8;               // of a chunk: more lines of the cache are on their way
+
+/// Of 8 bytes, for a process that shares the memory with others.
+Index words(int sharers) { return std::max((Index{1} << 27) / sharers, Index{1} << 23) / chunk * chunk; }
 
 template <class F>
 double seconds(const Exec& exec, F&& f) {
@@ -100,8 +102,8 @@ double growing(F&& rate_at) {
 
 }  // namespace
 
-ReadBandwidth::ReadBandwidth(const Exec& exec)
-    : exec_(exec), array_("rates array", words), sums_("rates sums", words / chunk) {
+ReadBandwidth::ReadBandwidth(const Exec& exec, int sharers)
+    : exec_(exec), array_("rates array", words(sharers)), sums_("rates sums", words(sharers) / chunk) {
   Kokkos::deep_copy(exec_, array_.view(), Index{1});
 }
 
@@ -110,11 +112,11 @@ double ReadBandwidth::measure() {
   const auto sums = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, sums_.view());
   for (std::size_t i = 0; i < sums.extent(0); ++i)
     if (sums(i) != chunk) throw InternalError("rates: a sum over {} ones is {}", chunk, sums(i));
-  return static_cast<double>(words) * sizeof(Index) / time;
+  return static_cast<double>(array_.size()) * sizeof(Index) / time;
 }
 
-Triad::Triad(const Exec& exec)
-    : exec_(exec), a_("rates a", words / 3), b_("rates b", words / 3), c_("rates c", words / 3) {
+Triad::Triad(const Exec& exec, int sharers)
+    : exec_(exec), a_("rates a", words(sharers) / 3), b_("rates b", a_.size()), c_("rates c", a_.size()) {
   Kokkos::deep_copy(exec_, a_.view(), 0.0);
   Kokkos::deep_copy(exec_, b_.view(), 1.0);
   Kokkos::deep_copy(exec_, c_.view(), 2.0);

@@ -5,10 +5,10 @@
 
 namespace grist {
 
-/// Sums over an array of 1 GiB, which no cache holds.
+/// Sums over an array which no cache holds: a GiB for all processes that share the memory, at least 64 MiB for each.
 class ReadBandwidth {
 public:
-  explicit ReadBandwidth(const Exec& exec);
+  explicit ReadBandwidth(const Exec& exec, int sharers = 1);
   /// Bytes per second of one sum. Waits for it.
   double measure();
 
@@ -18,10 +18,10 @@ private:
   Buffer<Index> sums_;
 };
 
-/// a = b + s c over three arrays of a third of a GiB each, which no cache holds (the triad of STREAM, McCalpin 1995).
+/// a = b + s c over three arrays, together as large as that (the triad of STREAM, McCalpin 1995).
 class Triad {
 public:
-  explicit Triad(const Exec& exec);
+  explicit Triad(const Exec& exec, int sharers = 1);
   /// Bytes per second of one pass, two numbers read and one written for each element. Waits for it.
   double measure();
 

@@ -105,15 +105,16 @@ HWY_INLINE void clear(Floats (&sums)[T][R]) {
 
 // ------------------------------------------------------------------------------------------------- rows in bf16
 
-/// Where one or two tokens take rows in the order of memory, what so many bytes further on comes into the cache; 0 where
-/// the processor's own prefetching suffices.
+/// Where one or two tokens take rows in the order of memory, at least so many bytes further on comes into the cache; 0
+/// where the processor's own prefetching suffices.
 constexpr Index bytes_ahead = GRIST_BF16_AS_FLOATS ? 16384 : 0;
 
-/// R rows by all tokens; meanwhile of more than two of them the next R rows come into the cache.
+/// R rows by all tokens; meanwhile the next R rows come into the cache, or rows further on where they are short.
 template <int R>
 HWY_INLINE void plain_rows(const Rows& to, const bf16* w, Index columns) {
   const bool in_order = to.tokens <= 2;
-  const char* ahead = reinterpret_cast<const char*>(w) + (in_order ? bytes_ahead : R * columns * Index{sizeof(bf16)});
+  const Index next = R * columns * Index{sizeof(bf16)};
+  const char* ahead = reinterpret_cast<const char*>(w) + (in_order ? std::max(bytes_ahead, next) : next);
   const auto tiles = static_cast<int>((to.tokens + 3) / 4);
   const int lines = in_order && bytes_ahead == 0 ? 0 : (R + tiles - 1) / tiles;
   for_tiles(to.tokens, [&]<int T>(std::integral_constant<int, T>, Index t) HWY_ATTR {

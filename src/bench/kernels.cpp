@@ -16,6 +16,10 @@ namespace {
 
 constexpr const char *in_bytes = "bytes", *in_flop = "FLOP";
 constexpr double long_enough = 0.02;  // seconds of a repetition, beside which a barrier is nothing
+constexpr Index uncached = 256 << 20;  // bytes that no cache holds, as in a model of many layers
+
+/// Copies of what a call moves, to be taken in turn.
+Index copies_of(double bytes) { return 1 + static_cast<Index>(static_cast<double>(uncached) / bytes); }
 
 template <class T>
 class Kernels {
@@ -25,9 +29,8 @@ public:
       : exec_(exec), ranks_(ranks), machine_(machine), sizes_(sizes), repetitions_(repetitions), take_(take) {}
 
   void matvec(Index tokens) {
-    constexpr Index weight_bytes = 256 << 20;  // which no cache holds, as in a model of many layers
     const Index columns = sizes_.hidden;
-    const Index rows = weight_bytes / static_cast<Index>(sizeof(T)) / columns / 64 * 64;
+    const Index rows = uncached / static_cast<Index>(sizeof(T)) / columns / 64 * 64;
     const auto w = varied<T>(rows * columns, exec_), x = varied<T>(tokens * columns, exec_);
     const Buffer<T> y("y", tokens * rows);
     const Weight weight(as_const(w.view(rows, columns)));
@@ -69,31 +72,41 @@ public:
     const auto d_items = on_device(items), d_merges = on_device(merges);
     const Index width = Index{config.heads} * config.head_dim;
     const Index page = Index{kv_page_rows} * config.kv_heads * config.head_dim;
-    const auto keys = varied<T>(pages * page, exec_), values = varied<T>(pages * page, exec_);
+    const Work work = attention_work(config, kv_type_of(dtype_of<T>), 1, queries, past);
+    const Index copies = copies_of(work.bytes);
+    const auto keys = varied<T>(copies * pages * page, exec_), values = varied<T>(copies * pages * page, exec_);
     const auto q = varied<T>(queries * width, exec_);
     const Buffer<T> out("out", queries * width);
     const Buffer<float> scratch("scratch", attention_scratch(config, limits));
-    const KvPages kv{kv_type_of(dtype_of<T>), keys.data(), values.data(), config.head_dim,
+    KvPages kv{kv_type_of(dtype_of<T>), keys.data(), values.data(), config.head_dim,
                      Index{kv_page_rows} * config.head_dim, page, as_const(d_table.view()), as_const(d_first.view())};
     const PackedSequences packed{as_const(d_begin.view()), as_const(d_lengths.view()), as_const(d_items.view()),
                                  as_const(d_merges.view()), plan.partials};
-    const Work work = attention_work(config, kv_type_of(dtype_of<T>), 1, queries, past);
     const std::string sizes = std::format("{} of {} heads of {}", config.kv_heads, config.heads, config.head_dim);
-    measure(std::format("attention {}", name), sizes, queries == 1 ? in_bytes : in_flop, work, [&] {
+    const auto call = [&, copy = Index{0}]() mutable {
+      kv.keys = keys.data() + copy * pages * page;
+      kv.values = values.data() + copy * pages * page;
+      copy = (copy + 1) % copies;
       layers::attention(exec_, config, as_const(q.view(queries, width)), kv, packed, scratch.view(),
                         out.view(queries, width));
-    });
+    };
+    measure(std::format("attention {}", name), sizes, queries == 1 ? in_bytes : in_flop, work, call);
   }
 
   /// Reads floats and writes activations, as the triad does.
   void rms_norm(Index tokens) {
     const Index width = sizes_.hidden;
-    const auto x = varied<float>(tokens * width, exec_), w = varied<float>(width, exec_);
-    const Buffer<T> y("y", tokens * width);
     const Work work = moving_work(tokens * width, sizeof(float) + sizeof(T));
-    measure(std::format("rms_norm {} tokens", tokens), std::format("{}", width), in_bytes, work, [&] {
-      layers::rms_norm(exec_, as_const(x.view(tokens, width)), as_const(w.view()), 1e-5F, y.view(tokens, width));
-    }, true);
+    const Index copies = copies_of(work.bytes);
+    const auto x = varied<float>(copies * tokens * width, exec_), w = varied<float>(width, exec_);
+    const Buffer<T> y("y", copies * tokens * width);
+    const auto call = [&, copy = Index{0}]() mutable {
+      const Index at = copy * tokens * width;
+      copy = (copy + 1) % copies;
+      layers::rms_norm(exec_, View2<const float>(x.data() + at, tokens, width), as_const(w.view()), 1e-5F,
+                       View2<T>(y.data() + at, tokens, width));
+    };
+    measure(std::format("rms_norm {} tokens", tokens), std::format("{}", width), in_bytes, work, call, true);
   }
 
 private:

@@ -72,30 +72,6 @@ private:
   int descriptor_;
 };
 
-double write_file(const std::filesystem::path& path, const std::vector<char>& block, std::uint64_t bytes) {
-  const auto begin = std::chrono::steady_clock::now();
-  const File file(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
-  for (std::uint64_t done = 0; done < bytes;) {
-    const auto written = ::write(file.descriptor(), block.data(), std::min<std::uint64_t>(block.size(), bytes - done));
-    if (written <= 0) file.fail("written");
-    done += static_cast<std::uint64_t>(written);
-  }
-  if (fsync(file.descriptor()) != 0) file.fail("written");
-  return static_cast<double>(bytes) / seconds_since(begin);
-}
-
-double read_file(const std::filesystem::path& path, std::vector<char>& block, std::uint64_t bytes) {
-  forget(path);
-  const auto begin = std::chrono::steady_clock::now();
-  const File file(path, O_RDONLY | O_CLOEXEC);
-  for (std::uint64_t done = 0; done < bytes;) {
-    const auto got = ::read(file.descriptor(), block.data(), block.size());
-    if (got <= 0) file.fail("read");
-    done += static_cast<std::uint64_t>(got);
-  }
-  return static_cast<double>(bytes) / seconds_since(begin);
-}
-
 }  // namespace
 
 std::string utc_time() {
@@ -107,21 +83,24 @@ std::string utc_time() {
   return text;
 }
 
-Machine measure_machine(const Exec& exec, const Communicator& ranks, std::string_view gemm) {
+Machine measure_machine(const Exec& exec, const Communicator& ranks) {
   Machine machine;
+  const int sharers = ranks.split_by_node().size();
   {
-    ReadBandwidth bandwidth(exec);
+    ReadBandwidth bandwidth(exec, sharers);
     machine.read = best_sum(ranks, [&] { return bandwidth.measure(); });
   }
   {
-    Triad triad(exec);
+    Triad triad(exec, sharers);
     machine.triad = best_sum(ranks, [&] { return triad.measure(); });
   }
-  const auto provider = make_gemm(gemm);
   for (const DType type : {DType::f32, DType::bf16}) {
-    ranks.barrier();
-    double mine = gemm_rate(exec, *provider, type);
-    if (mine == 0) mine = gemm_rate(exec, *make_gemm("portable"), type);  // which serves what others decline
+    double mine = 0;
+    for (const auto provider : gemm_providers()) {
+      if (provider == "portable" && mine > 0) continue;  // it serves what others decline
+      ranks.barrier();
+      mine = std::max(mine, gemm_rate(exec, *make_gemm(provider), type));
+    }
     (type == DType::f32 ? machine.gemm_f32 : machine.gemm_bf16) = ranks.all_reduce(mine);
   }
   ranks.barrier();
@@ -138,20 +117,32 @@ Machine measure_machine(const Exec& exec, const Communicator& ranks, std::string
   return machine;
 }
 
-DiskRates measure_disk(const std::filesystem::path& folder, std::uint64_t bytes) {
-  const auto path = folder / std::format(".grist_bench_{}", getpid());
-  std::vector<char> block(4 << 20);
-  for (std::size_t i = 0; i < block.size(); ++i) block[i] = static_cast<char>(i * 2654435761U >> 13);
-  DiskRates rates;
-  try {
-    rates.write = write_file(path, block, bytes);
-    rates.read = read_file(path, block, bytes);
-  } catch (...) {
-    unlink(path.c_str());
-    throw;
+DiskFile::DiskFile(std::filesystem::path path, std::uint64_t bytes)
+    : path_(std::move(path)), bytes_(bytes), block_(4 << 20) {
+  for (std::size_t i = 0; i < block_.size(); ++i) block_[i] = static_cast<char>(i * 2654435761U >> 13);
+}
+
+DiskFile::~DiskFile() { unlink(path_.c_str()); }
+
+void DiskFile::write() const {
+  const File file(path_, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
+  for (std::uint64_t done = 0; done < bytes_;) {
+    const auto written =
+        ::write(file.descriptor(), block_.data(), std::min<std::uint64_t>(block_.size(), bytes_ - done));
+    if (written <= 0) file.fail("written");
+    done += static_cast<std::uint64_t>(written);
   }
-  unlink(path.c_str());
-  return rates;
+  if (fsync(file.descriptor()) != 0) file.fail("written");
+}
+
+void DiskFile::read() {
+  forget(path_);
+  const File file(path_, O_RDONLY | O_CLOEXEC);
+  for (std::uint64_t done = 0; done < bytes_;) {
+    const auto got = ::read(file.descriptor(), block_.data(), block_.size());
+    if (got <= 0) file.fail("read");
+    done += static_cast<std::uint64_t>(got);
+  }
 }
 
 void forget(const std::filesystem::path& path) {

@@ -13,7 +13,9 @@ Passes::Passes(const Exec& exec, Model& model)
       model_(model),
       kv_(model.make_kv(model.limits().kv_tokens)),
       sequences_(static_cast<std::size_t>(model.limits().batch_sequences)) {
-  for (Index i = 0; i < model.limits().context; ++i) ids_.push_back(static_cast<int>(i * 37 % model.spec().vocab_size));
+  // A sequence begins a number further on than the one before: equal sequences would choose the same experts.
+  for (Index i = 0; i < model.limits().context + model.limits().batch_sequences; ++i)
+    ids_.push_back(static_cast<int>(i * 37 % model.spec().vocab_size));
 }
 
 void Passes::prepare(Index batch, Index depth, const Progress& progress) {
@@ -36,7 +38,7 @@ void Passes::run(const std::vector<Piece>& pieces, bool few, int prompt_length, 
   std::vector<BatchItem> items;
   for (const auto& [s, begin, end] : pieces) {
     if (!kv_->reserve(sequences_[s], end)) throw InternalError("the KV cache is too small for its tests");
-    items.push_back({.ids = {ids_.data() + begin, ids_.data() + end},
+    items.push_back({.ids = {ids_.data() + s + begin, ids_.data() + s + end},
                      .position = begin,
                      .kv = &sequences_[s],
                      .few = few,

@@ -37,12 +37,18 @@ Answer answer_on(const std::string& line, const std::string& place) {
 
 /// Whether an answer may begin so: nothing else is cut off.
 bool begins_an_answer(const std::string& rest) {
-  constexpr std::string_view begin = R"({"id":)", next = R"("prompt_ids":)";
+  constexpr std::string_view begin = R"({"id":)", next = R"(,"prompt_ids":)";
   if (rest.size() <= begin.size()) return begin.starts_with(rest);
   if (!rest.starts_with(begin)) return false;
-  const auto comma = rest.find(',');  // an id may hold one, and then decides nothing
-  return rest[begin.size()] == '"' || comma == std::string::npos ||
-         std::string_view(rest).substr(comma + 1, next.size()) == next.substr(0, rest.size() - comma - 1);
+  auto end = begin.size();  // of the id: a string or an integer
+  if (rest[end] == '"') {
+    for (++end; end < rest.size() && rest[end] != '"'; ++end)
+      if (rest[end] == '\\') ++end;
+    ++end;
+  } else {
+    end = rest.find(',');
+  }
+  return end >= rest.size() || next.substr(0, rest.size() - end) == std::string_view(rest).substr(end, next.size());
 }
 
 }  // namespace

@@ -63,8 +63,14 @@ std::string packed_answer(const PromptLine& line, const Completion& completion) 
                  {"right", completion.guessed_right}});
 }
 
-void write(AnswerFile& file, GuessCount& guesses, std::string_view bytes) {
+/// What comes back instead where the logits of a prompt are not finite.
+std::string packed_failure(const PromptLine& line, const std::string& why) {
+  return packed({{"failed", std::format("prompt {}: {}", line.id.dump(), why)}});
+}
+
+void write(AnswerFile& file, GuessCount& guesses, std::vector<std::string>& failed, std::string_view bytes) {
   const json answer = unpacked(bytes);
+  if (const auto why = answer.find("failed"); why != answer.end()) return failed.push_back(*why);
   file.append(answer.at("line"));
   guesses.add(answer.at("tokens"), answer.at("guessed"), answer.at("right"));
 }
@@ -132,23 +138,34 @@ private:
   };
 
   void end_step(Group& group) {
+    std::vector<TokenEvent> events;
     try {
-      for (const auto& event : group.scheduler->end_step()) {
-        auto& [line, begun] = group.asked.at(event.request);
-        const Index read = std::exchange(begun, true) ? 0 : std::ssize(line.request.prompt);
-        shared_.count({.worked_on = read + 1, .told = 1});
-        if (event.finish == Finish::running) continue;
-        const auto completion = group.scheduler->take(event.request);
-        const auto asked = group.asked.extract(event.request);
-        const auto& request = asked.mapped().line.request;
-        shared_.send(packed_answer(asked.mapped().line, completion), most_tokens(request, context_),
-                     std::ssize(request.prompt) + std::ssize(completion.ids));
-      }
+      events = group.scheduler->end_step();
     } catch (const NumericalError& error) {
-      for (const auto& [number, asked] : group.asked)
-        if (group.scheduler->completion(number).finish == Finish::cancelled)
-          throw NumericalError("prompt {}: {}", asked.line.id.dump(), error.what());
-      throw;
+      set_aside(group, error.what());
+      events = group.scheduler->end_step();  // of the others
+    }
+    for (const auto& event : events) {
+      auto& [line, begun] = group.asked.at(event.request);
+      const Index read = std::exchange(begun, true) ? 0 : std::ssize(line.request.prompt);
+      shared_.count({.worked_on = read + 1, .told = 1});
+      if (event.finish == Finish::running) continue;
+      const auto completion = group.scheduler->take(event.request);
+      const auto asked = group.asked.extract(event.request);
+      const auto& request = asked.mapped().line.request;
+      shared_.send(packed_answer(asked.mapped().line, completion), most_tokens(request, context_),
+                   std::ssize(request.prompt) + std::ssize(completion.ids));
+    }
+  }
+
+  /// Requests that the scheduler cancelled: the other prompts are answered.
+  void set_aside(Group& group, const std::string& why) {
+    for (auto asked = group.asked.begin(); asked != group.asked.end();) {
+      const auto [number, one] = *asked++;
+      if (group.scheduler->completion(number).finish != Finish::cancelled) continue;
+      shared_.send(packed_failure(one.line, why), most_tokens(one.line.request, context_), 0);
+      group.scheduler->take(number);
+      group.asked.erase(number);
     }
   }
 
@@ -173,14 +190,16 @@ private:
   std::size_t slots_;  // requests of a group
 };
 
-/// Sets `settings`: layout and threads do not decide an answer.
+/// Sets `settings`: layout and threads do not decide an answer, and which copy of equal prompts a line is decides what
+/// it draws.
 void set_settings(const BatchOptions& options, const ModelFiles& files, std::vector<PromptLine>& lines) {
   const ModelNumbers numbers = chosen_numbers(options.model, files.stored);
   const std::string model = std::format("{}{} {} {}\n", describe_files(options.model.model),
                                         static_cast<int>(numbers.type), static_cast<int>(numbers.kv_type),
                                         static_cast<int>(numbers.weights));
   for (PromptLine& line : lines)
-    line.settings = std::format("{:016x}", hash_name(model + options_of(line.request).dump()));
+    line.settings = std::format("{:016x}", hash_name(std::format("{}{} {}", model, options_of(line.request).dump(),
+                                                                 line.request.copy)));
 }
 
 /// What the root knows before the work begins.
@@ -204,6 +223,7 @@ ModelLimits plan_of(Plan& plan, const BatchOptions& options, int ranks, const Pr
         return encode_prompt(files.tokens, tokenizer, chat_prompt(tokenizer, messages), false);
       },
       [&](const Request& request) {
+        Interrupt::check("reading the prompts");
         check(request, "the prompt", files.spec.vocab_size, files.spec.max_positions);
         if (tokenizer == nullptr && !request.stop.empty())
           throw InputError("'stop' needs a tokenizer, and the model has none");
@@ -256,11 +276,13 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
   };
   const auto loaded = load_model(runtime, options.model, sizes, options.draft.model);
   bool finished = true;
+  std::vector<std::string> failed;
   {
     const DraftSource drafts(runtime, loaded, options.draft);
     GuessCount guesses;
+    const auto take = [&](std::string_view answer) { write(*plan.file, guesses, failed, answer); };
     SharedRun shared(runtime.world(), loaded.grid->world(), plan.requests, plan.tokens, deadline,
-                     {"answered", "prompts"}, [&](std::string_view answer) { write(*plan.file, guesses, answer); });
+                     {"answered", "prompts"}, take);
     std::optional<Replica> replica;
     runtime.together([&] { replica.emplace(runtime, loaded, drafts, shared); });
     replica->run();
@@ -272,6 +294,9 @@ void run_batch(Runtime& runtime, const BatchOptions& options) {
     if (!finished)
       throw Error(ended_by_signal, std::format("stopped before all prompts were answered; {} keeps what was, and the "
                                                "same command goes on", options.output));
+    if (!failed.empty())
+      throw NumericalError("{}; {} prompts of {} have no answer, all others are answered", failed.front(),
+                           failed.size(), options.prompts);
   });
 }
 

@@ -15,9 +15,13 @@
 #include <grist/bench/model_work.hpp>
 #include <grist/bench/passes.hpp>
 #include <grist/bench/timing.hpp>
+#include <grist/core/clock.hpp>
 #include <grist/core/staging.hpp>
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <chrono>
 #include <iostream>
 #include <optional>
 
@@ -101,6 +105,7 @@ void Bench::open() {
     work_.emplace(*spec_, numbers_);
     if (options_.passes) limits_ = options_.limits(spec_->spec);
     if (options_.train) check_training(options_, numbers_.type, runtime_.world().size());
+    if (!options_.io.empty()) check_checkpoints(options_, numbers_.type, runtime_.world().size());
   });
 }
 
@@ -137,18 +142,29 @@ void Bench::describe() {
 
 void Bench::measure_machine() {
   constexpr std::uint64_t least = 16 << 20, most = 1 << 30;
-  setting_.machine = bench::measure_machine(runtime_.exec(), runtime_.world(), options_.model.products);
+  const Communicator& world = runtime_.world();
+  setting_.machine = bench::measure_machine(runtime_.exec(), world);
   if (options_.io.empty()) return;
-  double rates[2] = {};
+  // Together as large as the checkpoint, within bounds: weights and two moments, by all ranks at once, as those.
+  const auto ranks = static_cast<std::uint64_t>(world.size());
+  const std::uint64_t share = std::clamp(12 * setting_.parameters, least, most) / ranks;
+  std::optional<bench::DiskFile> file;
   runtime_.together([&] {
-    if (!runtime_.root()) return;
-    // As large as the checkpoint, within bounds: weights and two moments.
-    const auto disk = bench::measure_disk(options_.io, std::clamp(12 * setting_.parameters, least, most));
-    rates[0] = disk.write, rates[1] = disk.read;
+    const auto name = std::format(".grist_bench_{}_{}", getpid(), world.rank());
+    file.emplace(std::filesystem::path(options_.io) / name, share);
   });
-  runtime_.world().broadcast(rates, 2, 0);
-  setting_.machine.disk_write = rates[0];
-  setting_.machine.disk_read = rates[1];
+  const auto rate = [&](auto&& transfer) {
+    double seconds = 0;
+    world.barrier();
+    runtime_.together([&] {
+      const auto begin = std::chrono::steady_clock::now();
+      transfer();
+      seconds = seconds_since(begin);
+    });
+    return static_cast<double>(share * ranks) / world.all_reduce(seconds, Reduction::max);
+  };
+  setting_.machine.disk_write = rate([&] { file->write(); });
+  setting_.machine.disk_read = rate([&] { file->read(); });
 }
 
 void Bench::measure_passes() {

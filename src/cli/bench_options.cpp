@@ -57,13 +57,18 @@ void BenchOptions::complete(const CLI::App& app) {
   if (train && !has_model()) throw UsageError("--train is of a model: give --model or --config");
   if (!io.empty() && !has_model()) throw UsageError("--io writes a model's checkpoint: give --model or --config");
   if (!has_model() && !others) throw UsageError("nothing to measure: give --model, --config, --kernels or --comm");
-  passes = has_model() && (asked || !others);
-  if (app.count("-d") > 0 && !passes) throw UsageError("-d goes with -p or -n");
-  if (app.count("-b") > 0 && !passes && !train) throw UsageError("-b goes with -p, -n or --train");
   std::erase(prompts, 0);
   std::erase(tokens, 0);
-  if (prompts.empty() && tokens.empty() && !others)
-    throw UsageError("-p 0 -n 0 leaves nothing to measure");
+  const bool none = prompts.empty() && tokens.empty();
+  if (none && !others) throw UsageError("-p 0 -n 0 leaves nothing to measure");
+  passes = has_model() && !none && (asked || !others);
+  if (app.count("-d") > 0 && !passes) throw UsageError("-d goes with -p or -n");
+  if (app.count("-b") > 0 && !passes && !train) throw UsageError("-b goes with -p, -n or --train");
+  for (const char* name : {"--weights", "--kv-dtype"})
+    if (app.count(name) > 0 && !passes) throw UsageError("{} goes with -p or -n", name);
+  for (const char* name : {"--tp", "--pp"})
+    if (app.count(name) > 0 && !passes && !train && io.empty())
+      throw UsageError("{} goes with -p, -n, --train or --io", name);
 }
 
 bench::Output BenchOptions::format() const {

@@ -92,12 +92,21 @@ private:
   bool mine_;
 };
 
+/// A step of a checkpoint's model brings a sequence for each.
+Index replicas(const BenchOptions& options, int ranks) {
+  return std::max(1, ranks / (options.model.tp * options.model.pp));
+}
+
 }  // namespace
 
 void check_training(const BenchOptions& options, DType type, int ranks) {
   for (const Index batch : options.batches)
     for (const Index sequence : options.sequences)
       setup_of(train_options(options, type, batch, sequence), ranks, false);
+}
+
+void check_checkpoints(const BenchOptions& options, DType type, int ranks) {
+  setup_of(train_options(options, type, replicas(options, ranks), 1), ranks, false);
 }
 
 void bench_training(Runtime& runtime, const BenchOptions& options, DType type, const bench::Machine& machine,
@@ -131,8 +140,7 @@ void bench_training(Runtime& runtime, const BenchOptions& options, DType type, c
 
 void bench_checkpoints(Runtime& runtime, const BenchOptions& options, DType type, const bench::Machine& machine,
                        const TakeTest& take) {
-  const Index dp = runtime.world().size() / (options.model.tp * options.model.pp);
-  const Training training(runtime, options, type, std::max<Index>(dp, 1), 1);
+  const Training training(runtime, options, type, replicas(options, runtime.world().size()), 1);
   std::string name = (std::filesystem::path(options.io) / std::format(".grist_bench_{}.h5", getpid())).string();
   runtime.share(name);
   const Scratch file(name, runtime.root());

@@ -11,6 +11,8 @@ using TakeTest = std::function<void(const bench::Test&)>;
 
 /// Throws UsageError where some number of sequences, or their length, cannot be trained on so many ranks.
 void check_training(const BenchOptions& options, DType type, int ranks);
+/// The same of --io.
+void check_checkpoints(const BenchOptions& options, DType type, int ranks);
 
 /// Steps of a model with random weights: each number of sequences with each length. Collective.
 void bench_training(Runtime& runtime, const BenchOptions& options, DType type, const bench::Machine& machine,

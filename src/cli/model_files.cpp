@@ -15,8 +15,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t largest_description = 16 << 20;  // bytes; the header of a GGUF file holds a whole vocabulary
-constexpr int pieces = 16;  // of the rest: models with the same shapes differ in all of them
-constexpr std::uint64_t piece_bytes = 4096;
+/// Of the rest: a model of which a part was trained on, some percent of its bytes, differs in some of them.
+constexpr std::uint64_t most_pieces = 512, least_pieces = 16, piece_bytes = 4096;
 
 /// How many bytes in front describe the tensors; what a safetensors file says of itself is checked where it is read.
 std::uint64_t description_bytes(std::ifstream& in, const fs::path& file) {
@@ -26,7 +26,8 @@ std::uint64_t description_bytes(std::ifstream& in, const fs::path& file) {
   return std::min(header, largest_description) + sizeof header;
 }
 
-std::string line_of(const fs::path& file) {
+/// The share of `pieces` of one file of a model of `all_bytes`.
+std::string line_of(const fs::path& file, std::uint64_t all_bytes) {
   std::ifstream in(file, std::ios::binary);
   const std::uint64_t size = fs::file_size(file);
   const std::uint64_t described = std::min(size, description_bytes(in, file));
@@ -39,8 +40,10 @@ std::string line_of(const fs::path& file) {
     bytes += piece;
   };
   read(0, described);
-  for (int i = 0; i < pieces && size - described > piece_bytes; ++i)
-    read(described + (size - described - piece_bytes) / pieces * static_cast<std::uint64_t>(i), piece_bytes);
+  const auto share = static_cast<double>(size) / static_cast<double>(std::max<std::uint64_t>(all_bytes, 1));
+  const auto pieces = std::max(least_pieces, static_cast<std::uint64_t>(share * most_pieces));
+  for (std::uint64_t i = 0; i < pieces && size - described > piece_bytes; ++i)
+    read(described + (size - described - piece_bytes) / pieces * i, piece_bytes);
   return std::format("{} of {} bytes, hash {:016x}\n", file.filename().string(), size, hash_name(bytes));
 }
 
@@ -65,7 +68,9 @@ std::string describe_files(const fs::path& model) {
   }
   std::ranges::sort(files, {}, &fs::path::filename);
   std::string lines;
-  for (const auto& file : files) lines += line_of(file);
+  std::uint64_t bytes = 0;
+  for (const auto& file : files) bytes += fs::file_size(file);
+  for (const auto& file : files) lines += line_of(file, bytes);
   return lines;
 }
 

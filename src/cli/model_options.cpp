@@ -1,5 +1,6 @@
 #include "model_options.hpp"
 
+#include "interrupt.hpp"
 #include "model_files.hpp"
 #include "progress.hpp"
 
@@ -181,6 +182,7 @@ LoadedModel load_model(Runtime& runtime, const ModelOptionsGroup& options,
     loaded.draft_grid = std::make_unique<ProcessGrid>(loaded.grid->tp().handle(), Layout{.tp = layout.tp});
   ProgressLine line("loading", runtime.root());
   opened.settings.progress = draft.settings.progress = [&](std::uint64_t done, std::uint64_t total) {
+    Interrupt::check("loading the model");
     line.show(done, total);
   };
   runtime.together([&] {

@@ -94,6 +94,7 @@ std::vector<Scaling> scaling_of(const std::vector<Result>& results) {
   std::vector<std::pair<Scaling, std::map<int, double>>> groups;
   std::vector<std::tuple<std::string, std::string, std::string, int>> keys;
   for (const Result& result : results) {
+    if (result.limit_name == "mpi") continue;  // a message is the same whatever the number of ranks
     const std::tuple key(result.application, result.problem, result.platform, result.threads);
     const auto at = static_cast<std::size_t>(std::ranges::find(keys, key) - keys.begin());
     if (at == keys.size()) {

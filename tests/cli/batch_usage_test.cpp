@@ -99,7 +99,8 @@ TEST_F(BatchUsage, OfAnswersOfAnotherModelOrWithOtherOptionsIsRefused) {
 
 TEST_F(BatchUsage, OfAFileOfSomethingElseLeavesItAsItIs) {
   const auto file = folder.write("same.jsonl", R"({"id":1,"prompt_ids":[5]})");
-  for (const std::string precious : {R"({"precious": 1})", R"({"id":1,"prompt":"a"})", "x"}) {
+  for (const std::string precious :
+       {R"({"precious": 1})", R"({"id":1,"prompt":"a"})", R"({"id":"a\"","prompt":"a"})", "x"}) {
     const auto answers = folder.write("precious.json", precious);
     const auto outcome = run(batch(file, answers));
     EXPECT_EQ(outcome.code, 3) << precious;
@@ -109,6 +110,32 @@ TEST_F(BatchUsage, OfAFileOfSomethingElseLeavesItAsItIs) {
   EXPECT_EQ(same.code, 3);
   EXPECT_THAT(same.err, HasSubstr("is an input of this command; give --output another file"));
   EXPECT_EQ(contents_of(file), R"({"id":1,"prompt_ids":[5]})");
+}
+
+TEST_F(BatchUsage, OfAPromptWhoseLogitsAreNotFiniteAnswersAllOthersAndNamesIt) {
+  const TemporaryFolder broken;
+  for (const char* name : {"config.json", "model.safetensors"})
+    std::filesystem::copy_file(data_file("tiny/llama_bias") / name, broken / name);
+  auto bytes = contents_of(broken / "model.safetensors");
+  std::uint64_t length = 0;
+  std::copy_n(bytes.data(), sizeof length, reinterpret_cast<char*>(&length));
+  const auto embedding = json::parse(bytes.substr(8, length)).at("model.embed_tokens.weight");
+  const auto row = embedding.at("shape")[1].get<std::size_t>() * (embedding.at("dtype") == "BF16" ? 2 : 4);
+  const auto token = 8 + length + embedding.at("data_offsets")[0].get<std::size_t>() + 7 * row;
+  std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(token), row, '\xff');
+  broken.write("model.safetensors", bytes);
+  const auto file = folder.write("seven.jsonl", R"({"id":"a","prompt_ids":[5,6]}
+{"id":"b","prompt_ids":[6,7,8,9]}
+{"id":"c","prompt_ids":[9]}
+)");
+  const auto answers = (folder / "answers.jsonl").string();
+  for (int start = 0; start < 2; ++start) {
+    const auto outcome = run({"generate", "--model", broken.path(), "--prompts", file, "--output", answers,
+                              "--max-new-tokens", "3", "--ignore-eos"});
+    EXPECT_EQ(outcome.code, 5) << outcome.err;
+    EXPECT_THAT(outcome.err, AllOf(HasSubstr("prompt \"b\": "), HasSubstr("1 prompts of")));
+    EXPECT_EQ(read(answers).size(), 2U);
+  }
 }
 
 TEST_F(BatchUsage, OfBothWaysToGivePromptsIsRefused) {

@@ -274,6 +274,19 @@ TEST(Config, DynamicRopeDoesNotAskWhereItBegan) {
   EXPECT_EQ(read_spec(folder.write("config.json", config.dump())).spec.ropes[0].long_after, context);
 }
 
+/// Of the first releases; as transformers reads it since 5.19.
+TEST(Config, AFirstGemmasGeluIsTheOneByTanh) {
+  const test::TemporaryFolder folder;
+  auto config = config_of("gemma1");
+  config["hidden_act"] = "gelu";
+  const auto activation = [&] {
+    return read_spec(folder.write("config.json", config.dump())).spec.layers[0].mlp.activation;
+  };
+  EXPECT_EQ(activation(), layers::Activation::gelu_tanh);
+  config["hidden_activation"] = "gelu";
+  EXPECT_EQ(activation(), layers::Activation::gelu) << "named by today's key";
+}
+
 TEST(Config, AMixtralsEpsilonIsItsOwnWhereNoneIsNamed) {
   const test::TemporaryFolder folder;
   auto config = config_of("mixtral");

@@ -83,6 +83,13 @@ TEST(ScalingOf, ComparesWhatDiffersInRanksAlone) {
   EXPECT_THAT(efficiencies, testing::ElementsAre(1, testing::DoubleEq(0.9), testing::DoubleEq(0.9)));
 }
 
+TEST(ScalingOf, LeavesOutMessagesWhichGrowWithNoRanks) {
+  std::vector<Result> results = {result("grist", "all_reduce", "cpu", 10, {}, 2),
+                                 result("grist", "all_reduce", "cpu", 10, {}, 4)};
+  for (Result& message : results) message.limit_name = "mpi";
+  EXPECT_TRUE(scaling_of(results).empty());
+}
+
 TEST(ScalingOf, LeavesOutWhatOneRankCouldNotDo) {
   EXPECT_TRUE(scaling_of({result("grist", "p", "cpu", 0, {}, 1), result("grist", "p", "cpu", 9, {}, 2)}).empty());
 }

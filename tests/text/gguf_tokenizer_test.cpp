@@ -143,6 +143,16 @@ TEST_F(GgufTokenizer, KnowsAPromptThatBeginsWithBosTwice) {
   EXPECT_FALSE(tokenizer->doubles_bos(tokenizer->encode("ab", true)));
 }
 
+TEST_F(GgufTokenizer, SentencePieceWithoutKeysHasItsOwnBosAndEos) {  // as in llama.cpp
+  Metadata metadata = metadata_of("gguf/llama2.gguf");
+  const auto named = load(metadata)->encode("a", true);
+  for (const auto* key : {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"}) metadata.erase(key);
+  const auto tokenizer = load(metadata);
+  EXPECT_EQ(tokenizer->encode("a", true), named);
+  EXPECT_EQ(named.front(), 1);
+  EXPECT_THAT(tokenizer->eos, ElementsAre(2));
+}
+
 TEST_F(GgufTokenizer, SentencePieceWithoutASpaceInFrontKeepsUserDefinedTokens) {  // as Gemma 3's
   Texts tokens = {"<pad>", "<eos>", "<bos>", "<unk>", "\n\n", "▁▁", "▁", "a", "b", "▁a", "ab", "▁ab"};
   Numbers kinds = {3, 3, 3, 2, 4, 4, 1, 1, 1, 1, 1, 1};

@@ -17,8 +17,9 @@ ModelSpec from_config(ConfigReader& config) {
   config.set_default("head_dim", 256);
   ModelSpec spec = common_spec(config);
   add_what_gemma_has(spec);
-  const auto activation =
-      activation_key(config, "hidden_activation", config.get_or<std::string>("hidden_act", "gelu_pytorch_tanh"));
+  auto before = config.get_or<std::string>("hidden_act", "gelu_pytorch_tanh");
+  if (before == "gelu") before = "gelu_pytorch_tanh";  // the first releases said so and meant this (transformers)
+  const auto activation = activation_key(config, "hidden_activation", before);
   each_layer(spec, [&](LayerSpec& layer) { layer.mlp.activation = activation; });
   return spec;
 }
