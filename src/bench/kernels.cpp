@@ -79,7 +79,7 @@ public:
     const Buffer<T> out("out", queries * width);
     const Buffer<float> scratch("scratch", attention_scratch(config, limits));
     KvPages kv{kv_type_of(dtype_of<T>), keys.data(), values.data(), config.head_dim,
-                     Index{kv_page_rows} * config.head_dim, page, as_const(d_table.view()), as_const(d_first.view())};
+               Index{kv_page_rows} * config.head_dim, page, as_const(d_table.view()), as_const(d_first.view())};
     const PackedSequences packed{as_const(d_begin.view()), as_const(d_lengths.view()), as_const(d_items.view()),
                                  as_const(d_merges.view()), plan.partials};
     const std::string sizes = std::format("{} of {} heads of {}", config.kv_heads, config.heads, config.head_dim);
@@ -99,7 +99,7 @@ public:
     const Work work = moving_work(tokens * width, sizeof(float) + sizeof(T));
     const Index copies = copies_of(work.bytes);
     const auto x = varied<float>(copies * tokens * width, exec_), w = varied<float>(width, exec_);
-    const Buffer<T> y("y", copies * tokens * width);
+    const auto y = varied<T>(copies * tokens * width, exec_);
     const auto call = [&, copy = Index{0}]() mutable {
       const Index at = copy * tokens * width;
       copy = (copy + 1) % copies;

@@ -1,5 +1,6 @@
 #include <grist/bench/machine.hpp>
 
+#include <grist/backends/device.hpp>
 #include <grist/backends/gemm.hpp>
 #include <grist/backends/rates.hpp>
 #include <grist/bench/timing.hpp>
@@ -85,7 +86,8 @@ std::string utc_time() {
 
 Machine measure_machine(const Exec& exec, const Communicator& ranks) {
   Machine machine;
-  const int sharers = ranks.split_by_node().size();
+  const Communicator node = ranks.split_by_node();
+  const int sharers = node.split(memory_hash(device_facts()), node.rank()).size();
   {
     ReadBandwidth bandwidth(exec, sharers);
     machine.read = best_sum(ranks, [&] { return bandwidth.measure(); });
@@ -97,8 +99,8 @@ Machine measure_machine(const Exec& exec, const Communicator& ranks) {
   for (const DType type : {DType::f32, DType::bf16}) {
     double mine = 0;
     for (const auto provider : gemm_providers()) {
-      if (provider == "portable" && mine > 0) continue;  // it serves what others decline
       ranks.barrier();
+      if (provider == "portable" && mine > 0) continue;  // it serves what others decline
       mine = std::max(mine, gemm_rate(exec, *make_gemm(provider), type));
     }
     (type == DType::f32 ? machine.gemm_f32 : machine.gemm_bf16) = ranks.all_reduce(mine);

@@ -46,7 +46,7 @@ bool begins_an_answer(const std::string& rest) {
       if (rest[end] == '\\') ++end;
     ++end;
   } else {
-    end = rest.find(',');
+    end = std::min(rest.find_first_not_of("-0123456789", end), rest.size());
   }
   return end >= rest.size() || next.substr(0, rest.size() - end) == std::string_view(rest).substr(end, next.size());
 }

@@ -70,7 +70,10 @@ std::string packed_failure(const PromptLine& line, const std::string& why) {
 
 void write(AnswerFile& file, GuessCount& guesses, std::vector<std::string>& failed, std::string_view bytes) {
   const json answer = unpacked(bytes);
-  if (const auto why = answer.find("failed"); why != answer.end()) return failed.push_back(*why);
+  if (const auto why = answer.find("failed"); why != answer.end()) {
+    failed.push_back(*why);
+    return note(failed.back());
+  }
   file.append(answer.at("line"));
   guesses.add(answer.at("tokens"), answer.at("guessed"), answer.at("right"));
 }
@@ -141,8 +144,8 @@ private:
     std::vector<TokenEvent> events;
     try {
       events = group.scheduler->end_step();
-    } catch (const NumericalError& error) {
-      set_aside(group, error.what());
+    } catch (const NumericalError&) {
+      set_aside(group);
       events = group.scheduler->end_step();  // of the others
     }
     for (const auto& event : events) {
@@ -159,12 +162,15 @@ private:
   }
 
   /// Requests that the scheduler cancelled: the other prompts are answered.
-  void set_aside(Group& group, const std::string& why) {
+  void set_aside(Group& group) {
     for (auto asked = group.asked.begin(); asked != group.asked.end();) {
       const auto [number, one] = *asked++;
       if (group.scheduler->completion(number).finish != Finish::cancelled) continue;
-      shared_.send(packed_failure(one.line, why), most_tokens(one.line.request, context_), 0);
-      group.scheduler->take(number);
+      const Request& request = one.line.request;
+      const auto completion = group.scheduler->take(number);
+      if (!one.begun) shared_.count({.worked_on = std::ssize(request.prompt)});
+      shared_.send(packed_failure(one.line, completion.broken), most_tokens(request, context_),
+                   std::ssize(request.prompt) + std::ssize(completion.ids));
       group.asked.erase(number);
     }
   }
@@ -197,9 +203,11 @@ void set_settings(const BatchOptions& options, const ModelFiles& files, std::vec
   const std::string model = std::format("{}{} {} {}\n", describe_files(options.model.model),
                                         static_cast<int>(numbers.type), static_cast<int>(numbers.kv_type),
                                         static_cast<int>(numbers.weights));
-  for (PromptLine& line : lines)
-    line.settings = std::format("{:016x}", hash_name(std::format("{}{} {}", model, options_of(line.request).dump(),
-                                                                 line.request.copy)));
+  for (PromptLine& line : lines) {
+    const int copy = line.request.sampling.temperature > 0 ? line.request.copy : 0;
+    const auto settings = std::format("{}{} {}", model, options_of(line.request).dump(), copy);
+    line.settings = std::format("{:016x}", hash_name(settings));
+  }
 }
 
 /// What the root knows before the work begins.

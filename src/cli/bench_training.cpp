@@ -94,7 +94,7 @@ private:
 
 /// A step of a checkpoint's model brings a sequence for each.
 Index replicas(const BenchOptions& options, int ranks) {
-  return std::max(1, ranks / (options.model.tp * options.model.pp));
+  return std::max<Index>(1, ranks / options.model.layout().ranks());
 }
 
 }  // namespace

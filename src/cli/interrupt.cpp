@@ -39,7 +39,7 @@ bool Interrupt::came() { return interrupted != 0; }
 
 void Interrupt::check(std::string_view during) {
   if (came())
-    throw Error(ended_by_signal, std::format("stopped by a signal while {}; the same command begins anew", during));
+    throw Error(ended_by_signal, std::format("stopped by a signal while {}; run the same command again", during));
 }
 
 void Interrupt::clear() { interrupted = 0; }

@@ -43,6 +43,7 @@ struct Completion {
   std::vector<int> ids;  // new tokens, the ending one included
   std::string text;
   Finish finish = Finish::running;
+  std::string broken;          // why it was cancelled, where its logits were not finite
   int cached_tokens = 0;       // of the prompt, that its conversation or another prompt had computed
   int suspensions = 0;         // how often others needed its pages, and it was computed again
   int guessed = 0;             // tokens that were guessed and checked by speculative decoding

@@ -206,6 +206,7 @@ std::vector<TokenEvent> Scheduler::end_step() {
       verify(request, choices);
     } catch (const NumericalError& error) {
       finish(request, Finish::cancelled);
+      completions_.at(request).broken = error.what();
       if (!broken) broken = error;
     }
   }

@@ -305,6 +305,7 @@ int Gguf::token_id(std::string_view key, std::int64_t count) const {
   std::int64_t unnamed = -1;
   if (get_or<std::string>("tokenizer.ggml.model", "") == "llama")  // SentencePiece's own, which llama.cpp takes then
     unnamed = key.ends_with(".bos_token_id") ? 1 : key.ends_with(".eos_token_id") ? 2 : -1;
+  if (unnamed >= count) unnamed = -1;
   const auto id = get_or<std::int64_t>(key, unnamed);
   if (id < -1 || id >= count) throw InputError("{}: {} is {}, expected an id below {}", path, key, id, count);
   return static_cast<int>(id);

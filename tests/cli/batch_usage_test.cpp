@@ -100,7 +100,7 @@ TEST_F(BatchUsage, OfAnswersOfAnotherModelOrWithOtherOptionsIsRefused) {
 TEST_F(BatchUsage, OfAFileOfSomethingElseLeavesItAsItIs) {
   const auto file = folder.write("same.jsonl", R"({"id":1,"prompt_ids":[5]})");
   for (const std::string precious :
-       {R"({"precious": 1})", R"({"id":1,"prompt":"a"})", R"({"id":"a\"","prompt":"a"})", "x"}) {
+       {R"({"precious": 1})", R"({"id":1,"prompt":"a"})", R"({"id":"a\"","prompt":"a"})", R"({"id":1})", "x"}) {
     const auto answers = folder.write("precious.json", precious);
     const auto outcome = run(batch(file, answers));
     EXPECT_EQ(outcome.code, 3) << precious;
@@ -128,13 +128,28 @@ TEST_F(BatchUsage, OfAPromptWhoseLogitsAreNotFiniteAnswersAllOthersAndNamesIt) {
 {"id":"b","prompt_ids":[6,7,8,9]}
 {"id":"c","prompt_ids":[9]}
 )");
-  const auto answers = (folder / "answers.jsonl").string();
-  for (int start = 0; start < 2; ++start) {
-    const auto outcome = run({"generate", "--model", broken.path(), "--prompts", file, "--output", answers,
-                              "--max-new-tokens", "3", "--ignore-eos"});
-    EXPECT_EQ(outcome.code, 5) << outcome.err;
-    EXPECT_THAT(outcome.err, AllOf(HasSubstr("prompt \"b\": "), HasSubstr("1 prompts of")));
-    EXPECT_EQ(read(answers).size(), 2U);
+  const auto answer = [&](const std::filesystem::path& with, const std::string& answers, const Words& layout) {
+    Words words{"generate", "--model", with, "--prompts", file, "--output", answers, "--max-new-tokens", "3",
+                "--ignore-eos", "--dtype", "f32"};
+    words.insert(words.end(), layout.begin(), layout.end());
+    return run(words, layout.empty() ? 1 : 2);
+  };
+  const auto whole = (folder / "whole.jsonl").string();
+  ASSERT_EQ(answer(data_file("tiny/llama_bias"), whole, {}).code, 0);
+  auto expected = read(whole);
+  expected.erase("\"b\"");
+  std::vector<Words> layouts{{}};
+  if (most_ranks() > 1) layouts.insert(layouts.end(), {{"--pp", "2"}, {"--dp", "2"}, {"--tp", "2"}});
+  for (const auto& layout : layouts) {
+    const auto answers = (folder / ("answers" + (layout.empty() ? "" : layout[0]) + ".jsonl")).string();
+    for (int start = 0; start < 2; ++start) {
+      const auto outcome = answer(broken.path(), answers, layout);
+      EXPECT_EQ(outcome.code, 5) << outcome.err;
+      EXPECT_THAT(outcome.err, AllOf(HasSubstr("note: prompt \"b\": "), HasSubstr("1 prompts of")));
+      const auto found = read(answers);
+      ASSERT_EQ(found.size(), 2U);
+      for (const auto& [id, one] : found) EXPECT_EQ(one.at("new_ids"), expected.at(id).at("new_ids"));
+    }
   }
 }
 

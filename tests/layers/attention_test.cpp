@@ -233,9 +233,10 @@ TYPED_TEST(Attention, OfFewRowsIsItsFormulaAndHasTheBitsOfMany) {
       for (const bool all_mechanisms : {false, true}) {
         auto c = config(2 * group, 2, dim, all_mechanisms ? 555 : 0);
         if (all_mechanisms) c.softcap = 3;
-        const Cached together(c, {{0, 697}}, all_mechanisms ? slopes(c.heads) : std::vector<float>{});
+        const Cached together(c, {{0, 700}},  // whose last tile has more than 8 rows
+                              all_mechanisms ? slopes(c.heads) : std::vector<float>{});
         auto last = together;
-        last.sequences = {{696, 1}};
+        last.sequences = {{699, 1}};
         last.tokens = 1;
         last.q.erase(last.q.begin(), last.q.end() - c.heads * dim);
         SCOPED_TRACE(testing::Message() << "group " << group << ", head_dim " << dim << ", all " << all_mechanisms);
