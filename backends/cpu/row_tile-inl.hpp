@@ -70,10 +70,9 @@ struct RowTile : Tile {
 
   template <int L, class Team>
   static void query_scores(const Team&, const float* k, int, int count, const float* q, int dim, float, float* s) {
-    constexpr int width = blocks * lane_count;
     int j = 0;
-    for (; j + width <= count; j += width) product<blocks, false>(q, dim, k + j, row_keys, dim, s + j, row_keys);
-    for (; j < count; j += lane_count) product<1, false>(q, dim, k + j, row_keys, dim, s + j, row_keys);
+    for (; j + width <= count; j += width) product<width, false, R>(q, dim, 1, k + j, dim, s + j, row_keys, row_keys);
+    for (; j < count; j += lane_count) product<lane_count, false, R>(q, dim, 1, k + j, dim, s + j, row_keys, row_keys);
   }
 
   template <int L, class Team>
@@ -133,11 +132,11 @@ struct RowTile : Tile {
     for (int r = 0; r < R; ++r)
       for (int c = r * channels; c < (r + 1) * channels; c += lane_count)
         store(o + c, lanes_at(o + c) * correction[r]);
-    constexpr int width = blocks * lane_count;
     int c = 0;
     for (; c + width <= channels; c += width)
-      product<blocks, true>(p, row_keys, v + c, channels, count, o + c, channels);
-    for (; c < channels; c += lane_count) product<1, true>(p, row_keys, v + c, channels, count, o + c, channels);
+      product<width, true, R>(p, row_keys, 1, v + c, count, o + c, channels, channels);
+    for (; c < channels; c += lane_count)
+      product<lane_count, true, R>(p, row_keys, 1, v + c, count, o + c, channels, channels);
   }
 
   template <int L, class Team>
@@ -164,7 +163,7 @@ struct RowTile : Tile {
   }
 
 private:
-  static constexpr int blocks = R > 4 ? 2 : 4;  // of lanes in a row whose sums fit the registers
+  static constexpr int width = (R > 4 ? 2 : 4) * lane_count;  // of rows whose sums fit the registers
 
   /// Of key `first` and those behind it.
   static Lanes keys_from(int first) {
@@ -179,32 +178,6 @@ private:
     for (int r = 0; r < R; ++r)
       for (int j = 0; j < count; j += lane_count)
         store(s + r * row_keys + j, f(r, j, lanes_at(s + r * row_keys + j)));
-  }
-
-  /// out [R, B vectors] (+)= a [R, inner] b [inner, B vectors].
-  template <int B, bool Add>
-  static void product(const float* a, int a_stride, const float* b, int b_stride, int inner, float* out,
-                      int out_stride) {
-    Lanes sums[R][B];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-      for (int v = 0; v < B; ++v) sums[r][v] = Add ? lanes_at(out + r * out_stride + v * lane_count) : Lanes{};
-    for (int i = 0; i < inner; ++i) {
-      Lanes row[B];
-#pragma GCC unroll 4
-      for (int v = 0; v < B; ++v) row[v] = lanes_at(b + i * b_stride + v * lane_count);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        const Lanes factor = broadcast(a[r * a_stride + i]);
-#pragma GCC unroll 4
-        for (int v = 0; v < B; ++v) sums[r][v] = fma(factor, row[v], sums[r][v]);
-      }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-      for (int v = 0; v < B; ++v) store(out + r * out_stride + v * lane_count, sums[r][v]);
   }
 };
 

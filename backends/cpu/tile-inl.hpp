@@ -259,8 +259,9 @@ private:
   template <int L>
   static constexpr int rows_of = wide && L == lane_count ? 16 : 4;
 
-  /// out [rows, L] (+)= a [rows, inner] b [inner, L], a's element (r, i) at a[r * row_stride + i * stride]. At least
-  /// four rows: what is loaded is padded to four.
+protected:
+  /// out [rows, L] (+)= a [rows, inner] b [inner, L], a's element (r, i) at a[r * row_stride + i * stride]. Tile has
+  /// four rows or more: what it loads is padded to four.
   template <int L, bool Add, int rows = 4>
   static void product(const float* a, int row_stride, int stride, const float* b, int inner, float* out,
                       int b_stride = L, int out_stride = L) {

@@ -15,7 +15,7 @@ namespace grist::bench {
 namespace {
 
 constexpr const char *in_bytes = "bytes", *in_flop = "FLOP";
-constexpr double long_enough = 0.02;  // seconds of a repetition, beside which a barrier is nothing
+constexpr double long_enough = 0.02;   // seconds of a repetition, beside which a barrier is nothing
 constexpr Index uncached = 256 << 20;  // bytes that no cache holds, as in a model of many layers
 
 /// Copies of what a call moves, to be taken in turn.
