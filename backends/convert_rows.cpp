@@ -35,11 +35,15 @@ void convert(const Exec& exec, const Block* from, View2<X> to) {
 }  // namespace
 
 template <class X>
-void convert_rows_plain(const Exec& exec, Format format, const void* rows, View2<X> to) {
-  with_format(format, [&]<class Block>(Block) { convert(exec, static_cast<const Block*>(rows), to); });
+void convert_rows_plain(const Exec& exec, const Panel& panel, Index first, View2<X> to) {
+  if (panel.interleaved) throw InternalError("interleaved rows are not converted to {}", name_of(dtype_of<X>));
+  with_format(panel.format, [&]<class Block>(Block) {
+    const Index row_blocks = static_cast<Index>(to.extent(1)) / Block::elements;
+    convert(exec, static_cast<const Block*>(panel.data) + first * row_blocks, to);
+  });
 }
 
-template void convert_rows_plain(const Exec&, Format, const void*, View2<float>);
-template void convert_rows_plain(const Exec&, Format, const void*, View2<bf16>);
+template void convert_rows_plain(const Exec&, const Panel&, Index, View2<float>);
+template void convert_rows_plain(const Exec&, const Panel&, Index, View2<bf16>);
 
 }  // namespace grist

@@ -5,12 +5,13 @@
 
 namespace grist {
 
-/// to [rows, columns] = as many rows, in whole blocks of a format, each number rounded once. X is float or bf16.
+/// to [rows, columns] = as many rows of a panel from `first` on, each number rounded once. X is float or bf16. Of an
+/// interleaved panel X is bf16, and `first` a multiple of interleaved_rows.
 template <class X>
-void convert_rows(const Exec& exec, Format format, const void* rows, View2<X> to);
+void convert_rows(const Exec& exec, const Panel& panel, Index first, View2<X> to);
 
 /// The same number by number: what devices run, and hosts for what they have no better code for.
 template <class X>
-void convert_rows_plain(const Exec& exec, Format format, const void* rows, View2<X> to);
+void convert_rows_plain(const Exec& exec, const Panel& panel, Index first, View2<X> to);
 
 }  // namespace grist

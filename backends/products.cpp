@@ -75,12 +75,11 @@ bool Products::multiply_by_provider(const Exec& exec, View2<const X> x, const We
     if (panel.format == format_of(dtype_of<X>)) {
       if (!multiply(panel.data, first, panel.rows)) return false;
     } else {
-      const Index bytes = row_bytes(panel.format, w.columns);
       for (Index row = 0; row < panel.rows; row += piece_rows) {
         const Index count = std::min(piece_rows, panel.rows - row);
         const Index most = piece_of(panel, w.columns);
         const View2<X> piece(panel_.room<X>(most, most), count, w.columns);
-        convert_rows(exec, panel.format, static_cast<const std::byte*>(panel.data) + row * bytes, piece);
+        convert_rows(exec, panel, row, piece);
         if (!multiply(piece.data(), first + row, count)) return false;
       }
     }

@@ -1,14 +1,17 @@
 #include <grist/layers/embedding.hpp>
 
 #include <grist/core/errors.hpp>
+#include <grist/core/interleaved_rows.hpp>
 
 namespace grist::layers {
 namespace {
 
 /// A work item per block of a token's row.
 template <class Block>
-void decode_rows(const Exec& exec, View1<const int> ids, const Block* w, Index rows, Index first_row, View2<float> x) {
-  const Index hidden = x.extent(1), blocks = hidden / Block::elements;
+void decode_rows(const Exec& exec, View1<const int> ids, const Panel& w, Index first_row, View2<float> x) {
+  const auto* const first = static_cast<const Block*>(w.data);
+  const bool interleaved = Block::elements > 1 && w.interleaved;
+  const Index rows = w.rows, hidden = x.extent(1), blocks = hidden / Block::elements;
   Kokkos::parallel_for(
       "grist::embedding::forward", Indices<Exec>(exec, 0, static_cast<Index>(x.extent(0)) * blocks),
       KOKKOS_LAMBDA(Index i) {
@@ -16,7 +19,7 @@ void decode_rows(const Exec& exec, View1<const int> ids, const Block* w, Index r
         const Index row = ids(token) - first_row;
         float* const to = x.data() + token * hidden + block * Block::elements;
         if (row >= 0 && row < rows) {
-          w[row * blocks + block].decode(to);
+          (interleaved ? interleaved_block(first, blocks, row, block) : first[row * blocks + block]).decode(to);
         } else {
           for (int k = 0; k < Block::elements; ++k) to[k] = 0.0F;
         }
@@ -33,7 +36,7 @@ void embedding(const Exec& exec, View1<const int> ids, const Weight& w, Index fi
         ids.extent(0), w.experts, w.rows, w.columns, w.panels, x.extent(0), x.extent(1));
   }
   with_format(w.panel[0].format, [&]<class Block>(Block) {
-    decode_rows(exec, ids, static_cast<const Block*>(w.panel[0].data), w.rows, first_row, x);
+    decode_rows<Block>(exec, ids, w.panel[0], first_row, x);
   });
 }
 

@@ -116,47 +116,83 @@ HWY_INLINE Ints iq4_codes(Ints nibbles) {
 }
 
 // ------------------------------------------------------------------------------------------------- blocks
-// unpack(first, stride, first_run, to): the blocks of 16 rows, `stride` bytes after each other, are the runs from
-// `first_run` on.
+// Where a block of 16 rows lies. words(offset): 16 bytes from there on; word(offset), half(offset): 4 and 2 bytes.
 
-/// What lies `offset` bytes into a block: 16 bytes from there on end within it.
+/// In rows `stride` bytes apart, of which nothing behind the block is read.
 template <class Block>
-HWY_INLINE const std::byte* at(const Block* b, Index offset) {
-  return reinterpret_cast<const std::byte*>(b) + offset;
-}
-static_assert(sizeof(Q2_K) == 84 && sizeof(Q3_K) == 110 && sizeof(Q6_K) == 210);
+struct Apart {
+  const Block* first;
+  Index stride;
 
-HWY_INLINE void unpack(const Q8_0* b, Index stride, int first_run, SixteenRows<Q8_0>& to) {
+  [[nodiscard]] HWY_INLINE Words words(Index offset) const {
+    return words_at(reinterpret_cast<const std::byte*>(first) + offset, stride);
+  }
+  [[nodiscard]] HWY_INLINE Ints word(Index offset) const {
+    return offset <= last ? words(offset).of[0] : words(last).of[(offset - last) / 4];
+  }
+  [[nodiscard]] HWY_INLINE Floats half(Index offset) const {
+    return offset <= last ? low_half(words(offset).of[0]) : high_half(words(last).of[3]);
+  }
+
+private:
+  static constexpr Index last = sizeof(Block) - 16;
+};
+
+/// In interleaved rows (core/interleaved_rows.hpp).
+template <class Block>
+struct Interleaved {
+  const Block* first;
+
+  [[nodiscard]] HWY_INLINE Words words(Index offset) const {
+    return {{word(offset), word(offset + 4), word(offset + 8), word(offset + 12)}};
+  }
+  [[nodiscard]] HWY_INLINE Ints word(Index offset) const { return _mm512_loadu_si512(at(offset)); }
+  [[nodiscard]] HWY_INLINE Floats half(Index offset) const {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at(offset))));
+  }
+
+private:
+  [[nodiscard]] HWY_INLINE const std::byte* at(Index offset) const {
+    return reinterpret_cast<const std::byte*>(first) + panel_rows * offset;
+  }
+};
+
+// unpack(from, first_run, to): the blocks are the runs from `first_run` on.
+
+template <class From>
+HWY_INLINE void unpack(const From& from, int first_run, SixteenRows<Q8_0>& to) {
   for (int half = 0; half < 2; ++half) {
-    const Words quants = words_at(b->quants + 16 * half, stride);
+    const Words quants = from.words(offsetof(Q8_0, quants) + 16 * half);
     for (int j = 0; j < 4; ++j)
       to.codes[8 * first_run + 4 * half + j] = _mm512_xor_si512(quants.of[j], every_byte(0x80));
   }
-  to.scale[first_run] = low_half(words_at(&b->d, stride).of[0]);
+  to.scale[first_run] = from.half(offsetof(Q8_0, d));
 }
 
 /// Blocks of 32 with 16 bytes of nibbles: their codes are code(nibbles, word of the run).
-template <class Block, class Code>
-HWY_INLINE void unpack_nibbles(const Block* b, Index stride, int first_run, SixteenRows<Block>& to, Code&& code) {
-  const Words nibbles = words_at(b->nibbles, stride);
+template <class From, class Block, class Code>
+HWY_INLINE void unpack_nibbles(const From& from, int first_run, SixteenRows<Block>& to, Code&& code) {
+  const Words nibbles = from.words(offsetof(Block, nibbles));
   for (int half = 0; half < 2; ++half)
     for (int j = 0; j < 4; ++j)
       to.codes[8 * first_run + 4 * half + j] = code(bits(nibbles.of[j], 4 * half, 15), 4 * half + j);
 }
-HWY_INLINE void unpack_codes(const Q4_0* b, Index stride, int first_run, SixteenRows<Q4_0>& to) {
-  unpack_nibbles(b, stride, first_run, to, [](Ints nibbles, int) HWY_ATTR { return nibbles; });
+template <class From>
+HWY_INLINE void unpack_codes(const From& from, int first_run, SixteenRows<Q4_0>& to) {
+  unpack_nibbles(from, first_run, to, [](Ints nibbles, int) HWY_ATTR { return nibbles; });
 }
-HWY_INLINE void unpack_codes(const IQ4_NL* b, Index stride, int first_run, SixteenRows<IQ4_NL>& to) {
-  unpack_nibbles(b, stride, first_run, to, [](Ints nibbles, int) HWY_ATTR { return iq4_codes(nibbles); });
+template <class From>
+HWY_INLINE void unpack_codes(const From& from, int first_run, SixteenRows<IQ4_NL>& to) {
+  unpack_nibbles(from, first_run, to, [](Ints nibbles, int) HWY_ATTR { return iq4_codes(nibbles); });
 }
 /// Blocks of a scale and nibbles, 18 bytes: eight have their scales in 128 bytes, from which each row's come at once.
 template <class Block>
   requires(sizeof(Block) == 18)
 HWY_INLINE void unpack_eight(const Block* b, Index stride, SixteenRows<Block>& to) {
-  for (int i = 0; i < 8; ++i) unpack_codes(b + i, stride, i, to);
+  for (int i = 0; i < 8; ++i) unpack_codes(Apart<Block>{b + i, stride}, i, to);
   const Ints places = _mm512_castsi128_si512(_mm_set_epi16(63, 54, 45, 36, 27, 18, 9, 0));  // counted in halves
   const Words scales = words_of([&](int row) HWY_ATTR {
-    const std::byte* const from = at(b, row * stride);
+    const std::byte* const from = reinterpret_cast<const std::byte*>(b) + row * stride;
     return _mm512_castsi512_si128(
         _mm512_permutex2var_epi16(_mm512_loadu_si512(from), places, _mm512_loadu_si512(from + 64)));
   });
@@ -165,60 +201,65 @@ HWY_INLINE void unpack_eight(const Block* b, Index stride, SixteenRows<Block>& t
     to.scale[2 * pair + 1] = high_half(scales.of[pair]);
   }
 }
-template <class Block>
+template <class From, class Block>
   requires(sizeof(Block) == 18)
-HWY_INLINE void unpack(const Block* b, Index stride, int first_run, SixteenRows<Block>& to) {
-  unpack_codes(b, stride, first_run, to);
-  to.scale[first_run] = low_half(words_at(&b->d, stride).of[0]);
+HWY_INLINE void unpack(const From& from, int first_run, SixteenRows<Block>& to) {
+  unpack_codes(from, first_run, to);
+  to.scale[first_run] = from.half(offsetof(Block, d));
 }
-HWY_INLINE void unpack(const Q4_1* b, Index stride, int first_run, SixteenRows<Q4_1>& to) {
-  unpack_nibbles(b, stride, first_run, to, [](Ints nibbles, int) HWY_ATTR { return nibbles; });
-  const Ints ends = words_at(&b->d, stride).of[0];
+template <class From>
+HWY_INLINE void unpack(const From& from, int first_run, SixteenRows<Q4_1>& to) {
+  unpack_nibbles(from, first_run, to, [](Ints nibbles, int) HWY_ATTR { return nibbles; });
+  const Ints ends = from.word(offsetof(Q4_1, d));
   to.scale[first_run] = low_half(ends);
   to.least[first_run] = negative(high_half(ends));
 }
-HWY_INLINE void unpack(const Q5_0* b, Index stride, int first_run, SixteenRows<Q5_0>& to) {
-  const Ints high = words_at(b->high, stride).of[0];
-  unpack_nibbles(b, stride, first_run, to,
+template <class From>
+HWY_INLINE void unpack(const From& from, int first_run, SixteenRows<Q5_0>& to) {
+  const Ints high = from.word(offsetof(Q5_0, high));
+  unpack_nibbles(from, first_run, to,
                  [&](Ints nibbles, int j) HWY_ATTR { return with(nibbles, fifth_bits(high, j)); });
-  to.scale[first_run] = low_half(words_at(&b->d, stride).of[0]);
+  to.scale[first_run] = from.half(offsetof(Q5_0, d));
 }
-HWY_INLINE void unpack(const Q5_1* b, Index stride, int first_run, SixteenRows<Q5_1>& to) {
-  const Words head = words_at(&b->d, stride);
-  unpack_nibbles(b, stride, first_run, to,
+template <class From>
+HWY_INLINE void unpack(const From& from, int first_run, SixteenRows<Q5_1>& to) {
+  const Words head = from.words(offsetof(Q5_1, d));
+  unpack_nibbles(from, first_run, to,
                  [&](Ints nibbles, int j) HWY_ATTR { return with(nibbles, fifth_bits(head.of[1], j)); });
   to.scale[first_run] = low_half(head.of[0]);
   to.least[first_run] = negative(high_half(head.of[0]));
 }
 
-HWY_INLINE void unpack(const Q2_K* b, Index stride, int, SixteenRows<Q2_K>& to) {
+template <class From>
+HWY_INLINE void unpack(const From& from, int, SixteenRows<Q2_K>& to) {
   for (int half = 0; half < 2; ++half)
     for (int start = 0; start < 32; start += 16) {
-      const Words pairs = words_at(b->pairs + half * 32 + start, stride);
+      const Words pairs = from.words(offsetof(Q2_K, pairs) + half * 32 + start);
       for (int k = 0; k < 4; ++k)
         for (int j = 0; j < 4; ++j) to.codes[half * 32 + k * 8 + start / 4 + j] = bits(pairs.of[j], 2 * k, 3);
     }
-  const Words scales = words_at(b->scales, stride);
-  const Ints ends = words_at(at(b, 68), stride).of[3];
+  const Words scales = from.words(offsetof(Q2_K, scales));
+  const Ints ends = from.word(offsetof(Q2_K, d));
   for (int g = 0; g < 16; ++g) {
     to.scale[g] = _mm512_mul_ps(low_half(ends), byte_of(bits(scales.of[g / 4], 0, 15), g % 4));
     to.least[g] = _mm512_mul_ps(high_half(ends), byte_of(bits(scales.of[g / 4], 4, 15), g % 4));
   }
 }
 
-HWY_INLINE void unpack(const Q3_K* b, Index stride, int, SixteenRows<Q3_K>& to) {
+template <class From>
+HWY_INLINE void unpack(const From& from, int, SixteenRows<Q3_K>& to) {
   for (int start = 0; start < 32; start += 16) {
-    const Words high = words_at(b->high + start, stride);
+    const Words high = from.words(offsetof(Q3_K, high) + start);
     for (int half = 0; half < 2; ++half) {
-      const Words pairs = words_at(b->pairs + half * 32 + start, stride);
+      const Words pairs = from.words(offsetof(Q3_K, pairs) + half * 32 + start);
       for (int k = 0; k < 4; ++k)
         for (int j = 0; j < 4; ++j)
           to.codes[half * 32 + k * 8 + start / 4 + j] =
               with(bits(pairs.of[j], 2 * k, 3), left(bits(high.of[j], 4 * half + k, 1), 2));
     }
   }
-  const Words scales = words_at(at(b, 92), stride);  // in words 1, 2 and 3
-  const Floats d = high_half(words_at(at(b, 94), stride).of[3]);
+  const Words scales = from.words(offsetof(Q3_K, scales) - 4);  // in words 1, 2 and 3
+  const Floats d = from.half(offsetof(Q3_K, d));
   for (int g = 0; g < 16; ++g) {
     const Ints low = bits(scales.of[1 + g / 4 % 2], g / 8 * 4, 15), upper = bits(scales.of[3], g / 4 * 2, 3);
     const Floats scale = byte_of(with(low, left(upper, 4)), g % 4);
@@ -227,9 +268,9 @@ HWY_INLINE void unpack(const Q3_K* b, Index stride, int, SixteenRows<Q3_K>& to) 
 }
 
 /// The ends and the eight scales of Q4_K and Q5_K, the first 16 bytes of their blocks.
-template <class Block>
-HWY_INLINE void unpack_scales_of_eight(const Block* b, Index stride, SixteenRows<Block>& to) {
-  const Words head = words_at(&b->d, stride);
+template <class From, class Block>
+HWY_INLINE void unpack_scales_of_eight(const From& from, SixteenRows<Block>& to) {
+  const Words head = from.words(offsetof(Block, d));
   const Ints scales[] = {bits(head.of[1], 0, 63), with(bits(head.of[3], 0, 15), bits(head.of[1], 2, 0x30))};
   const Ints leasts[] = {bits(head.of[2], 0, 63), with(bits(head.of[3], 4, 15), bits(head.of[2], 2, 0x30))};
   for (int g = 0; g < 8; ++g) {
@@ -237,53 +278,57 @@ HWY_INLINE void unpack_scales_of_eight(const Block* b, Index stride, SixteenRows
     to.least[g] = _mm512_mul_ps(high_half(head.of[0]), byte_of(leasts[g / 4], g % 4));
   }
 }
-HWY_INLINE void unpack(const Q4_K* b, Index stride, int, SixteenRows<Q4_K>& to) {
+template <class From>
+HWY_INLINE void unpack(const From& from, int, SixteenRows<Q4_K>& to) {
   for (int k = 0; k < 4; ++k)
     for (int start = 0; start < 32; start += 16) {
-      const Words nibbles = words_at(b->nibbles + 32 * k + start, stride);
+      const Words nibbles = from.words(offsetof(Q4_K, nibbles) + 32 * k + start);
       for (int half = 0; half < 2; ++half)
         for (int j = 0; j < 4; ++j)
           to.codes[16 * k + 8 * half + start / 4 + j] = bits(nibbles.of[j], 4 * half, 15);
     }
-  unpack_scales_of_eight(b, stride, to);
+  unpack_scales_of_eight(from, to);
 }
-HWY_INLINE void unpack(const Q5_K* b, Index stride, int, SixteenRows<Q5_K>& to) {
+template <class From>
+HWY_INLINE void unpack(const From& from, int, SixteenRows<Q5_K>& to) {
   for (int start = 0; start < 32; start += 16) {
-    const Words high = words_at(b->high + start, stride);
+    const Words high = from.words(offsetof(Q5_K, high) + start);
     for (int k = 0; k < 4; ++k) {
-      const Words nibbles = words_at(b->nibbles + 32 * k + start, stride);
+      const Words nibbles = from.words(offsetof(Q5_K, nibbles) + 32 * k + start);
       for (int half = 0; half < 2; ++half)
         for (int j = 0; j < 4; ++j)
           to.codes[16 * k + 8 * half + start / 4 + j] =
               with(bits(nibbles.of[j], 4 * half, 15), left(bits(high.of[j], 2 * k + half, 1), 4));
     }
   }
-  unpack_scales_of_eight(b, stride, to);
+  unpack_scales_of_eight(from, to);
 }
 
-HWY_INLINE void unpack(const Q6_K* b, Index stride, int, SixteenRows<Q6_K>& to) {
+template <class From>
+HWY_INLINE void unpack(const From& from, int, SixteenRows<Q6_K>& to) {
   for (int half = 0; half < 2; ++half)
     for (int start = 0; start < 32; start += 16) {
-      const Words high = words_at(b->high + 32 * half + start, stride);
-      const Words low[] = {words_at(b->low + 64 * half + start, stride),
-                           words_at(b->low + 64 * half + 32 + start, stride)};
+      const Words high = from.words(offsetof(Q6_K, high) + 32 * half + start);
+      const Words low[] = {from.words(offsetof(Q6_K, low) + 64 * half + start),
+                           from.words(offsetof(Q6_K, low) + 64 * half + 32 + start)};
       for (int k = 0; k < 4; ++k)
         for (int j = 0; j < 4; ++j)
           to.codes[half * 32 + k * 8 + start / 4 + j] =
               with(bits(low[k % 2].of[j], k / 2 * 4, 15), left(bits(high.of[j], 2 * k, 3), 4));
     }
-  const Words scales = words_at(b->scales, stride);
-  const Floats d = high_half(words_at(at(b, 194), stride).of[3]);
+  const Words scales = from.words(offsetof(Q6_K, scales));
+  const Floats d = from.half(offsetof(Q6_K, d));
   for (int g = 0; g < 16; ++g) {
     const Ints scale = _mm512_srai_epi32(left(scales.of[g / 4], 24 - g % 4 * 8), 24);
     to.scale[g] = _mm512_mul_ps(d, _mm512_cvtepi32_ps(scale));
   }
 }
 
-HWY_INLINE void unpack(const IQ4_XS* b, Index stride, int, SixteenRows<IQ4_XS>& to) {
-  const Words head = words_at(&b->d, stride);
+template <class From>
+HWY_INLINE void unpack(const From& from, int, SixteenRows<IQ4_XS>& to) {
+  const Words head = from.words(offsetof(IQ4_XS, d));
   for (int run = 0; run < 8; ++run) {
-    const Words nibbles = words_at(b->nibbles + 16 * run, stride);
+    const Words nibbles = from.words(offsetof(IQ4_XS, nibbles) + 16 * run);
     for (int half = 0; half < 2; ++half)
       for (int j = 0; j < 4; ++j)
         to.codes[8 * run + 4 * half + j] = iq4_codes(bits(nibbles.of[j], 4 * half, 15));

@@ -68,13 +68,26 @@ HWY_INLINE Ints start(std::int32_t for_128) {
   return _mm512_srai_epi32(_mm512_set1_epi32(for_128), std::countr_zero(128U / code_offset<Block>));
 }
 
-/// sums += the products of T tokens with R panels.
+/// What comes into the second cache meanwhile, which waits for more lines at a time than the first: memory works while
+/// bytes are multiplied.
+struct Ahead {
+  const std::byte* next;
+  Index bytes;  // at a time
+
+  HWY_INLINE void fetch() {
+    for (Index line = 0; line < bytes; line += 64) __builtin_prefetch(next + line, 0, 2);
+    next += bytes;
+  }
+};
+
+/// sums += the products of T tokens with R panels. For each run some of `ahead` is fetched.
 template <int T, int R, class Block>
-HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const SixteenRows<Block>* panels, int runs,
+HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const SixteenRows<Block>* panels, int runs, Ahead (&ahead)[R],
                          Floats (&sums)[T][R]) {
   constexpr int group = SixteenRows<Block>::group, groups = run / group;
   constexpr int chains = T * R < 8 ? 2 : 1;  // of integers, whose sums are exact in any order
   for (int i = 0; i < runs; ++i) {
+    for (int r = 0; r < R; ++r) ahead[r].fetch();
 #pragma GCC unroll 2
     for (int g = 0; g < groups; ++g) {
       const int part = groups == 1 ? 0 : 1 + g;
@@ -119,8 +132,22 @@ HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const SixteenRows<Block
   }
 }
 
-/// The chunk of 16 rows, fewer at the end, that begins at block `first`; meanwhile `ahead` is fetched of each row, into
-/// the second cache, which waits for more lines at a time.
+/// The chunk of 16 interleaved rows that begins at block `first`; half of what comes `ahead` is fetched meanwhile. The
+/// other half is left.
+template <class Block>
+HWY_INLINE Ahead unpack_interleaved(const Block* first, const Block* ahead, int runs, SixteenRows<Block>& to) {
+  constexpr Index bytes = panel_rows * sizeof(Block);
+  const int blocks = runs * run / Block::elements;
+  Ahead half{reinterpret_cast<const std::byte*>(ahead), bytes / 2};
+  for (int i = 0; i < blocks; ++i) {
+    half.fetch();
+    unpack(Interleaved<Block>{first + i * panel_rows}, i * Block::elements / run, to);
+  }
+  half.bytes = half.bytes * run / Block::elements;
+  return half;
+}
+
+/// The chunk of 16 rows that lie apart, fewer at the end; `ahead` is fetched of each row.
 template <class Block>
 HWY_INLINE void unpack_chunk(const Block* first, const Block* ahead, Index row_blocks, Index rows, int runs,
                              SixteenRows<Block>& to) {
@@ -134,13 +161,13 @@ HWY_INLINE void unpack_chunk(const Block* first, const Block* ahead, Index row_b
     first = copied[0];
     stride = sizeof copied[0];
   } else {
-    for (Index r = 0; r < panel_rows; ++r)
+    for (Index r = 0; r < panel_rows; ++r)  // into the second cache, which waits for more lines at a time
       for (Index line = 0; line < Index{sizeof copied[0]}; line += 64)
         __builtin_prefetch(reinterpret_cast<const char*>(ahead + r * row_blocks) + line, 0, 2);
   }
   if constexpr (requires { unpack_eight(first, stride, to); })
     if (blocks == 8) return unpack_eight(first, stride, to);
-  for (int i = 0; i < blocks; ++i) unpack(first + i, stride, i * Block::elements / run, to);
+  for (int i = 0; i < blocks; ++i) unpack(Apart<Block>{first + i, stride}, i * Block::elements / run, to);
 }
 
 HWY_INLINE void write(Floats sums, std::size_t count, float* to) {
@@ -154,25 +181,29 @@ HWY_INLINE void write(Floats sums, std::size_t count, bf16* to) {
              count);
 }
 
-/// At most R times 16 rows by all tokens.
-template <int R, class Block, class Y>
+/// At most R times 16 rows by all tokens. Interleaved rows are all there.
+template <bool interleaved, int R, class Block, class Y>
 void multiply_panels(const Block* w, Index rows, const Int8Tokens<Y>& to) {
   const Index row_blocks = to.runs * run / Block::elements;
+  const auto at = [&](Index row, Index first_run) {
+    return w + row * row_blocks + first_run * run / Block::elements * (interleaved ? panel_rows : 1);
+  };
   Floats sums[most_int8_tokens][R];
   SixteenRows<Block> panels[R];
   for (Index t = 0; t < to.tokens; ++t)
     for (int r = 0; r < R; ++r) sums[t][r] = _mm512_setzero_ps();
   for (Index begin = 0; begin < to.runs; begin += chunk_runs) {
     const int runs = static_cast<int>(std::min<Index>(chunk_runs, to.runs - begin));
-    const Block* const first = w + begin * run / Block::elements;
     // What comes two chunks later, in these rows or in those that follow.
-    const Index later = begin + 2 * chunk_runs;
-    const Index next = later < to.runs ? later : later % to.runs + R * panel_rows * to.runs;
-    const Block* const ahead = w + next * run / Block::elements;
+    const Index later = begin + 2 * chunk_runs, skipped = later < to.runs ? 0 : R * panel_rows;
+    Ahead rest[R] = {};
     for (int r = 0; r < R; ++r) {
-      const Index row = r * panel_rows * row_blocks;
-      unpack_chunk(first + row, ahead + row, row_blocks, std::min<Index>(panel_rows, rows - r * panel_rows), runs,
-                   panels[r]);
+      const Index row = r * panel_rows;
+      const Block* const ahead = at(row + skipped, later % to.runs);
+      if constexpr (interleaved)
+        rest[r] = unpack_interleaved(at(row, begin), ahead, runs, panels[r]);
+      else
+        unpack_chunk(at(row, begin), ahead, row_blocks, std::min<Index>(panel_rows, rows - row), runs, panels[r]);
     }
     const auto tile = [&]<int T>(std::integral_constant<int, T>, Index t) HWY_ATTR {
       Floats some[T][R];
@@ -180,11 +211,12 @@ void multiply_panels(const Block* w, Index rows, const Int8Tokens<Y>& to) {
       for (int i = 0; i < T; ++i)
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) some[i][r] = sums[t + i][r];
-      add_tile<T, R>(to.x + t * to.runs + begin, to.runs, panels, runs, some);
+      add_tile<T, R>(to.x + t * to.runs + begin, to.runs, panels, runs, rest, some);
 #pragma GCC unroll 8
       for (int i = 0; i < T; ++i)
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) sums[t + i][r] = some[i][r];
+      for (int r = 0; r < R; ++r) rest[r].bytes = 0;
     };
     Index t = 0;
     for (; t + 4 <= to.tokens; t += 4) tile(std::integral_constant<int, 4>(), t);
@@ -200,14 +232,14 @@ void multiply_panels(const Block* w, Index rows, const Int8Tokens<Y>& to) {
             to.y + t * to.y_stride + r * panel_rows);
 }
 
-template <class Block, class Y>
+template <bool interleaved, class Block, class Y>
 void multiply(const Block* w, Index rows, const Int8Tokens<Y>& to) {
   const Index row_blocks = to.runs * run / Block::elements;
   Index row = 0;
   const auto next = [&] { return Int8Tokens<Y>{to.x, to.y + row, to.tokens, to.runs, to.y_stride}; };
   for (; rows - row > panel_rows; row += 2 * panel_rows)
-    multiply_panels<2>(w + row * row_blocks, std::min<Index>(rows - row, 2 * panel_rows), next());
-  if (row < rows) multiply_panels<1>(w + row * row_blocks, rows - row, next());
+    multiply_panels<interleaved, 2>(w + row * row_blocks, std::min<Index>(rows - row, 2 * panel_rows), next());
+  if (row < rows) multiply_panels<interleaved, 1>(w + row * row_blocks, rows - row, next());
 }
 }  // namespace
 
@@ -218,17 +250,19 @@ void round_here(const bf16* x, Index runs, Int8Run* to) {
 }
 
 template <class Y>
-void multiply_here(Format format, const void* panel, Index begin, Index rows, const Int8Tokens<Y>& to) {
-  with_format(format, [&]<class Block>(Block) {
-    if constexpr (Block::elements > 1)
-      multiply(static_cast<const Block*>(panel) + begin * (to.runs * run / Block::elements), rows, to);
+void multiply_here(const Panel& panel, Index begin, Index rows, const Int8Tokens<Y>& to) {
+  with_format(panel.format, [&]<class Block>(Block) {
+    if constexpr (Block::elements > 1) {
+      const Block* const first = static_cast<const Block*>(panel.data) + begin * (to.runs * run / Block::elements);
+      panel.interleaved ? multiply<true>(first, rows, to) : multiply<false>(first, rows, to);
+    }
   });
 }
-void multiply_to_floats_here(Format format, const void* panel, Index begin, Index rows, const Int8Tokens<float>& to) {
-  multiply_here(format, panel, begin, rows, to);
+void multiply_to_floats_here(const Panel& panel, Index begin, Index rows, const Int8Tokens<float>& to) {
+  multiply_here(panel, begin, rows, to);
 }
-void multiply_to_bf16_here(Format format, const void* panel, Index begin, Index rows, const Int8Tokens<bf16>& to) {
-  multiply_here(format, panel, begin, rows, to);
+void multiply_to_bf16_here(const Panel& panel, Index begin, Index rows, const Int8Tokens<bf16>& to) {
+  multiply_here(panel, begin, rows, to);
 }
 
 }  // namespace grist::cpu::HWY_NAMESPACE
@@ -238,8 +272,8 @@ HWY_AFTER_NAMESPACE();
 namespace grist::cpu::HWY_NAMESPACE {
 bool has_int8_here() { return false; }
 void round_here(const bf16*, Index, Int8Run*) {}
-void multiply_to_floats_here(Format, const void*, Index, Index, const Int8Tokens<float>&) {}
-void multiply_to_bf16_here(Format, const void*, Index, Index, const Int8Tokens<bf16>&) {}
+void multiply_to_floats_here(const Panel&, Index, Index, const Int8Tokens<float>&) {}
+void multiply_to_bf16_here(const Panel&, Index, Index, const Int8Tokens<bf16>&) {}
 }  // namespace grist::cpu::HWY_NAMESPACE
 #endif
 
@@ -268,12 +302,12 @@ bool has_bf16_tiles() {
 void round_to_int8(const bf16* x, Index runs, Int8Run* to) { HWY_DYNAMIC_DISPATCH(round_here)(x, runs, to); }
 
 template <>
-void multiply_rows_in_int8(Format format, const void* panel, Index begin, Index rows, const Int8Tokens<float>& to) {
-  HWY_DYNAMIC_DISPATCH(multiply_to_floats_here)(format, panel, begin, rows, to);
+void multiply_rows_in_int8(const Panel& panel, Index begin, Index rows, const Int8Tokens<float>& to) {
+  HWY_DYNAMIC_DISPATCH(multiply_to_floats_here)(panel, begin, rows, to);
 }
 template <>
-void multiply_rows_in_int8(Format format, const void* panel, Index begin, Index rows, const Int8Tokens<bf16>& to) {
-  HWY_DYNAMIC_DISPATCH(multiply_to_bf16_here)(format, panel, begin, rows, to);
+void multiply_rows_in_int8(const Panel& panel, Index begin, Index rows, const Int8Tokens<bf16>& to) {
+  HWY_DYNAMIC_DISPATCH(multiply_to_bf16_here)(panel, begin, rows, to);
 }
 
 }  // namespace grist::cpu

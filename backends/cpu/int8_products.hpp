@@ -38,8 +38,9 @@ bool has_bf16_tiles();
 void round_to_int8(const bf16* x, Index runs, Int8Run* to);
 
 /// y [tokens, r] = x times row `begin` + r of a panel for each r < `rows`. Each sum is over the groups of the row in
-/// order, of the exact sum of integers in float times both scales: it depends on the row and the token alone.
+/// order, of the exact sum of integers in float times both scales: it depends on the row and the token alone. Of an
+/// interleaved panel `begin` and `rows` are multiples of interleaved_rows.
 template <class Y>
-void multiply_rows_in_int8(Format format, const void* panel, Index begin, Index rows, const Int8Tokens<Y>& to);
+void multiply_rows_in_int8(const Panel& panel, Index begin, Index rows, const Int8Tokens<Y>& to);
 
 }  // namespace grist::cpu

@@ -62,6 +62,10 @@ const Int8Run* round_tokens(const Exec& exec, View2<const bf16> x, Reserve<Memor
 
 }  // namespace
 
+bool reads_interleaved(DType x, Format format) {
+  return x == DType::bf16 && cpu::has_int8_products() && block_of(format).elements > 1;
+}
+
 bool rounds_tokens(DType x, const Weight& w) {
   return x == DType::bf16 && cpu::has_int8_products() &&
          std::any_of(w.panel, w.panel + w.panels, in_blocks);
@@ -82,6 +86,8 @@ void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const 
   const Int8Run* rounded = nullptr;
   if constexpr (std::is_same_v<X, bf16>)
     if (rounds_tokens(DType::bf16, w)) rounded = round_tokens(exec, x, scratch);
+  if (rounded == nullptr && std::any_of(w.panel, w.panel + w.panels, [](const Panel& p) { return p.interleaved; }))
+    throw InternalError("interleaved rows are multiplied by bytes alone");
   const auto all = static_cast<Index>(x.extent(0));
   // Vectors of bytes hold 16 rows, and twice as many are faster where there is enough of them for all threads.
   const bool wide = all > 8 && w.rows / 32 >= 4 * exec.concurrency();
@@ -89,18 +95,17 @@ void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const 
   for_pieces(exec, w, offsets, all, rows_together,
              [=, in = w.columns, out = w.rows](const Panel& panel, Index begin, Index rows, Index column, Index first,
                                                Index tokens) {
-               const auto& [format, panel_rows, data] = panel;
                Y* const to = y.data() + first * out + column;
                if constexpr (std::is_same_v<X, bf16>) {
                  const Index runs = in / Int8Run::elements;
                  if (rounded != nullptr && in_blocks(panel))
-                   return cpu::multiply_rows_in_int8<Y>(format, data, begin, rows,
+                   return cpu::multiply_rows_in_int8<Y>(panel, begin, rows,
                                                         {rounded + first * runs, to, tokens, runs, out});
-                 if (cpu::has_row_products(format))
-                   return cpu::multiply_rows<Y>(format, data, in, begin, rows,
+                 if (cpu::has_row_products(panel.format))
+                   return cpu::multiply_rows<Y>(panel.format, panel.data, in, begin, rows,
                                                 {x.data() + first * in, to, tokens, in, out});
                }
-               cpu::multiply_rows_in_float<X, Y>(format, data, in, begin, rows,
+               cpu::multiply_rows_in_float<X, Y>(panel.format, panel.data, in, begin, rows,
                                                  {x.data() + first * in, to, tokens, in, out});
              });
 }

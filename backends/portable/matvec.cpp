@@ -3,6 +3,7 @@
 
 namespace grist {
 
+bool reads_interleaved(DType, Format) { return false; }
 bool rounds_tokens(DType, const Weight&) { return false; }
 bool serves_many_tokens(DType, const Weight&) { return false; }
 Index matvec_scratch(Index, DType, const Weight&) { return 0; }

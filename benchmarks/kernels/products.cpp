@@ -32,9 +32,10 @@ struct Rows {
       Kokkos::deep_copy(Exec(), View1<Block>(reinterpret_cast<Block*>(memory.data()), blocks), block);
     });
   }
-  [[nodiscard]] Weight weight() const {
+  /// As a model of activations of type x holds them.
+  [[nodiscard]] Weight weight(DType x) const {
     Weight w(hidden, 1);
-    w.add({format, rows, memory.data()});
+    w.add({format, rows, memory.data(), reads_interleaved(x, format)});
     return w;
   }
 };
@@ -46,8 +47,8 @@ Kernel matvec_of(Format format, Index tokens) {
   const auto x = varied<X>(tokens * hidden);
   const Buffer<X> y("y", tokens * w.rows);
   const auto scratch = std::make_shared<Reserve<Memory>>();
-  return {bench::product_work(w.weight(), tokens), [=](const Exec& exec) {
-            matvec(exec, as_const(x.view(tokens, hidden)), {}, w.weight(), y.view(tokens, w.rows), *scratch);
+  return {bench::product_work(w.weight(dtype_of<X>), tokens), [=](const Exec& exec) {
+            matvec(exec, as_const(x.view(tokens, hidden)), {}, w.weight(dtype_of<X>), y.view(tokens, w.rows), *scratch);
           }};
 }
 
@@ -152,7 +153,7 @@ Kernel convert_rows_of(Format format) {
   const Rows from(format, 64 * megabyte);
   const Buffer<bf16> to("to", from.rows * hidden);
   return {moving_work(from.rows, static_cast<double>(row_bytes(format, hidden) + 2 * hidden)), [=](const Exec& exec) {
-            convert_rows(exec, format, from.memory.data(), to.view(from.rows, hidden));
+            convert_rows(exec, from.weight(DType::bf16).panel[0], 0, to.view(from.rows, hidden));
           }};
 }
 

@@ -12,6 +12,7 @@ struct Panel {
   Format format = Format::f32;
   Index rows = 0;
   const void* data = nullptr;
+  bool interleaved = false;  // sixteen rows at a time, of which there is a multiple: interleaved_rows.hpp
 };
 
 /// [experts, rows, columns]: the rows of all panels one after the other. Fused projections (q|k|v, gate|up) are several

@@ -159,7 +159,7 @@ MemoryPlan memory_plan(const ModelFiles& files, const Layout& layout, int pp_ran
   plan.parameters = parameter_bytes(weights, table, files.names.base, parts.layers, shard, numbers.weights,
                                     files.stored);
   if (weights != nullptr)
-    plan.mapped = mapped_bytes(*weights, table, files.names.base, parts.layers, shard, numbers.weights);
+    plan.mapped = mapped_bytes(*weights, table, files.names.base, parts.layers, shard, numbers);
   if (limits.kv_tokens > 0)
     plan.kv_cache = static_cast<std::uint64_t>(limits.caches) *
                     PagedKv::bytes(numbers.kv_type, parts.kv, parts.layers,

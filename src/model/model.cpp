@@ -48,7 +48,7 @@ public:
         products_(options.products),
         graph_(options.replay && grid.tp().size() == 1 ? make_graph() : nullptr),
         parameters_(files.weights, tensor_table(spec_, files.names), files.names.base, parts_.layers, shard(),
-                    options.numbers.weights, options.progress),
+                    options.numbers, options.progress),
         partials_(partials_of(parts_, options.limits)),
         workspace_(workspace_bytes(spec_, parts_, grid.tp().rank(), dtype_of<X>, options.limits)),
         batch_(attention_limits(options.limits), spec_.vocab_size, parts_.pools),

@@ -1,7 +1,9 @@
 #include <grist/model/parameters.hpp>
 
+#include <grist/backends/matvec.hpp>
 #include <grist/backends/threads.hpp>
 #include <grist/core/errors.hpp>
+#include <grist/core/interleaved_rows.hpp>
 #include <grist/core/staging.hpp>
 #include <grist/model/part_reader.hpp>
 
@@ -38,6 +40,10 @@ std::uint64_t memory_of(const TensorRow& row, const Weight& weight) {
 
 /// Whether weights that files store as they are wanted stay where these are mapped.
 bool stays_mapped() { return host_reaches_memory && one_memory_node(); }
+
+bool is_interleaved(DType activations, Format format, Index rows) {
+  return rows % interleaved_rows == 0 && reads_interleaved(activations, format);
+}
 
 /// What WeightStorage says of q8_0 and q4_0.
 Format quantized_format(const TensorRow& row, WeightStorage storage) {
@@ -118,15 +124,15 @@ std::uint64_t parameter_bytes(const io::Weights* weights, const TensorTable& tab
 }
 
 std::uint64_t mapped_bytes(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
-                           const Shard& shard, WeightStorage storage) {
+                           const Shard& shard, const ModelNumbers& numbers) {
   std::uint64_t bytes = 0;
   if (!stays_mapped()) return bytes;
   each_row(table, layers, shard, [&](const TensorRow& row, const LayerShard* layer) {
     for (const auto& part : row.parts) {
       if (row.vector) continue;
       const PartReader reader(weights, base, row, part, shard, layer);
-      const Format format = format_of_part(&weights, row, part, base, storage, Format::f32);
-      if (reader.in_place(format) != nullptr)
+      const Format format = format_of_part(&weights, row, part, base, numbers.weights, Format::f32);
+      if (!is_interleaved(numbers.type, format, reader.slice().rows) && reader.in_place(format) != nullptr)
         bytes += static_cast<std::uint64_t>(
             panel_bytes(format, experts_of(row, layer).size() * reader.slice().rows, reader.slice().columns));
     }
@@ -135,14 +141,14 @@ std::uint64_t mapped_bytes(const io::Weights& weights, const TensorTable& table,
 }
 
 Parameters::Parameters(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
-                       const Shard& shard, WeightStorage storage, const Progress& progress)
+                       const Shard& shard, const ModelNumbers& numbers, const Progress& progress)
     : files_(weights),
       base_(base),
       shard_(shard),
-      storage_(storage),
+      numbers_(numbers),
       in_place_(stays_mapped()) {
   tensors_.layers.resize(table.layers.size());
-  const std::uint64_t total = parameter_bytes(&weights, table, base, layers, shard, storage, Format::f32);
+  const std::uint64_t total = parameter_bytes(&weights, table, base, layers, shard, numbers.weights, Format::f32);
   std::uint64_t done = 0;
   const bool first = layers.begin == 0, last = layers.end == static_cast<Index>(table.layers.size());
   const auto load_one = [&](const LayerShard* layer) {
@@ -185,9 +191,10 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weig
   Index bytes = 0;  // of the parts that are copied
   for (const auto& part : row.parts) {
     const PartReader& reader = readers.emplace_back(files_, base_, row, part, shard_, layer);
-    const Format format = format_of_part(&files_, row, part, base_, storage_, Format::f32);
+    const Format format = format_of_part(&files_, row, part, base_, numbers_.weights, Format::f32);
     const Index rows = reader.slice().rows;
-    panels.push_back({format, rows, in_place_ ? reader.in_place(format) : nullptr});
+    const bool interleaved = is_interleaved(numbers_.type, format, rows);
+    panels.push_back({format, rows, in_place_ && !interleaved ? reader.in_place(format) : nullptr, interleaved});
     if (panels.back().data == nullptr) bytes += panel_bytes(format, experts.size() * rows, reader.slice().columns);
   }
   auto& memory = memory_.emplace_back();
@@ -202,7 +209,7 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weig
     if (panel.data != nullptr) {
       map(reader, experts.size());
     } else {
-      copy(reader, experts.size(), panel.format, target + begin);
+      copy(reader, experts.size(), panel, target + begin);
       panel.data = memory.data() + begin;
       begin += panel_bytes(panel.format, experts.size() * panel.rows, weight.columns);
     }
@@ -213,12 +220,14 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weig
                                          staged.data(), static_cast<std::size_t>(bytes)));
 }
 
-/// Calls f(expert, first row, rows) for pieces of a part, so that what the system does for one is soon done.
+/// Calls f(expert, first row, rows) for pieces of a part, so that what the system does for one is soon done: a multiple of
+/// interleaved_rows, but for the last.
 template <class F>
 void Parameters::for_pieces(const PartReader& reader, Index experts, Format format, F&& f) {
   constexpr Index piece_bytes = Index{16} << 20;
   const Index rows = reader.slice().rows, bytes = row_bytes(format, reader.slice().columns);
-  const Index piece = reader.in_order() ? std::max<Index>(piece_bytes / std::max<Index>(bytes, 1), 1) : rows;
+  const Index fitting = piece_bytes / std::max<Index>(bytes, 1) / interleaved_rows * interleaved_rows;
+  const Index piece = reader.in_order() ? std::max(fitting, interleaved_rows) : rows;
   for (Index expert = 0; expert < experts; ++expert)
     for (Index begin = 0; begin < rows; begin += piece) f(expert, begin, std::min(piece, rows - begin));
 }
@@ -245,14 +254,24 @@ void Parameters::map(const PartReader& reader, Index experts) {
 
 /// Writes a part. The rows of a panel are filled by the threads that will read them: the first touch places a page.
 /// Pages of the file are given back piece by piece, so that a large matrix is hardly there twice.
-void Parameters::copy(const PartReader& reader, Index experts, Format format, std::byte* to) {
-  const Index all = reader.slice().rows, bytes = row_bytes(format, reader.slice().columns);
+void Parameters::copy(const PartReader& reader, Index experts, const Panel& panel, std::byte* to) {
+  const Format format = panel.format;
+  const Index all = reader.slice().rows, columns = reader.slice().columns, bytes = row_bytes(format, columns);
+  const Index together = panel.interleaved ? interleaved_rows : 1;
   for_pieces(reader, experts, format, [&](Index expert, Index begin, Index rows) {
-    std::byte* const first = to + expert * all * bytes;
+    std::byte* const first = to + (expert * all + begin) * bytes;
     Index bad = 0;
     Kokkos::parallel_reduce(
-        "grist::parameters::load", Indices<HostExec>(begin, begin + rows),
-        [&, expert](Index r, Index& sum) { sum += !reader.read(expert, r, format, first + r * bytes); }, bad);
+        "grist::parameters::load", Indices<HostExec>(0, rows / together),
+        [&, expert](Index i, Index& sum) {
+          std::byte* const here = first + i * together * bytes;
+          std::vector<std::byte> apart(static_cast<std::size_t>(panel.interleaved ? together * bytes : 0));
+          std::byte* const out = panel.interleaved ? apart.data() : here;
+          for (Index r = 0; r < together; ++r)
+            sum += !reader.read(expert, begin + i * together + r, format, out + r * bytes);
+          if (panel.interleaved) interleave(format, out, columns, here);
+        },
+        bad);
     if (bad > 0 && block_of(format).elements > 1)
       throw InputError("{}: tensor '{}' holds a number that is not finite or too large for {}", reader.file(),
                        reader.tensor(expert), name_of(format));

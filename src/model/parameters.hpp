@@ -34,7 +34,7 @@ std::uint64_t parameter_bytes(const io::Weights* weights, const TensorTable& tab
 
 /// Of them, what Parameters leaves where the files are mapped.
 std::uint64_t mapped_bytes(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
-                           const Shard& shard, WeightStorage storage);
+                           const Shard& shard, const ModelNumbers& numbers);
 
 class PartReader;
 
@@ -42,9 +42,10 @@ class Parameters {
 public:
   /// Allocates and loads this rank's slices of the layers of a stage. What is wanted as the files store it stays where
   /// they are mapped, where kernels reach that and all memory is as near to all threads; elsewhere each thread first
-  /// touches a copy of what it will read. Throws InputError, MemoryError.
+  /// touches a copy of what it will read. Rows of blocks are interleaved where products read them faster so. Throws
+  /// InputError, MemoryError.
   Parameters(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
-             const Shard& shard, WeightStorage storage, const Progress& progress);
+             const Shard& shard, const ModelNumbers& numbers, const Progress& progress);
 
   /// Of layers of other stages all weights are empty. A tied head is the embedding's memory where the stage has both.
   [[nodiscard]] const ModelTensors<Weight>& tensors() const { return tensors_; }
@@ -56,12 +57,12 @@ private:
   template <class F>
   static void for_pieces(const PartReader& reader, Index experts, Format format, F&& f);
   void map(const PartReader& reader, Index experts);
-  static void copy(const PartReader& reader, Index experts, Format format, std::byte* to);
+  static void copy(const PartReader& reader, Index experts, const Panel& panel, std::byte* to);
 
   const io::Weights& files_;
   const std::string& base_;
   const Shard& shard_;
-  WeightStorage storage_;
+  ModelNumbers numbers_;
   bool in_place_;  // whether weights may stay where the files are mapped
   std::vector<Buffer<std::byte>> memory_;
   std::vector<std::shared_ptr<const io::MappedFile>> mappings_;

@@ -1,5 +1,6 @@
 // Rows of every format as numbers: those of their blocks, rounded once.
 #include <grist/backends/convert_rows.hpp>
+#include <grist/backends/matvec.hpp>
 
 #include <support/compare.hpp>
 #include <support/weights.hpp>
@@ -22,9 +23,9 @@ TYPED_TEST(ConvertRows, GivesTheNumbersOfTheBlocks) {
       for (const bool plain : {false, true}) {
         const Buffer<TypeParam> to("to", 5 * columns);
         if (plain)
-          convert_rows_plain(Exec(), format, rows.memory.data(), to.view(5, columns));
+          convert_rows_plain(Exec(), rows.panel(), 0, to.view(5, columns));
         else
-          convert_rows(Exec(), format, rows.memory.data(), to.view(5, columns));
+          convert_rows(Exec(), rows.panel(), 0, to.view(5, columns));
         const auto found = on_host(to);
         double worst = 0;
         for (std::size_t i = 0; i < found.size(); ++i) {
@@ -35,6 +36,22 @@ TYPED_TEST(ConvertRows, GivesTheNumbersOfTheBlocks) {
         EXPECT_LE(worst, 1e-5) << name_of(format) << ", " << blocks << " blocks" << (plain ? ", plain" : "");
       }
     }
+  }
+}
+
+TEST(ConvertInterleavedRows, GivesTheNumbersOfRowsApart) {
+  for (const Format format : every_format) {
+    if (!reads_interleaved(DType::bf16, format)) continue;
+    const Index columns = 9 * block_of(format).elements;
+    const StoredRows apart(format, 48, columns);
+    const StoredRows rows = apart.interleaved();
+    const Buffer<bf16> expected("expected", 48 * columns), found("found", 32 * columns);
+    convert_rows(Exec(), apart.panel(), 0, expected.view(48, columns));
+    convert_rows(Exec(), rows.panel(), 16, found.view(32, columns));
+    const auto numbers = on_host(expected);
+    EXPECT_TRUE(std::ranges::equal(on_host(found), std::span(numbers).subspan(16 * columns))) << name_of(format);
+    EXPECT_THROW(convert_rows(Exec(), rows.panel(), 0, Buffer<float>("floats", columns).view(1, columns)),
+                 InternalError);
   }
 }
 

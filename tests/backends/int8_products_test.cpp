@@ -32,7 +32,7 @@ struct Int8Products : testing::Test {
   static std::vector<Y> products(const StoredRows& w, Index begin, Index rows, const std::vector<float>& x) {
     const auto runs = rounded(x);
     std::vector<Y> y(static_cast<std::size_t>(rows), Y(-1));
-    cpu::multiply_rows_in_int8<Y>(w.format, w.memory.data(), begin, rows,
+    cpu::multiply_rows_in_int8<Y>(w.panel(), begin, rows,
                                   {runs.data(), y.data(), 1, w.columns / Int8Run::elements, rows});
     return y;
   }
@@ -105,7 +105,7 @@ TEST_F(Int8Products, NothingBehindTheLastRowIsRead) {
     if (block_of(format).elements == 1) continue;
     for (const Index rows : {1, 16, 33}) {
       std::vector<float> y(static_cast<std::size_t>(rows), -1);
-      cpu::multiply_rows_in_int8<float>(format, memory + page - rows * row_bytes(format, 256), 0, rows,
+      cpu::multiply_rows_in_int8<float>({format, rows, memory + page - rows * row_bytes(format, 256)}, 0, rows,
                                         {runs.data(), y.data(), 1, 256 / Int8Run::elements, rows});
       EXPECT_THAT(y, testing::Each(0)) << name_of(format) << ", " << rows << " rows";
     }

@@ -197,4 +197,58 @@ TYPED_TEST(MatVec, NoTokensAreNoWork) {
   EXPECT_TRUE(this->run({}, 0, 0, rows.weight()).empty());
 }
 
+/// Products of bytes, which alone know interleaved rows.
+struct InterleavedProducts : testing::Test {
+  static std::vector<float> run(const std::vector<float>& x, Index tokens, const Weight& w,
+                                View1<const int> offsets = {}) {
+    const auto device_x = on_device<bf16>(x);
+    const Buffer<float> y("y", tokens * w.rows);
+    Reserve<Memory> scratch;
+    matvec(Exec(), View2<const bf16>(device_x.data(), tokens, w.columns), offsets, w, y.view(tokens, w.rows), scratch);
+    return on_host(y);
+  }
+};
+
+TEST_F(InterleavedProducts, HaveTheBitsOfRowsApart) {
+  for (const Format format : every_format) {
+    if (!reads_interleaved(DType::bf16, format)) continue;
+    for (const Index blocks : {1, 3, block_of(format).elements == 32 ? 33 : 5}) {
+      for (const Index out : {16, 48, 784}) {
+        const StoredRows apart(format, out, blocks * block_of(format).elements);
+        const StoredRows rows = apart.interleaved();
+        const auto x = normals("x", 130 * apart.columns);
+        for (const Index tokens : {1, 2, 5, 9, 130})
+          EXPECT_EQ(run(x, tokens, rows.weight()), run(x, tokens, apart.weight()))
+              << name_of(format) << ", " << tokens << " tokens, " << blocks << " blocks, " << out << " out";
+      }
+    }
+  }
+}
+
+TEST_F(InterleavedProducts, OfExpertsHaveTheBitsOfRowsApart) {
+  const auto offsets = on_device<int>(std::vector<int>{0, 3, 3, 20});
+  for (const Format format : {Format::q8_0, Format::q4_k}) {
+    if (!reads_interleaved(DType::bf16, format)) continue;
+    const StoredRows apart(format, 3 * 48, 512);
+    const StoredRows rows = apart.interleaved();
+    const auto experts = [](const StoredRows& stored) {
+      Weight w(stored.columns, 3);
+      w.add({stored.format, 48, stored.memory.data(), stored.is_interleaved});
+      return w;
+    };
+    const auto x = normals("x", 20 * 512);
+    EXPECT_EQ(run(x, 20, experts(rows), as_const(offsets.view())), run(x, 20, experts(apart), as_const(offsets.view())))
+        << name_of(format);
+  }
+}
+
+TEST_F(InterleavedProducts, OfFloatsAreRefused) {
+  if (!reads_interleaved(DType::bf16, Format::q8_0)) GTEST_SKIP() << "this processor has no VNNI";
+  EXPECT_FALSE(reads_interleaved(DType::f32, Format::q8_0));
+  const StoredRows rows = StoredRows(Format::q8_0, 16, 32).interleaved();
+  const Buffer<float> x("x", 32), y("y", 16);
+  Reserve<Memory> scratch;
+  EXPECT_THROW(matvec(Exec(), as_const(x.view(1, 32)), {}, rows.weight(), y.view(1, 16), scratch), InternalError);
+}
+
 }  // namespace

@@ -57,6 +57,23 @@ TYPED_TEST(Embedding, SlicesAddUpToTheWhole) {
   EXPECT_EQ(sum, this->run(0, vocabulary));
 }
 
+TEST(EmbeddingOfInterleavedRows, GivesTheNumbersOfRowsApart) {
+  if (!host_reaches_memory) GTEST_SKIP() << "the test interleaves rows in memory of the host";
+  for (const Format format : every_format) {
+    if (block_of(format).elements == 1) continue;
+    const StoredRows apart(format, 32, 2 * block_of(format).elements);
+    const StoredRows rows = apart.interleaved();
+    const std::vector<int> tokens{3, 31, 16, 40};
+    const auto device_ids = on_device<int>(tokens);
+    const auto run = [&](const StoredRows& w) {
+      const Buffer<float> x("x", 4 * w.columns);
+      layers::embedding(Exec(), as_const(device_ids.view()), w.weight(), 0, x.view(4, w.columns));
+      return on_host(x);
+    };
+    EXPECT_EQ(run(rows), run(apart)) << name_of(format);
+  }
+}
+
 TEST(EmbeddingShapes, ThatDisagreeAreNamed) {
   const Buffer<float> w("w", 6), x("x", 6);
   const auto three = on_device<int>(std::vector<int>(3));

@@ -1,6 +1,8 @@
 // What a rank holds in memory of what files store.
 #include "support/files.hpp"
 
+#include <grist/backends/matvec.hpp>
+#include <grist/core/interleaved_rows.hpp>
 #include <grist/io/gguf.hpp>
 #include <grist/model/parameters.hpp>
 
@@ -30,7 +32,7 @@ TEST(Parameters, ConvertedColumnsAreTheRightOnesWhereverBlocksBegin) {
     Shard shard;
     shard.layers.resize(3);
     shard.layers[1].heads = {3, 6};  // columns 96 ... 192
-    const Parameters parameters(gguf.weights, table, "", {1, 2}, shard, WeightStorage::f32, {});
+    const Parameters parameters(gguf.weights, table, "", {1, 2}, shard, {.weights = WeightStorage::f32}, {});
     const Weight& weight = parameters.tensors().layers[1].o;
     ASSERT_EQ(weight.rows, 3) << name;
     ASSERT_EQ(weight.columns, 96) << name;
@@ -40,6 +42,40 @@ TEST(Parameters, ConvertedColumnsAreTheRightOnesWhereverBlocksBegin) {
     const auto host = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, held);
     for (Index i = 0; i < 3 * 96; ++i) EXPECT_EQ(host.data()[i], expected[static_cast<std::size_t>(i)]) << name;
   }
+}
+
+/// Blocks of rows that are a multiple of sixteen are interleaved where products read them so; the numbers are the same.
+TEST(Parameters, BlocksAreInterleavedWhereProductsReadThemFasterSo) {
+  const auto gguf = io::open_gguf(test::data_file("gguf/llama2.gguf"));
+  const std::string name = "blk.0.ffn_gate.weight";
+  const auto* tensor = gguf.weights.find(name);
+  ASSERT_NE(tensor, nullptr);
+  const Index rows = tensor->rows(), columns = tensor->columns(), row_blocks = columns / Q8_0::elements;
+  ASSERT_EQ(rows % interleaved_rows, 0);
+  TensorTable table;
+  table.layers.resize(1);
+  table.layers[0].o =
+      TensorRow{.parts = {{rows, Split::whole, 1, {{.tensor = name, .shape = {rows, columns}}}}}, .columns = columns};
+  Shard shard;
+  shard.layers.resize(1);
+  const auto numbers_of = [&](DType activations) {
+    const Parameters parameters(gguf.weights, table, "", {0, 1}, shard,
+                                {.type = activations, .weights = WeightStorage::q8_0}, {});
+    const Panel panel = parameters.tensors().layers[0].o.panel[0];
+    EXPECT_EQ(panel.interleaved, reads_interleaved(activations, Format::q8_0));
+    std::vector<Q8_0> blocks(static_cast<std::size_t>(rows * row_blocks));
+    const auto size = blocks.size() * sizeof(Q8_0);
+    Kokkos::deep_copy(HostView<std::byte>(reinterpret_cast<std::byte*>(blocks.data()), size),
+                      View1<const std::byte>(static_cast<const std::byte*>(panel.data), size));
+    std::vector<float> numbers(static_cast<std::size_t>(rows * columns));
+    for (Index row = 0; row < rows; ++row)
+      for (Index block = 0; block < row_blocks; ++block)
+        (panel.interleaved ? interleaved_block(blocks.data(), row_blocks, row, block)
+                           : blocks[static_cast<std::size_t>(row * row_blocks + block)])
+            .decode(&numbers[static_cast<std::size_t>(row * columns + block * Q8_0::elements)]);
+    return numbers;
+  };
+  EXPECT_EQ(numbers_of(DType::bf16), numbers_of(DType::f32));
 }
 
 }  // namespace

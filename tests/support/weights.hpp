@@ -1,6 +1,7 @@
 // Weights of any format for tests: blocks of varied bytes with moderate scales, and the numbers that they hold.
 #pragma once
 
+#include <grist/core/interleaved_rows.hpp>
 #include <grist/core/weight.hpp>
 
 #include <support/views.hpp>
@@ -20,6 +21,7 @@ struct StoredRows {
   Index rows, columns;
   std::vector<float> numbers;
   Buffer<std::byte> memory;
+  bool is_interleaved = false;
 
   StoredRows(Format format_, Index rows_, Index columns_, std::string_view name = "rows")
       : format(format_), rows(rows_), columns(columns_), numbers(static_cast<std::size_t>(rows * columns)) {
@@ -46,7 +48,18 @@ struct StoredRows {
     Kokkos::deep_copy(memory.view(), HostView<const std::byte>(bytes.data(), bytes.size()));
   }
 
-  [[nodiscard]] Panel panel() const { return {format, rows, memory.data()}; }
+  /// The same rows interleaved, for kernels of the host.
+  [[nodiscard]] StoredRows interleaved() const {
+    StoredRows result = *this;
+    result.memory = Buffer<std::byte>("interleaved rows", memory.size());
+    const Index bytes = row_bytes(format, columns);
+    for (Index row = 0; row < rows; row += interleaved_rows)
+      interleave(format, memory.data() + row * bytes, columns, result.memory.data() + row * bytes);
+    result.is_interleaved = true;
+    return result;
+  }
+
+  [[nodiscard]] Panel panel() const { return {format, rows, memory.data(), is_interleaved}; }
   /// Some of the rows.
   [[nodiscard]] Panel panel(Index first, Index count) const {
     return {format, count, memory.data() + first * row_bytes(format, columns)};
