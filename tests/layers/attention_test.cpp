@@ -229,7 +229,7 @@ TYPED_TEST(Attention, ATokensBitsDependNotOnHowItsSequenceCame) {
 TYPED_TEST(Attention, OfFewRowsIsItsFormulaAndHasTheBitsOfMany) {
   using Cached = typename TestFixture::Cached;
   for (const int group : {1, 3, 8}) {
-    for (const int dim : {16, 80}) {
+    for (const int dim : {16, 64, 80}) {
       for (const bool all_mechanisms : {false, true}) {
         auto c = config(2 * group, 2, dim, all_mechanisms ? 555 : 0);
         if (all_mechanisms) c.softcap = 3;
