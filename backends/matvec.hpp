@@ -7,8 +7,8 @@
 
 namespace grist {
 
-/// Whether products of activations of type x read rows of a format faster interleaved (core/interleaved_rows.hpp). Others
-/// know no such rows.
+/// Whether products of activations of type x read rows of a format faster interleaved (core/interleaved_rows.hpp).
+/// Others know no such rows.
 bool reads_interleaved(DType x, Format format);
 
 /// Whether matvec rounds tokens of type x to 8 bits for panels of this weight in blocks, each 32 of their numbers by a

@@ -1,6 +1,9 @@
 #include <grist/backends/threads.hpp>
 
 #include <fstream>
+#include <memory>
+
+#include <sys/mman.h>
 
 namespace grist {
 
@@ -8,6 +11,14 @@ bool one_memory_node() {
   std::string nodes;  // as "0" or "0-1,4"
   std::ifstream("/sys/devices/system/node/has_memory") >> nodes;
   return nodes.find_first_of(",-") == std::string::npos;
+}
+
+void prefer_large_pages(void* memory, std::size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  constexpr std::size_t page = 1 << 21;
+  if (one_memory_node() && std::align(page, page, memory, bytes) != nullptr)
+    (void)::madvise(memory, bytes / page * page, MADV_HUGEPAGE);
+#endif
 }
 
 }  // namespace grist

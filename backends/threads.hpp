@@ -1,6 +1,7 @@
-// Which processors this process works on.
+// Which processors this process works on, and how near memory is to them.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 namespace grist {
@@ -30,6 +31,11 @@ int affinity_hash();
 
 /// Whether all processors of the machine are as near to all of its memory, as far as the system tells.
 bool one_memory_node();
+
+/// Asks the system for pages of megabytes in host memory that nobody has written yet. Where memory is nearer to some
+/// threads than to others pages stay small: each lies with the thread that first touches it. Where the system says no,
+/// nothing changes.
+void prefer_large_pages(void* memory, std::size_t bytes);
 
 /// The processors that each thread may run on, as "0-3, 4-7"; empty where there are no threads to speak of.
 std::string processors_of_threads();

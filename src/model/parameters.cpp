@@ -149,6 +149,14 @@ Parameters::Parameters(const io::Weights& weights, const TensorTable& table, con
       in_place_(stays_mapped()) {
   tensors_.layers.resize(table.layers.size());
   const std::uint64_t total = parameter_bytes(&weights, table, base, layers, shard, numbers.weights, Format::f32);
+  std::uint64_t copied = 0;
+  each_row(table, layers, shard, [&](const TensorRow& row, const LayerShard* layer) {
+    if (row.vector) return;
+    copied += memory_of(row, weight_without_data(&weights, row, base, layer, shard, numbers.weights, Format::f32));
+  });
+  copied -= mapped_bytes(weights, table, base, layers, shard, numbers);
+  if (copied > 0) copied_ = Buffer<std::byte>("parameters", static_cast<Index>(copied));
+  if (host_reaches_memory) prefer_large_pages(copied_.data(), copied);
   std::uint64_t done = 0;
   const bool first = layers.begin == 0, last = layers.end == static_cast<Index>(table.layers.size());
   const auto load_one = [&](const LayerShard* layer) {
@@ -177,7 +185,7 @@ void Parameters::load_vector(const TensorRow& row, const LayerShard* layer, Weig
   for (const auto& part : row.parts)
     std::ranges::copy(read_vector(files_, base_, part, slice_of(row, part, shard_, layer)), std::back_inserter(values));
   const auto size = std::ssize(values);
-  auto& memory = memory_.emplace_back("parameter", size * Index{sizeof(float)});
+  auto& memory = vectors_.emplace_back("parameter", size * Index{sizeof(float)});
   const View2<float> to(reinterpret_cast<float*>(memory.data()), size, 1);
   Kokkos::deep_copy(to, Kokkos::View<const float**, Kokkos::LayoutRight, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(
                             values.data(), size, 1));
@@ -188,40 +196,34 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weig
   const Range experts = experts_of(row, layer);
   std::vector<PartReader> readers;
   std::vector<Panel> panels;
-  Index bytes = 0;  // of the parts that are copied
   for (const auto& part : row.parts) {
     const PartReader& reader = readers.emplace_back(files_, base_, row, part, shard_, layer);
     const Format format = format_of_part(&files_, row, part, base_, numbers_.weights, Format::f32);
     const Index rows = reader.slice().rows;
     const bool interleaved = is_interleaved(numbers_.type, format, rows);
     panels.push_back({format, rows, in_place_ && !interleaved ? reader.in_place(format) : nullptr, interleaved});
-    if (panels.back().data == nullptr) bytes += panel_bytes(format, experts.size() * rows, reader.slice().columns);
   }
-  auto& memory = memory_.emplace_back();
-  if (bytes > 0) memory = Buffer<std::byte>("parameter", bytes);
-  const Buffer<std::byte, Kokkos::HostSpace> staged("staged parameter", host_reaches_memory ? 0 : bytes);
-  std::byte* const target = host_reaches_memory ? memory.data() : staged.data();
   weight = Weight(readers[0].slice().columns, experts.size());
-  Index begin = 0;
   for (std::size_t p = 0; p < readers.size(); ++p) {
     const PartReader& reader = readers[p];
     Panel& panel = panels[p];
     if (panel.data != nullptr) {
       map(reader, experts.size());
     } else {
-      copy(reader, experts.size(), panel, target + begin);
-      panel.data = memory.data() + begin;
-      begin += panel_bytes(panel.format, experts.size() * panel.rows, weight.columns);
+      const Index bytes = panel_bytes(panel.format, experts.size() * panel.rows, weight.columns);
+      std::byte* const memory = copied_.data() + copied_bytes_;
+      const Buffer<std::byte, Kokkos::HostSpace> staged("staged parameter", host_reaches_memory ? 0 : bytes);
+      copy(reader, experts.size(), panel, host_reaches_memory ? memory : staged.data());
+      if (!host_reaches_memory) Kokkos::deep_copy(View1<std::byte>(memory, bytes), staged.view());
+      panel.data = memory;
+      copied_bytes_ += bytes;
     }
     weight.add(panel);
   }
-  if (!host_reaches_memory && bytes > 0)
-    Kokkos::deep_copy(memory.view(), Kokkos::View<const std::byte*, Kokkos::HostSpace, Kokkos::MemoryUnmanaged>(
-                                         staged.data(), static_cast<std::size_t>(bytes)));
 }
 
-/// Calls f(expert, first row, rows) for pieces of a part, so that what the system does for one is soon done: a multiple of
-/// interleaved_rows, but for the last.
+/// Calls f(expert, first row, rows) for pieces of a part, so that what the system does for one is soon done: a multiple
+/// of interleaved_rows, but for the last.
 template <class F>
 void Parameters::for_pieces(const PartReader& reader, Index experts, Format format, F&& f) {
   constexpr Index piece_bytes = Index{16} << 20;
@@ -269,7 +271,7 @@ void Parameters::copy(const PartReader& reader, Index experts, const Panel& pane
           std::byte* const out = panel.interleaved ? apart.data() : here;
           for (Index r = 0; r < together; ++r)
             sum += !reader.read(expert, begin + i * together + r, format, out + r * bytes);
-          if (panel.interleaved) interleave(format, out, columns, here);
+          if (panel.interleaved) interleave(format, apart.data(), columns, here);
         },
         bad);
     if (bad > 0 && block_of(format).elements > 1)

@@ -64,7 +64,9 @@ private:
   const Shard& shard_;
   ModelNumbers numbers_;
   bool in_place_;  // whether weights may stay where the files are mapped
-  std::vector<Buffer<std::byte>> memory_;
+  std::vector<Buffer<std::byte>> vectors_;
+  Buffer<std::byte> copied_;  // all matrices that are not mapped: together, for the sake of large pages
+  Index copied_bytes_ = 0;    // so far
   std::vector<std::shared_ptr<const io::MappedFile>> mappings_;
   ModelTensors<Weight> tensors_;
 };
