@@ -6,7 +6,7 @@
 namespace grist {
 
 /// to [rows, columns] = as many rows of a panel from `first` on, each number rounded once. X is float or bf16. Of an
-/// interleaved panel X is bf16, and `first` a multiple of interleaved_rows.
+/// interleaved panel X is bf16, and `first` and the rows are multiples of interleaved_rows.
 template <class X>
 void convert_rows(const Exec& exec, const Panel& panel, Index first, View2<X> to);
 

@@ -77,7 +77,7 @@ void fill_finite(const Exec& exec, View1<std::uint8_t> bytes) {
 double int8_rate_at(const Exec& exec, Index n) {
   const Buffer<std::uint8_t> blocks("rates blocks", row_bytes(Format::q8_0, n) * n);
   Weight w(n, 1);
-  w.add({Format::q8_0, n, blocks.data()});
+  w.add({Format::q8_0, n, blocks.data(), reads_interleaved(DType::bf16, Format::q8_0)});
   if (!serves_many_tokens(DType::bf16, w)) return 0;
   fill_finite(exec, blocks.view());
   const Buffer<bf16> x("rates x", n * n), y("rates y", n * n);

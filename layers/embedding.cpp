@@ -19,7 +19,10 @@ void decode_rows(const Exec& exec, View1<const int> ids, const Panel& w, Index f
         const Index row = ids(token) - first_row;
         float* const to = x.data() + token * hidden + block * Block::elements;
         if (row >= 0 && row < rows) {
-          (interleaved ? interleaved_block(first, blocks, row, block) : first[row * blocks + block]).decode(to);
+          if (interleaved)
+            interleaved_block(first, blocks, row, block).decode(to);
+          else
+            first[row * blocks + block].decode(to);
         } else {
           for (int k = 0; k < Block::elements; ++k) to[k] = 0.0F;
         }

@@ -1,6 +1,6 @@
 // The small products inside attention as products of pairs of bf16, summed in float. Same contracts as cpu::Tile, of
-// other layouts. For those kinds of processors that have them
-// (GRIST_HAS_BF16_TILE); included once for each kind, after hwy/foreach_target.h.
+// other layouts. For those kinds of processors that have them (GRIST_HAS_BF16_TILE); included once for each kind, after
+// hwy/foreach_target.h.
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
@@ -83,6 +83,43 @@ HWY_INLINE Floats exp_negative(Floats x) {
   return hn::IfThenZeroElse(low, result);
 }
 
+HWY_INLINE std::uint32_t pair(bf16 low, bf16 high) { return low.bits | std::uint32_t{high.bits} << 16; }
+HWY_INLINE const std::uint32_t* words(const float* from) { return reinterpret_cast<const std::uint32_t*>(from); }
+
+/// Rows of a product whose sums fit the registers.
+template <int L>
+constexpr int pair_rows = L == 64 ? 4 : 16;
+
+/// out [Rows, L] = scale a [Rows, inner] b [inner, L], or added to it, of pairs: a's (r, i) is at a[r * row_stride +
+/// i * stride].
+template <int L, bool Add, int Rows = pair_rows<L>>
+void pair_product(const std::uint32_t* a, int row_stride, int stride, const std::uint32_t* b, int inner,
+                  float scale, float* out, int b_stride = L, int out_stride = L) {
+  constexpr int vectors = L / 16;
+  Floats sums[Rows][vectors];
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) sums[r][v] = Add ? floats_at(out + r * out_stride + v * 16) : hn::Zero(floats);
+  for (int i = 0; i < inner; ++i) {
+    Pairs column[vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) column[v] = pairs_at(b + i * b_stride + v * 16);
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) {
+      const Pairs factor = hn::Set(pairs, a[r * row_stride + i * stride]);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sums[r][v] = add_products(factor, column[v], sums[r][v]);
+    }
+  }
+  const Floats factor = hn::Set(floats, scale);
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v)
+      put(Add ? sums[r][v] : hn::Mul(sums[r][v], factor), out + r * out_stride + v * 16);
+}
+
 /// cpu::Tile, with queries, keys and values as pairs of bf16 in the place of floats: queries [dim / 2, L] and keys
 /// [keys, channels / 2] of neighbouring channels, weights [keys / 2, L] and values [keys / 2, channels] of neighbouring
 /// keys. head_dim is even.
@@ -133,9 +170,9 @@ struct Bf16Tile : Tile {
   template <int L, class Team>
   static void query_scores(const Team&, const float* k, int channels, int count, const float* q, int dim, float scale,
                            float* s) {
-    constexpr int rows = rows_of<L>;
+    constexpr int rows = pair_rows<L>;
     for (int j = 0; j < count; j += rows)
-      product<L, false>(words(k) + j * (channels / 2), channels / 2, 1, words(q), dim / 2, scale, s + j * L);
+      pair_product<L, false>(words(k) + j * (channels / 2), channels / 2, 1, words(q), dim / 2, scale, s + j * L);
   }
 
   template <int L, class Team>
@@ -171,13 +208,13 @@ struct Bf16Tile : Tile {
       const Floats factor = floats_at(correction + l);
       for (int c = 0; c < channels; ++c) put(hn::Mul(floats_at(o + c * L + l), factor), o + c * L + l);
     }
-    constexpr int rows = rows_of<L>;
+    constexpr int rows = pair_rows<L>;
     const int inner = (count + 1) / 2;
     int c = 0;
     for (; c + rows <= channels; c += rows)
-      product<L, true>(words(v) + c, 1, channels, words(p), inner, 1, o + c * L);
+      pair_product<L, true>(words(v) + c, 1, channels, words(p), inner, 1, o + c * L);
     for (; c < channels; c += 4)
-      product<L, true, 4>(words(v) + c, 1, channels, words(p), inner, 1, o + c * L);
+      pair_product<L, true, 4>(words(v) + c, 1, channels, words(p), inner, 1, o + c * L);
   }
 
   template <int L, class Team, class To>
@@ -198,57 +235,14 @@ struct Bf16Tile : Tile {
           std::memcpy(static_cast<void*>(to(l) + c), rounded + c / 2 * L + l, sizeof(std::uint32_t));
     }
   }
-
-protected:
-  static std::uint32_t pair(bf16 low, bf16 high) { return low.bits | std::uint32_t{high.bits} << 16; }
-  static const std::uint32_t* words(const float* from) { return reinterpret_cast<const std::uint32_t*>(from); }
-
-  /// Rows of a product whose sums fit the registers.
-  template <int L>
-  static constexpr int rows_of = L == 64 ? 4 : 16;
-
-  /// out [Rows, L] = scale a [Rows, inner] b [inner, L], or added to it, of pairs: a's (r, i) is at a[r * row_stride +
-  /// i * stride].
-  template <int L, bool Add, int Rows = rows_of<L>>
-  static void product(const std::uint32_t* a, int row_stride, int stride, const std::uint32_t* b, int inner,
-                      float scale, float* out, int b_stride = L, int out_stride = L) {
-    constexpr int vectors = L / 16;
-    Floats sums[Rows][vectors];
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sums[r][v] = Add ? floats_at(out + r * out_stride + v * 16) : hn::Zero(floats);
-    for (int i = 0; i < inner; ++i) {
-      Pairs column[vectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) column[v] = pairs_at(b + i * b_stride + v * 16);
-#pragma GCC unroll 16
-      for (int r = 0; r < Rows; ++r) {
-        const Pairs factor = hn::Set(pairs, a[r * row_stride + i * stride]);
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) sums[r][v] = add_products(factor, column[v], sums[r][v]);
-      }
-    }
-    const Floats factor = hn::Set(floats, scale);
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v)
-        put(Add ? sums[r][v] : hn::Mul(sums[r][v], factor), out + r * out_stride + v * 16);
-  }
 };
 
 /// cpu::RowTile of pairs, with the bits of Bf16Tile: queries [R, dim / 2] and keys [channels / 2, keys] of neighbouring
 /// channels, weights [R, keys / 2] and values [keys / 2, channels] of neighbouring keys. dim is a multiple of 32.
 template <int R>
-struct Bf16RowTile : Bf16Tile {
+struct Bf16RowTile : RowTile<R> {
   using Rows = RowTile<R>;
-  static constexpr int row_keys = Rows::row_keys;
-
-  template <int L, class Team>
-  static void clear(const Team& team, float* to, Index floats) {
-    Rows::template clear<L>(team, to, floats);
-  }
+  using Rows::row_keys;
 
   template <int L, class Team, class From>
   static void load_queries(const Team&, int dim, float, const From& from, float* q) {
@@ -273,6 +267,11 @@ struct Bf16RowTile : Bf16Tile {
       }
   }
 
+  template <class Team, class T>
+  static void load_values(const Team& team, const T* from, Index stride, int rows, int width, int channels, float* to) {
+    Bf16Tile::load_values(team, from, stride, rows, width, channels, to);
+  }
+
   template <int L, class Team>
   static void query_scores(const Team&, const float* k, int, int count, const float* q, int dim, float scale,
                            float* s) {
@@ -282,26 +281,7 @@ struct Bf16RowTile : Bf16Tile {
   }
 
   template <int L, class Team>
-  static void scale_rows(const Team& team, float* s, int count, const float* factors) {
-    Rows::template scale_rows<L>(team, s, count, factors);
-  }
-  template <int L, class Team>
-  static void cap(const Team& team, float* s, int count, float softcap) {
-    Rows::template cap<L>(team, s, count, softcap);
-  }
-  template <int L, class Team>
-  static void add_slope(const Team& team, float* s, int count, int first_key, const float* position,
-                        const float* slope) {
-    Rows::template add_slope<L>(team, s, count, first_key, position, slope);
-  }
-  template <int L, class Team>
-  static void mask(const Team& team, float* s, int count, int first_key, const float* low, const float* high,
-                   float masked) {
-    Rows::template mask<L>(team, s, count, first_key, low, high, masked);
-  }
-
-  template <int L, class Team>
-  static void softmax(const Team&, float* s, int count, const float* factors, float* m, float* sum,
+  static void softmax(const Team& team, float* s, int count, const float* factors, float* m, float* sum,
                       float* correction) {
     alignas(64) float highest[16] = {};
     float added[R] = {};
@@ -321,8 +301,8 @@ struct Bf16RowTile : Bf16Tile {
     for (int j = 0; j < count; j += 2)
       for (int r = 0; r < R; ++r) added[r] += s[r * row_keys + j] + s[r * row_keys + j + 1];
     if (factors != nullptr) {
-      scale_rows<L>(Alone{}, s, count, factors);
-      end_pairs();
+      Rows::template scale_rows<L>(team, s, count, factors);
+      end_pairs();  // what was behind the factors
     }
     for (int r = 0; r < R; ++r) {
       auto* const weights = reinterpret_cast<hwy::bfloat16_t*>(s + r * row_keys);
@@ -348,27 +328,24 @@ struct Bf16RowTile : Bf16Tile {
     const int inner = (count + 1) / 2;
     int c = 0;
     for (; c + width <= channels; c += width)
-      product<width, true, R>(words(p), row_keys, 1, words(v) + c, inner, 1, o + c, channels, channels);
+      pair_product<width, true, R>(words(p), row_keys, 1, words(v) + c, inner, 1, o + c, channels, channels);
     for (; c < channels; c += 16)
-      product<16, true, R>(words(p), row_keys, 1, words(v) + c, inner, 1, o + c, channels, channels);
-  }
-
-  template <int L, class Team>
-  static void merge(const Team& team, const attention_kernel::Result& next, int channels,
-                    const attention_kernel::Result& total) {
-    Rows::template merge<L>(team, next, channels, total);
+      pair_product<16, true, R>(words(p), row_keys, 1, words(v) + c, inner, 1, o + c, channels, channels);
   }
 
   template <int L, class Team, class To>
   static void store_rows(const Team& team, int count, int dim, const attention_kernel::Result& total, const To& to) {
     using X = std::remove_reference_t<decltype(*to(0))>;
-    if constexpr (!std::is_same_v<X, bf16>) return Rows::template store_rows<L>(team, count, dim, total, to);
-    for (int r = 0; r < count; ++r) {
-      const Floats sum = hn::Set(floats, total.sum[r]);
-      const auto weighted = [&](int c) HWY_ATTR { return hn::Div(floats_at(total.o + r * dim + c), sum); };
-      auto* const elements = reinterpret_cast<hwy::bfloat16_t*>(to(r));
-      for (int c = 0; c < dim; c += 32)
-        hn::StoreU(hn::OrderedDemote2To(bf16s, weighted(c), weighted(c + 16)), bf16s, elements + c);
+    if constexpr (!std::is_same_v<X, bf16>) {
+      Rows::template store_rows<L>(team, count, dim, total, to);
+    } else {
+      for (int r = 0; r < count; ++r) {
+        const Floats sum = hn::Set(floats, total.sum[r]);
+        const auto weighted = [&](int c) HWY_ATTR { return hn::Div(floats_at(total.o + r * dim + c), sum); };
+        auto* const elements = reinterpret_cast<hwy::bfloat16_t*>(to(r));
+        for (int c = 0; c < dim; c += 32)
+          hn::StoreU(hn::OrderedDemote2To(bf16s, weighted(c), weighted(c + 16)), bf16s, elements + c);
+      }
     }
   }
 
@@ -377,7 +354,7 @@ private:
 
   template <int Width>
   static void scores_from(const float* k, const float* q, int dim, float scale, float* s) {
-    product<Width, false, R>(words(q), dim / 2, 1, words(k), dim / 2, scale, s, row_keys, row_keys);
+    pair_product<Width, false, R>(words(q), dim / 2, 1, words(k), dim / 2, scale, s, row_keys, row_keys);
   }
 
   template <class T>

@@ -103,7 +103,7 @@ struct RowTile : Tile {
   }
 
   template <int L, class Team>
-  static void softmax(const Team&, float* s, int count, const float* factors, float* m, float* sum,
+  static void softmax(const Team& team, float* s, int count, const float* factors, float* m, float* sum,
                       float* correction) {
     alignas(64) float highest[lane_count] = {};
     float added[R] = {};
@@ -118,7 +118,7 @@ struct RowTile : Tile {
     }
     for (int j = 0; j < count; ++j)
       for (int r = 0; r < R; ++r) added[r] += s[r * row_keys + j];
-    if (factors != nullptr) scale_rows<L>(Alone{}, s, count, factors);
+    if (factors != nullptr) scale_rows<L>(team, s, count, factors);
     store(correction, exp_negative(lanes_at(m) - lanes_at(highest)));
     for (int r = 0; r < R; ++r) {
       m[r] = highest[r];

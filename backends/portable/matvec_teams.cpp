@@ -145,6 +145,7 @@ void matvec_teams(const Exec& exec, View2<const X> x, View1<const int> offsets, 
   Index first = 0;
   for (int p = 0; p < w.panels; ++p) {
     const Panel& panel = w.panel[p];
+    if (panel.interleaved) throw InternalError("teams know no interleaved rows");
     with_format(panel.format, [&]<class Block>(Block) {
       multiply_panel(exec, x, offsets, static_cast<const Block*>(panel.data), panel.rows, w.experts, first, y);
     });

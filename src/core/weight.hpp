@@ -1,4 +1,4 @@
-// A weight matrix in the memory that kernels work in, stored as its file stores it.
+// A weight matrix in the memory that kernels work in, in the format of its file.
 #pragma once
 
 #include <grist/core/format.hpp>
@@ -6,13 +6,13 @@
 
 namespace grist {
 
-/// Rows of one format, each in whole blocks, one after the other. Of a weight with experts: `rows` of the first expert,
-/// then as many of the second, and so on.
+/// Rows of one format, each in whole blocks, one after the other or interleaved. Of a weight with experts: `rows` of
+/// the first expert, then as many of the second, and so on.
 struct Panel {
   Format format = Format::f32;
   Index rows = 0;
   const void* data = nullptr;
-  bool interleaved = false;  // sixteen rows at a time, of which there is a multiple: interleaved_rows.hpp
+  bool interleaved = false;  // by sixteen rows (interleaved_rows.hpp), of which there is a multiple
 };
 
 /// [experts, rows, columns]: the rows of all panels one after the other. Fused projections (q|k|v, gate|up) are several

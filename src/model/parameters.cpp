@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <exception>
 #include <iterator>
+#include <memory>
 #include <mutex>
 
 namespace grist {
@@ -38,11 +39,20 @@ std::uint64_t memory_of(const TensorRow& row, const Weight& weight) {
   return static_cast<std::uint64_t>(bytes);
 }
 
-/// Whether weights that files store as they are wanted stay where these are mapped.
-bool stays_mapped() { return host_reaches_memory && one_memory_node(); }
+/// Whether a product on the stage reads a matrix: rows of the others are looked up, one here and one there.
+bool is_multiplied(const TensorTable& table, Range layers, const TensorRow& row) {
+  const bool is_head = table.head.tied && layers.begin == 0 && layers.end == static_cast<Index>(table.layers.size());
+  return &row != &table.positions && (&row != &table.embedding || is_head);
+}
 
-bool is_interleaved(DType activations, Format format, Index rows) {
-  return rows % interleaved_rows == 0 && reads_interleaved(activations, format);
+/// How a part of a matrix will lie in memory: its data are null where it is copied, and stay where the file is mapped
+/// where it stores them as they are wanted, kernels reach it, and all memory is as near to all threads.
+Panel panel_of(const PartReader& reader, Format format, DType activations, bool multiplied) {
+  const Index rows = reader.slice().rows;
+  const bool interleaved =
+      multiplied && rows % interleaved_rows == 0 && reads_interleaved(activations, format);
+  const bool stays_mapped = host_reaches_memory && one_memory_node() && !interleaved;
+  return {format, rows, stays_mapped ? reader.in_place(format) : nullptr, interleaved};
 }
 
 /// What WeightStorage says of q8_0 and q4_0.
@@ -126,13 +136,12 @@ std::uint64_t parameter_bytes(const io::Weights* weights, const TensorTable& tab
 std::uint64_t mapped_bytes(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
                            const Shard& shard, const ModelNumbers& numbers) {
   std::uint64_t bytes = 0;
-  if (!stays_mapped()) return bytes;
   each_row(table, layers, shard, [&](const TensorRow& row, const LayerShard* layer) {
     for (const auto& part : row.parts) {
       if (row.vector) continue;
       const PartReader reader(weights, base, row, part, shard, layer);
       const Format format = format_of_part(&weights, row, part, base, numbers.weights, Format::f32);
-      if (!is_interleaved(numbers.type, format, reader.slice().rows) && reader.in_place(format) != nullptr)
+      if (panel_of(reader, format, numbers.type, is_multiplied(table, layers, row)).data != nullptr)
         bytes += static_cast<std::uint64_t>(
             panel_bytes(format, experts_of(row, layer).size() * reader.slice().rows, reader.slice().columns));
     }
@@ -145,8 +154,7 @@ Parameters::Parameters(const io::Weights& weights, const TensorTable& table, con
     : files_(weights),
       base_(base),
       shard_(shard),
-      numbers_(numbers),
-      in_place_(stays_mapped()) {
+      numbers_(numbers) {
   tensors_.layers.resize(table.layers.size());
   const std::uint64_t total = parameter_bytes(&weights, table, base, layers, shard, numbers.weights, Format::f32);
   std::uint64_t copied = 0;
@@ -163,7 +171,7 @@ Parameters::Parameters(const io::Weights& weights, const TensorTable& table, con
     return [&, layer](const TensorRow& row, Weight& weight) {
       if (!row.present()) return;
       if (row.vector) load_vector(row, layer, weight);
-      else load_matrix(row, layer, weight);
+      else load_matrix(row, layer, is_multiplied(table, layers, row), weight);
       done += memory_of(row, weight);
       if (progress) progress(done, total);
     };
@@ -192,16 +200,14 @@ void Parameters::load_vector(const TensorRow& row, const LayerShard* layer, Weig
   weight = Weight(as_const(to));
 }
 
-void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weight& weight) {
+void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, bool multiplied, Weight& weight) {
   const Range experts = experts_of(row, layer);
   std::vector<PartReader> readers;
   std::vector<Panel> panels;
   for (const auto& part : row.parts) {
     const PartReader& reader = readers.emplace_back(files_, base_, row, part, shard_, layer);
     const Format format = format_of_part(&files_, row, part, base_, numbers_.weights, Format::f32);
-    const Index rows = reader.slice().rows;
-    const bool interleaved = is_interleaved(numbers_.type, format, rows);
-    panels.push_back({format, rows, in_place_ && !interleaved ? reader.in_place(format) : nullptr, interleaved});
+    panels.push_back(panel_of(reader, format, numbers_.type, multiplied));
   }
   weight = Weight(readers[0].slice().columns, experts.size());
   for (std::size_t p = 0; p < readers.size(); ++p) {
@@ -211,6 +217,7 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, Weig
       map(reader, experts.size());
     } else {
       const Index bytes = panel_bytes(panel.format, experts.size() * panel.rows, weight.columns);
+      if (copied_bytes_ + bytes > copied_.size()) throw InternalError("more weights are copied than were counted");
       std::byte* const memory = copied_.data() + copied_bytes_;
       const Buffer<std::byte, Kokkos::HostSpace> staged("staged parameter", host_reaches_memory ? 0 : bytes);
       copy(reader, experts.size(), panel, host_reaches_memory ? memory : staged.data());
@@ -229,7 +236,8 @@ void Parameters::for_pieces(const PartReader& reader, Index experts, Format form
   constexpr Index piece_bytes = Index{16} << 20;
   const Index rows = reader.slice().rows, bytes = row_bytes(format, reader.slice().columns);
   const Index fitting = piece_bytes / std::max<Index>(bytes, 1) / interleaved_rows * interleaved_rows;
-  const Index piece = reader.in_order() ? std::max(fitting, interleaved_rows) : rows;
+  const Index for_all_threads = interleaved_rows * HostExec().concurrency();
+  const Index piece = reader.in_order() ? std::max(fitting, for_all_threads) : rows;
   for (Index expert = 0; expert < experts; ++expert)
     for (Index begin = 0; begin < rows; begin += piece) f(expert, begin, std::min(piece, rows - begin));
 }
@@ -267,11 +275,12 @@ void Parameters::copy(const PartReader& reader, Index experts, const Panel& pane
         "grist::parameters::load", Indices<HostExec>(0, rows / together),
         [&, expert](Index i, Index& sum) {
           std::byte* const here = first + i * together * bytes;
-          std::vector<std::byte> apart(static_cast<std::size_t>(panel.interleaved ? together * bytes : 0));
-          std::byte* const out = panel.interleaved ? apart.data() : here;
+          const auto apart = std::make_unique_for_overwrite<std::byte[]>(
+              static_cast<std::size_t>(panel.interleaved ? together * bytes : 0));
+          std::byte* const out = panel.interleaved ? apart.get() : here;
           for (Index r = 0; r < together; ++r)
             sum += !reader.read(expert, begin + i * together + r, format, out + r * bytes);
-          if (panel.interleaved) interleave(format, apart.data(), columns, here);
+          if (panel.interleaved) interleave(format, apart.get(), columns, here);
         },
         bad);
     if (bad > 0 && block_of(format).elements > 1)

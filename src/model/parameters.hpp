@@ -53,7 +53,7 @@ public:
 private:
   void load(const TensorRow& row, const LayerShard* layer, Weight& weight);
   void load_vector(const TensorRow& row, const LayerShard* layer, Weight& weight);
-  void load_matrix(const TensorRow& row, const LayerShard* layer, Weight& weight);
+  void load_matrix(const TensorRow& row, const LayerShard* layer, bool multiplied, Weight& weight);
   template <class F>
   static void for_pieces(const PartReader& reader, Index experts, Format format, F&& f);
   void map(const PartReader& reader, Index experts);
@@ -63,7 +63,6 @@ private:
   const std::string& base_;
   const Shard& shard_;
   ModelNumbers numbers_;
-  bool in_place_;  // whether weights may stay where the files are mapped
   std::vector<Buffer<std::byte>> vectors_;
   Buffer<std::byte> copied_;  // all matrices that are not mapped: together, for the sake of large pages
   Index copied_bytes_ = 0;    // so far

@@ -109,6 +109,12 @@ TEST_F(Int8Products, NothingBehindTheLastRowIsRead) {
                                         {runs.data(), y.data(), 1, 256 / Int8Run::elements, rows});
       EXPECT_THAT(y, testing::Each(0)) << name_of(format) << ", " << rows << " rows";
     }
+    for (const Index rows : {16, 48}) {
+      std::vector<float> y(static_cast<std::size_t>(rows), -1);
+      cpu::multiply_rows_in_int8<float>({format, rows, memory + page - rows * row_bytes(format, 256), true}, 0, rows,
+                                        {runs.data(), y.data(), 1, 256 / Int8Run::elements, rows});
+      EXPECT_THAT(y, testing::Each(0)) << name_of(format) << ", " << rows << " interleaved rows";
+    }
   }
   ::munmap(memory, 2 * page);
 }

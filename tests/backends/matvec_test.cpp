@@ -1,6 +1,7 @@
 // matvec and its twin for devices against a double product, for every format, and their promise: a token's bits are
 // the same alone and among others.
 #include <grist/backends/matvec.hpp>
+#include <grist/backends/products.hpp>
 
 #include <backends/product.hpp>
 #include <support/weights.hpp>
@@ -239,6 +240,28 @@ TEST_F(InterleavedProducts, OfExpertsHaveTheBitsOfRowsApart) {
     const auto x = normals("x", 20 * 512);
     EXPECT_EQ(run(x, 20, experts(rows), as_const(offsets.view())), run(x, 20, experts(apart), as_const(offsets.view())))
         << name_of(format);
+  }
+}
+
+/// Panels of one weight lie each as it does; more rows than a provider is given at a time are converted piece by piece.
+TEST_F(InterleavedProducts, BesideOtherPanelsHaveTheBitsOfRowsApart) {
+  constexpr Index columns = 512, tokens = 11;
+  const StoredRows q(Format::q8_0, 528, columns), k(Format::q4_k, 5, columns), v(Format::bf16, 64, columns);
+  const StoredRows interleaved = q.interleaved();
+  const auto x = on_device<bf16>(normals("x", tokens * columns));
+  for (const bool stores_plain_numbers : {false, true}) {
+    const auto multiply = [&](const StoredRows& first, Index few) {
+      Weight w(columns, 1);
+      w.add(first.panel());
+      w.add(stores_plain_numbers ? v.panel() : k.panel());
+      Products products;
+      products.serve(few);
+      const Buffer<float> y("y", tokens * w.rows);
+      products.multiply(Exec(), as_const(x.view(tokens, columns)), w, y.view(tokens, w.rows));
+      return on_host(y);
+    };
+    if (!reads_interleaved(DType::bf16, Format::q8_0)) continue;
+    for (const Index few : {0, 3, 11}) EXPECT_EQ(multiply(interleaved, few), multiply(q, few)) << few;
   }
 }
 

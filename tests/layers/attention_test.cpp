@@ -229,14 +229,14 @@ TYPED_TEST(Attention, ATokensBitsDependNotOnHowItsSequenceCame) {
 TYPED_TEST(Attention, OfFewRowsIsItsFormulaAndHasTheBitsOfMany) {
   using Cached = typename TestFixture::Cached;
   for (const int group : {1, 3, 8}) {
-    for (const int dim : {16, 64, 80}) {
+    for (const int dim : {16, 64, 80, 96}) {
       for (const bool all_mechanisms : {false, true}) {
         auto c = config(2 * group, 2, dim, all_mechanisms ? 555 : 0);
         if (all_mechanisms) c.softcap = 3;
-        const Cached together(c, {{0, 700}},  // whose last tile has more than 8 rows
+        const Cached together(c, {{0, 701}},  // whose last tile has more than 8 rows, whose last page an odd key
                               all_mechanisms ? slopes(c.heads) : std::vector<float>{});
         auto last = together;
-        last.sequences = {{699, 1}};
+        last.sequences = {{700, 1}};
         last.tokens = 1;
         last.q.erase(last.q.begin(), last.q.end() - c.heads * dim);
         SCOPED_TRACE(testing::Message() << "group " << group << ", head_dim " << dim << ", all " << all_mechanisms);
@@ -279,18 +279,21 @@ TYPED_TEST(Attention, ExtremeScoresPickTheirKeyAndEqualOnesShare) {
 }
 
 TYPED_TEST(Attention, ABrokenKeyBreaksTheTokensThatSeeItAndNoOthers) {
-  for (const bool plain : {false, true}) {
-    const How how{.plain = plain};
-    const typename TestFixture::Cached sound(config(1, 1, 4), {{10, 1500}, {0, 5}});
-    auto broken = sound;
-    broken.k[0][broken.at(0, 50)] = std::nanf("");
-    const auto before = sound.run(how), after = broken.run(how);
-    for (std::size_t i = 0; i < before.size(); ++i) {
-      const std::size_t token = i / 4;
-      if (token >= 40 && token < 1500) {
-        EXPECT_TRUE(std::isnan(after[i])) << "token " << token << " hides a NaN";
-      } else {
-        EXPECT_EQ(after[i], before[i]) << "token " << token;
+  for (const int dim : {4, 32}) {
+    for (const bool plain : {false, true}) {
+      const How how{.plain = plain};
+      const typename TestFixture::Cached sound(config(1, 1, dim), {{10, 1500}, {0, 5}, {63, 1}});
+      auto broken = sound;
+      broken.k[0][broken.at(0, 50)] = std::nanf("");
+      broken.k[2][broken.at(2, 50)] = std::nanf("");
+      const auto before = sound.run(how), after = broken.run(how);
+      for (std::size_t i = 0; i < before.size(); ++i) {
+        const std::size_t token = i / static_cast<std::size_t>(dim);
+        if ((token >= 40 && token < 1500) || token == 1505) {
+          EXPECT_TRUE(std::isnan(after[i])) << "token " << token << " hides a NaN";
+        } else {
+          EXPECT_EQ(after[i], before[i]) << "token " << token;
+        }
       }
     }
   }

@@ -4,9 +4,12 @@
 #include <grist/backends/matvec.hpp>
 #include <grist/core/interleaved_rows.hpp>
 #include <grist/io/gguf.hpp>
+#include <grist/model/family.hpp>
 #include <grist/model/parameters.hpp>
 
 #include <gtest/gtest.h>
+
+#include <support/views.hpp>
 
 namespace {
 
@@ -44,38 +47,87 @@ TEST(Parameters, ConvertedColumnsAreTheRightOnesWhereverBlocksBegin) {
   }
 }
 
-/// Blocks of rows that are a multiple of sixteen are interleaved where products read them so; the numbers are the same.
-TEST(Parameters, BlocksAreInterleavedWhereProductsReadThemFasterSo) {
-  const auto gguf = io::open_gguf(test::data_file("gguf/llama2.gguf"));
-  const std::string name = "blk.0.ffn_gate.weight";
-  const auto* tensor = gguf.weights.find(name);
-  ASSERT_NE(tensor, nullptr);
-  const Index rows = tensor->rows(), columns = tensor->columns(), row_blocks = columns / Q8_0::elements;
-  ASSERT_EQ(rows % interleaved_rows, 0);
-  TensorTable table;
-  table.layers.resize(1);
-  table.layers[0].o =
-      TensorRow{.parts = {{rows, Split::whole, 1, {{.tensor = name, .shape = {rows, columns}}}}}, .columns = columns};
-  Shard shard;
-  shard.layers.resize(1);
-  const auto numbers_of = [&](DType activations) {
-    const Parameters parameters(gguf.weights, table, "", {0, 1}, shard,
-                                {.type = activations, .weights = WeightStorage::q8_0}, {});
-    const Panel panel = parameters.tensors().layers[0].o.panel[0];
-    EXPECT_EQ(panel.interleaved, reads_interleaved(activations, Format::q8_0));
+/// What the panels of a weight hold in q8_0, row by row.
+std::vector<float> numbers_of(const Weight& weight) {
+  const Index row_blocks = weight.columns / Q8_0::elements;
+  std::vector<float> numbers;
+  for (int p = 0; p < weight.panels; ++p) {
+    const Panel& panel = weight.panel[p];
+    const Index rows = weight.experts * panel.rows;
     std::vector<Q8_0> blocks(static_cast<std::size_t>(rows * row_blocks));
     const auto size = blocks.size() * sizeof(Q8_0);
-    Kokkos::deep_copy(HostView<std::byte>(reinterpret_cast<std::byte*>(blocks.data()), size),
+    Kokkos::deep_copy(test::HostView<std::byte>(reinterpret_cast<std::byte*>(blocks.data()), size),
                       View1<const std::byte>(static_cast<const std::byte*>(panel.data), size));
-    std::vector<float> numbers(static_cast<std::size_t>(rows * columns));
     for (Index row = 0; row < rows; ++row)
-      for (Index block = 0; block < row_blocks; ++block)
+      for (Index block = 0; block < row_blocks; ++block) {
+        numbers.resize(numbers.size() + Q8_0::elements);
         (panel.interleaved ? interleaved_block(blocks.data(), row_blocks, row, block)
                            : blocks[static_cast<std::size_t>(row * row_blocks + block)])
-            .decode(&numbers[static_cast<std::size_t>(row * columns + block * Q8_0::elements)]);
-    return numbers;
-  };
-  EXPECT_EQ(numbers_of(DType::bf16), numbers_of(DType::f32));
+            .decode(numbers.data() + numbers.size() - Q8_0::elements);
+      }
+  }
+  return numbers;
+}
+
+/// Loads in q8_0, for activations in bf16 and in f32; their weights are given to f in turn.
+template <class F>
+void with_both(const io::Weights& weights, const TensorTable& table, const std::string& base, const Shard& shard,
+               F&& f) {
+  const Range layers{0, static_cast<Index>(table.layers.size())};
+  const WeightStorage q8_0 = WeightStorage::q8_0;
+  const Parameters rounded(weights, table, base, layers, shard, {.type = DType::bf16, .weights = q8_0}, {});
+  const Parameters plain(weights, table, base, layers, shard, {.type = DType::f32, .weights = q8_0}, {});
+  for (std::size_t layer = 0; layer < table.layers.size(); ++layer)
+    each_tensor(f, rounded.tensors().layers[layer], plain.tensors().layers[layer]);
+}
+
+/// Of fused projections and of rows that files hold in another order too.
+TEST(Parameters, BlocksAreInterleavedWhereProductsReadThemFasterSo) {
+  const auto files = open_model(test::data_file("gguf/llama2.gguf"));
+  int found = 0;
+  with_both(files.weights, tensor_table(files.spec, files.names), files.names.base, shard_of(files.spec, 1, 0),
+            [&](const Weight& a, const Weight& b) {
+              if (a.empty() || a.panel[0].format != Format::q8_0) return;
+              for (int p = 0; p < a.panels; ++p) {
+                EXPECT_EQ(a.panel[p].interleaved, reads_interleaved(DType::bf16, Format::q8_0));
+                EXPECT_FALSE(b.panel[p].interleaved);
+              }
+              EXPECT_EQ(numbers_of(a), numbers_of(b));
+              ++found;
+            });
+  EXPECT_EQ(found, 3 * 4);  // q|k|v, o, gate|up, down
+}
+
+TEST(Parameters, RowsOfExpertsAreInterleavedExpertByExpert) {
+  const auto gguf = io::open_gguf(test::data_file("gguf/llama2.gguf"));
+  TensorTable table;
+  table.layers.resize(1);
+  for (const Index rows : {16, 8}) {  // four experts or eight
+    const Source source{.tensor = "blk.0.ffn_down.weight", .shape = {64, 96}, .expert_rows = rows};
+    table.layers[0].o = TensorRow{.parts = {{rows, Split::whole, 1, {source}}}, .columns = 96, .experts = 64 / rows};
+    Shard shard;
+    shard.layers.resize(1);
+    shard.layers[0].experts = {1, 64 / rows};  // of which the first is another rank's
+    with_both(gguf.weights, table, "", shard, [&](const Weight& a, const Weight& b) {
+      if (a.empty()) return;
+      EXPECT_EQ(a.experts, 64 / rows - 1);
+      EXPECT_EQ(a.panel[0].interleaved, rows == 16 && reads_interleaved(DType::bf16, Format::q8_0));
+      EXPECT_EQ(numbers_of(a), numbers_of(b));
+    });
+  }
+}
+
+/// Rows that are looked up are read one by one; a head that shares them multiplies.
+TEST(Parameters, AnEmbeddingIsInterleavedWhereItIsTheHeadToo) {
+  for (const std::string model : {"llama2", "gemma3"}) {
+    const auto files = open_model(test::data_file("gguf/" + model + ".gguf"));
+    const auto table = tensor_table(files.spec, files.names);
+    const Parameters parameters(files.weights, table, files.names.base, {0, files.spec.layer_count()},
+                                shard_of(files.spec, 1, 0), {.type = DType::bf16, .weights = WeightStorage::q8_0}, {});
+    const Weight& embedding = parameters.tensors().embedding;
+    const bool fits = embedding.rows % interleaved_rows == 0 && reads_interleaved(DType::bf16, Format::q8_0);
+    EXPECT_EQ(embedding.panel[0].interleaved, table.head.tied && fits) << model;
+  }
 }
 
 }  // namespace

@@ -62,7 +62,7 @@ struct StoredRows {
   [[nodiscard]] Panel panel() const { return {format, rows, memory.data(), is_interleaved}; }
   /// Some of the rows.
   [[nodiscard]] Panel panel(Index first, Index count) const {
-    return {format, count, memory.data() + first * row_bytes(format, columns)};
+    return {format, count, memory.data() + first * row_bytes(format, columns), is_interleaved};
   }
   [[nodiscard]] Weight weight() const {
     Weight w(columns, 1);
