@@ -375,12 +375,7 @@ struct Bf16TileOfAnyRows : Bf16Tile {
   template <class F>
   static bool with_few_rows(int rows, int head_dim, F&& f) {
     if (head_dim % 32 != 0 || rows > 8) return false;
-    if (rows == 1)
-      f(Bf16RowTile<1>());
-    else if (rows <= 4)
-      f(Bf16RowTile<4>());
-    else
-      f(Bf16RowTile<8>());
+    with_row_tile<Bf16RowTile>(rows, f);
     return true;
   }
 };

@@ -1,6 +1,7 @@
 // Blocks of 16 rows (core/blocks.hpp) as bytes that VNNI multiplies: a vector holds four neighbours of each row, so
 // that a lane is a row, of scales too. Included where HWY_TARGET has AVX-512 with VNNI.
 #include <grist/backends/cpu/block_traits.hpp>
+#include <grist/core/interleaved_rows.hpp>
 
 #include <immintrin.h>
 
@@ -13,6 +14,7 @@ using Floats = __m512;
 typedef std::uint32_t UnsignedWords __attribute__((vector_size(64)));
 
 constexpr int panel_rows = 16;
+static_assert(panel_rows == interleaved_rows);
 constexpr int chunk = 256;  // numbers of a row in a panel: whole blocks of any format
 
 /// By how much codes, which are unsigned, are above the integers of a format: a power of two.

@@ -26,7 +26,7 @@ constexpr int bytes_before_words() {
 
 /// Calls f(offset, width) for the parts of a block that stay together; width is an integral constant.
 template <class Block, class F>
-KOKKOS_INLINE_FUNCTION void for_parts(F&& f) {
+constexpr void for_parts(F&& f) {
   constexpr int before = bytes_before_words<Block>(), words = (int{sizeof(Block)} - before) / 4;
   constexpr int behind = int{sizeof(Block)} - before - 4 * words;
   static_assert(behind == 0 || behind == 2);

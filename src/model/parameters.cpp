@@ -237,7 +237,8 @@ void Parameters::for_pieces(const PartReader& reader, Index experts, Format form
   const Index rows = reader.slice().rows, bytes = row_bytes(format, reader.slice().columns);
   const Index fitting = piece_bytes / std::max<Index>(bytes, 1) / interleaved_rows * interleaved_rows;
   const Index for_all_threads = interleaved_rows * HostExec().concurrency();
-  const Index piece = reader.in_order() ? std::max(fitting, for_all_threads) : rows;
+  const bool in_pieces = reader.in_order() && one_memory_node();  // else threads touch first what they will read
+  const Index piece = in_pieces ? std::max(fitting, for_all_threads) : rows;
   for (Index expert = 0; expert < experts; ++expert)
     for (Index begin = 0; begin < rows; begin += piece) f(expert, begin, std::min(piece, rows - begin));
 }
@@ -275,8 +276,9 @@ void Parameters::copy(const PartReader& reader, Index experts, const Panel& pane
         "grist::parameters::load", Indices<HostExec>(0, rows / together),
         [&, expert](Index i, Index& sum) {
           std::byte* const here = first + i * together * bytes;
-          const auto apart = std::make_unique_for_overwrite<std::byte[]>(
-              static_cast<std::size_t>(panel.interleaved ? together * bytes : 0));
+          std::unique_ptr<std::byte[]> apart;
+          if (panel.interleaved)
+            apart = std::make_unique_for_overwrite<std::byte[]>(static_cast<std::size_t>(together * bytes));
           std::byte* const out = panel.interleaved ? apart.get() : here;
           for (Index r = 0; r < together; ++r)
             sum += !reader.read(expert, begin + i * together + r, format, out + r * bytes);

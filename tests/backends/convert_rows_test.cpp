@@ -40,8 +40,9 @@ TYPED_TEST(ConvertRows, GivesTheNumbersOfTheBlocks) {
 }
 
 TEST(ConvertInterleavedRows, GivesTheNumbersOfRowsApart) {
+  if (!reads_interleaved(DType::bf16, Format::q8_0)) GTEST_SKIP() << "this processor has no VNNI";
   for (const Format format : every_format) {
-    if (!reads_interleaved(DType::bf16, format)) continue;
+    if (block_of(format).elements == 1) continue;
     const Index columns = 9 * block_of(format).elements;
     const StoredRows apart(format, 48, columns);
     const StoredRows rows = apart.interleaved();

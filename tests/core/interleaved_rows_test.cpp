@@ -54,6 +54,11 @@ TEST(InterleavedRows, GiveTheirBlocksBack) {
           EXPECT_EQ(std::memcmp(&back, &rows[at], sizeof(Block)), 0)
               << name_of(format) << ", row " << row << ", block " << block;
         }
+      std::vector<Block> apart(16);
+      take_blocks_apart(reinterpret_cast<const Block*>(found.data()) + 16, apart.data(), 1);  // block 1 of each row
+      for (std::size_t row = 0; row < 16; ++row)
+        EXPECT_EQ(std::memcmp(&apart[row], &rows[(row * row_blocks + 1) * sizeof(Block)], sizeof(Block)), 0)
+            << name_of(format) << ", row " << row;
     });
   }
 }

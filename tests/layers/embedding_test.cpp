@@ -1,6 +1,7 @@
 // The embedding copies rows, exactly; a slice of the vocabulary gives zeros for the other rows, so that slices add up.
 // The backward adds rows, in the tokens' order.
 #include <grist/core/errors.hpp>
+#include <grist/core/staging.hpp>
 #include <grist/layers/embedding.hpp>
 
 #include <layers/gradients.hpp>

@@ -108,25 +108,40 @@ TEST(Parameters, RowsOfExpertsAreInterleavedExpertByExpert) {
     Shard shard;
     shard.layers.resize(1);
     shard.layers[0].experts = {1, 64 / rows};  // of which the first is another rank's
+    int found = 0;
     with_both(gguf.weights, table, "", shard, [&](const Weight& a, const Weight& b) {
       if (a.empty()) return;
+      ++found;
       EXPECT_EQ(a.experts, 64 / rows - 1);
       EXPECT_EQ(a.panel[0].interleaved, rows == 16 && reads_interleaved(DType::bf16, Format::q8_0));
       EXPECT_EQ(numbers_of(a), numbers_of(b));
     });
+    EXPECT_EQ(found, 1);
   }
 }
 
-/// Rows that are looked up are read one by one; a head that shares them multiplies.
+/// Rows that are looked up are read one by one; a head that shares them, on a stage with both ends, multiplies.
 TEST(Parameters, AnEmbeddingIsInterleavedWhereItIsTheHeadToo) {
-  for (const std::string model : {"llama2", "gemma3"}) {
-    const auto files = open_model(test::data_file("gguf/" + model + ".gguf"));
-    const auto table = tensor_table(files.spec, files.names);
-    const Parameters parameters(files.weights, table, files.names.base, {0, files.spec.layer_count()},
-                                shard_of(files.spec, 1, 0), {.type = DType::bf16, .weights = WeightStorage::q8_0}, {});
-    const Weight& embedding = parameters.tensors().embedding;
-    const bool fits = embedding.rows % interleaved_rows == 0 && reads_interleaved(DType::bf16, Format::q8_0);
-    EXPECT_EQ(embedding.panel[0].interleaved, table.head.tied && fits) << model;
+  const auto gguf = io::open_gguf(test::data_file("gguf/llama2.gguf"));
+  const Source source{.tensor = "token_embd.weight", .shape = {288, 64}};
+  for (const bool tied : {false, true}) {
+    TensorTable table;
+    table.layers.resize(2);
+    table.embedding = TensorRow{.parts = {{288, Split::whole, 1, {source}}}, .columns = 64};
+    if (tied) {
+      table.head = table.embedding;
+      table.head.tied = true;
+    }
+    Shard shard;
+    shard.layers.resize(2);
+    for (const Index end : {1, 2}) {
+      const Parameters parameters(gguf.weights, table, "", {0, end}, shard,
+                                  {.type = DType::bf16, .weights = WeightStorage::q8_0}, {});
+      const Weight& embedding = parameters.tensors().embedding;
+      EXPECT_EQ(embedding.panel[0].interleaved, tied && end == 2 && reads_interleaved(DType::bf16, Format::q8_0))
+          << "tied " << tied << ", " << end << " layers";
+      EXPECT_EQ(parameters.tensors().head.panel[0].data, tied && end == 2 ? embedding.panel[0].data : nullptr);
+    }
   }
 }
 
