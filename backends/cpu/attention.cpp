@@ -48,7 +48,9 @@ void backward_as(const Exec& exec, const AttentionBackwardCall& call) {
 
 }  // namespace
 
-void run_attention(const Exec& exec, const AttentionCall& call) { run_items<TileOfAnyRows>(exec, call); }
+void run_attention(const Exec& exec, const AttentionCall& call) {
+  run_items<TileOfAnyRows<Tile, RowTile, lane_count>>(exec, call);
+}
 
 void run_attention_backward(const Exec& exec, const AttentionBackwardCall& call) {
   if (call.type == DType::f32)

@@ -24,7 +24,7 @@ namespace {
 bool run(const Exec& exec, const AttentionCall& call) {
   const bool pairs_of_bf16 = call.kv.type == KvType::bf16 || call.kv.type == KvType::int8;
   if (call.type != DType::bf16 || !pairs_of_bf16 || call.config.head_dim % 2 != 0) return false;
-  run_items<Bf16TileOfAnyRows>(exec, call);
+  run_items<TileOfAnyRows<Bf16Tile, Bf16RowTile, 32>>(exec, call);
   return true;
 }
 #else

@@ -369,17 +369,6 @@ private:
   }
 };
 
-/// Bf16Tile, that takes few rows by Bf16RowTile.
-struct Bf16TileOfAnyRows : Bf16Tile {
-  /// Calls f(tile) where there is one for so few rows.
-  template <class F>
-  static bool with_few_rows(int rows, int head_dim, F&& f) {
-    if (head_dim % 32 != 0 || rows > 8) return false;
-    with_row_tile<Bf16RowTile>(rows, f);
-    return true;
-  }
-};
-
 }  // namespace
 }  // namespace grist::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

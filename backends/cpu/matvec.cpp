@@ -67,8 +67,7 @@ bool reads_interleaved(DType x, Format format) {
 }
 
 bool rounds_tokens(DType x, const Weight& w) {
-  return x == DType::bf16 && cpu::has_int8_products() &&
-         std::any_of(w.panel, w.panel + w.panels, in_blocks);
+  return std::any_of(w.panel, w.panel + w.panels, [&](const Panel& p) { return reads_interleaved(x, p.format); });
 }
 
 bool serves_many_tokens(DType x, const Weight& w) {

@@ -181,24 +181,20 @@ private:
   }
 };
 
-/// Calls f(tile) with the smallest tile of at least `rows` <= 8 rows.
-template <template <int> class TileOf, class F>
-HWY_INLINE void with_row_tile(int rows, F&& f) {
-  if (rows == 1)
-    f(TileOf<1>());
-  else if (rows <= 4)
-    f(TileOf<4>());
-  else
-    f(TileOf<8>());
-}
-
-/// Tile, that takes few rows by RowTile where vectors are as long as Lanes.
-struct TileOfAnyRows : Tile {
+/// Base, that takes few rows by the smallest TileOf<rows> where vectors are as long as Lanes and head_dim is a
+/// multiple of `unit`.
+template <class Base, template <int> class TileOf, int unit>
+struct TileOfAnyRows : Base {
   /// Calls f(tile) where there is one for so few rows.
   template <class F>
   static bool with_few_rows(int rows, int head_dim, F&& f) {
-    if (!wide || head_dim % lane_count != 0 || rows > 8) return false;
-    with_row_tile<RowTile>(rows, f);
+    if (!wide || head_dim % unit != 0 || rows > 8) return false;
+    if (rows == 1)
+      f(TileOf<1>());
+    else if (rows <= 4)
+      f(TileOf<4>());
+    else
+      f(TileOf<8>());
     return true;
   }
 };

@@ -51,7 +51,6 @@ public:
   [[nodiscard]] const ModelTensors<Weight>& tensors() const { return tensors_; }
 
 private:
-  void load(const TensorRow& row, const LayerShard* layer, Weight& weight);
   void load_vector(const TensorRow& row, const LayerShard* layer, Weight& weight);
   void load_matrix(const TensorRow& row, const LayerShard* layer, bool multiplied, Weight& weight);
   template <class F>
