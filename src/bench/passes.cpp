@@ -13,6 +13,7 @@ Passes::Passes(const Exec& exec, Model& model)
       model_(model),
       kv_(model.make_kv(model.limits().kv_tokens)),
       sequences_(static_cast<std::size_t>(model.limits().batch_sequences)) {
+  model_.finish_loading();
   // A sequence begins a number further on than the one before: equal sequences would choose the same experts.
   for (Index i = 0; i < model.limits().context + model.limits().batch_sequences; ++i)
     ids_.push_back(static_cast<int>(i * 37 % model.spec().vocab_size));

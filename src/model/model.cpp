@@ -53,7 +53,7 @@ public:
         workspace_(workspace_bytes(spec_, parts_, grid.tp().rank(), dtype_of<X>, options.limits)),
         batch_(attention_limits(options.limits), spec_.vocab_size, parts_.pools),
         positions_(spec_, parts_.blocks) {
-    for (Block& block : parts_.blocks) block.weights = weights().layers[static_cast<std::size_t>(block.number)];
+    give_weights();
   }
 
   [[nodiscard]] bool first_stage() const override { return parts_.layers.begin == 0; }
@@ -69,8 +69,19 @@ public:
                                      KvLimits{tokens, limits_.batch_sequences, limits_.batch_tokens});
   }
 
+  void finish_loading() override {
+    parameters_.interleave_all();
+    give_weights();
+  }
+
   View2<float> run(const Exec& exec, PagedKv* kv, const Inputs& inputs) override {
     const auto region = Kokkos::Profiling::ScopedRegion("grist::model::run");
+    if (ran_ && parameters_.waiting()) {
+      exec.fence("grist::model: nothing reads the weights");
+      parameters_.interleave_some();
+      give_weights();
+    }
+    ran_ = true;
     frame_.reset();
     frame_.emplace(workspace_);
     batch_.assign(exec, inputs.items);
@@ -131,6 +142,10 @@ public:
 private:
   [[nodiscard]] const Shard& shard() const { return parts_.shards[static_cast<std::size_t>(grid_.tp().rank())]; }
   [[nodiscard]] const ModelTensors<Weight>& weights() const { return parameters_.tensors(); }
+
+  void give_weights() {
+    for (Block& block : parts_.blocks) block.weights = weights().layers[static_cast<std::size_t>(block.number)];
+  }
 
   /// On every rank, so that none waits for one that threw; what a rank does not write may be empty there.
   void check_shapes(const Inputs& inputs) const {
@@ -205,6 +220,7 @@ private:
   Workspace workspace_;
   Batch batch_;
   PositionTables positions_;
+  bool ran_ = false;
   std::optional<Workspace::Scope> frame_;  // of the last pass
   PassBuffers pass_;
 };

@@ -45,14 +45,18 @@ bool is_multiplied(const TensorTable& table, Range layers, const TensorRow& row)
   return &row != &table.positions && (&row != &table.embedding || is_head);
 }
 
-/// How a part of a matrix will lie in memory: its data are null where it is copied, and stay where the file is mapped
-/// where it stores them as they are wanted, kernels reach it, and all memory is as near to all threads.
+/// A part's rows where the file is mapped: where it stores them as they are wanted, kernels reach it, and all memory is
+/// as near to all threads. Null elsewhere.
+const std::byte* mapped_rows(const PartReader& reader, Format format) {
+  return host_reaches_memory && one_memory_node() ? reader.in_place(format) : nullptr;
+}
+
+/// How a part of a matrix will lie in memory at last: its data are null where it is copied.
 Panel panel_of(const PartReader& reader, Format format, DType activations, bool multiplied) {
   const Index rows = reader.slice().rows;
   const bool interleaved =
       multiplied && rows % interleaved_rows == 0 && reads_interleaved(activations, format);
-  const bool stays_mapped = host_reaches_memory && one_memory_node() && !interleaved;
-  return {format, rows, stays_mapped ? reader.in_place(format) : nullptr, interleaved};
+  return {format, rows, interleaved ? nullptr : mapped_rows(reader, format), interleaved};
 }
 
 /// What WeightStorage says of q8_0 and q4_0.
@@ -180,12 +184,22 @@ Parameters::Parameters(const io::Weights& weights, const TensorTable& table, con
   for (auto i = static_cast<std::size_t>(layers.begin); i < static_cast<std::size_t>(layers.end); ++i)
     each_tensor(load_one(&shard.layers[i]), table.layers[i], tensors_.layers[i]);
   if (!last) return;
-  if (first && table.head.tied) tensors_.head = tensors_.embedding;
+  head_is_embedding_ = first && table.head.tied;
+  if (head_is_embedding_) tensors_.head = tensors_.embedding;
   each_last_tensor(
       [&](const TensorRow& row, Weight& weight) {
         if (weight.empty()) load_one(nullptr)(row, weight);
       },
       table, tensors_);
+}
+
+void Parameters::interleave_some() {
+  waiting_.interleave_some();
+  if (head_is_embedding_) tensors_.head = tensors_.embedding;
+}
+
+void Parameters::interleave_all() {
+  while (waiting()) interleave_some();
 }
 
 void Parameters::load_vector(const TensorRow& row, const LayerShard* layer, Weight& weight) {
@@ -213,20 +227,31 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, bool
   for (std::size_t p = 0; p < readers.size(); ++p) {
     const PartReader& reader = readers[p];
     Panel& panel = panels[p];
+    const Index bytes = panel_bytes(panel.format, experts.size() * panel.rows, weight.columns);
     if (panel.data != nullptr) {
       map(reader, experts.size());
+    } else if (const std::byte* mapped = mapped_rows(reader, panel.format)) {
+      map(reader, experts.size());
+      weight.add({panel.format, panel.rows, mapped});
+      waiting_.add(weight, static_cast<int>(p), reader.mapping(), take(bytes, true));
+      continue;
     } else {
-      const Index bytes = panel_bytes(panel.format, experts.size() * panel.rows, weight.columns);
-      if (copied_bytes_ + bytes > copied_.size()) throw InternalError("more weights are copied than were counted");
-      std::byte* const memory = copied_.data() + copied_bytes_;
+      std::byte* const memory = take(bytes, false);
       const Buffer<std::byte, Kokkos::HostSpace> staged("staged parameter", host_reaches_memory ? 0 : bytes);
       copy(reader, experts.size(), panel, host_reaches_memory ? memory : staged.data());
       if (!host_reaches_memory) Kokkos::deep_copy(View1<std::byte>(memory, bytes), staged.view());
       panel.data = memory;
-      copied_bytes_ += bytes;
     }
     weight.add(panel);
   }
+}
+
+/// Memory for a copy. What waits lies apart from what is written now: a large page of both would be there too early.
+std::byte* Parameters::take(Index bytes, bool waits) {
+  if (copied_bytes_ + waiting_bytes_ + bytes > copied_.size())
+    throw InternalError("more weights are copied than were counted");
+  (waits ? waiting_bytes_ : copied_bytes_) += bytes;
+  return copied_.data() + (waits ? copied_.size() - waiting_bytes_ : copied_bytes_ - bytes);
 }
 
 /// Calls f(expert, first row, rows) for pieces of a part, so that what the system does for one is soon done: a multiple

@@ -5,6 +5,7 @@
 #include <grist/io/weights.hpp>
 #include <grist/model/limits.hpp>
 #include <grist/model/tensor_table.hpp>
+#include <grist/model/waiting_panels.hpp>
 
 #include <functional>
 #include <optional>
@@ -42,13 +43,18 @@ class Parameters {
 public:
   /// Allocates and loads this rank's slices of the layers of a stage. What is wanted as the files store it stays where
   /// they are mapped, where kernels reach that and all memory is as near to all threads; elsewhere each thread first
-  /// touches a copy of what it will read. Rows of blocks are interleaved where products read them faster so. Throws
-  /// InputError, MemoryError.
+  /// touches a copy of what it will read. Rows of blocks are interleaved where products read them faster so: those that
+  /// can be read where the file is mapped wait for interleave_some. Throws InputError, MemoryError.
   Parameters(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
              const Shard& shard, const ModelNumbers& numbers, const Progress& progress);
 
   /// Of layers of other stages all weights are empty. A tied head is the embedding's memory where the stage has both.
   [[nodiscard]] const ModelTensors<Weight>& tensors() const { return tensors_; }
+
+  /// Rows that wait for being interleaved. What tensors() says of them changes then; what products give does not.
+  [[nodiscard]] bool waiting() const { return !waiting_.empty(); }
+  void interleave_some();
+  void interleave_all();
 
 private:
   void load_vector(const TensorRow& row, const LayerShard* layer, Weight& weight);
@@ -56,6 +62,7 @@ private:
   template <class F>
   static void for_pieces(const PartReader& reader, Index experts, Format format, F&& f);
   void map(const PartReader& reader, Index experts);
+  std::byte* take(Index bytes, bool waits);
   static void copy(const PartReader& reader, Index experts, const Panel& panel, std::byte* to);
 
   const io::Weights& files_;
@@ -64,9 +71,12 @@ private:
   ModelNumbers numbers_;
   std::vector<Buffer<std::byte>> vectors_;
   Buffer<std::byte> copied_;  // all matrices that are not mapped: together, for the sake of large pages
-  Index copied_bytes_ = 0;    // so far
+  Index copied_bytes_ = 0;    // from its beginning, so far
+  Index waiting_bytes_ = 0;   // from its end
   std::vector<std::shared_ptr<const io::MappedFile>> mappings_;
   ModelTensors<Weight> tensors_;
+  bool head_is_embedding_ = false;
+  WaitingPanels waiting_;  // of tensors_
 };
 
 }  // namespace grist

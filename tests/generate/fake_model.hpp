@@ -81,6 +81,7 @@ public:
     return {fake_vocabulary * tp.rank() / tp.size(), fake_vocabulary * (tp.rank() + 1) / tp.size()};
   }
 
+  void finish_loading() override {}
   View2<float> run(const Exec& exec, PagedKv* kv, const Inputs& inputs) override {
     batch_.assign(exec, inputs.items);
     std::vector<float> rows;

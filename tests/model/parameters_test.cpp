@@ -2,9 +2,11 @@
 #include "support/files.hpp"
 
 #include <grist/backends/matvec.hpp>
+#include <grist/backends/threads.hpp>
 #include <grist/core/interleaved_rows.hpp>
 #include <grist/io/gguf.hpp>
 #include <grist/model/family.hpp>
+#include <grist/model/gguf_conversion.hpp>
 #include <grist/model/parameters.hpp>
 
 #include <gtest/gtest.h>
@@ -143,6 +145,55 @@ TEST(Parameters, AnEmbeddingIsInterleavedWhereItIsTheHeadToo) {
       EXPECT_EQ(parameters.tensors().head.panel[0].data, tied && end == 2 ? embedding.panel[0].data : nullptr);
     }
   }
+}
+
+/// Of files in blocks: rows that the file holds in order are read there at first. A head that is the embedding goes
+/// with it.
+TEST(Parameters, RowsOfMappedBlocksAreInterleavedPieceByPiece) {
+  if (!host_reaches_memory || !one_memory_node()) GTEST_SKIP() << "weights are copied while they are loaded";
+  const test::TemporaryFolder folder;
+  const auto file = folder / "q8_0.gguf";
+  quantize_folder(test::data_file("tiny/llama31"), Format::q8_0, file, [](io::GgufWriter&, const ModelFiles&) {}, {});
+  const auto files = open_model(file);
+  const auto table = tensor_table(files.spec, files.names);
+  ASSERT_TRUE(table.head.tied);
+  const Shard shard = shard_of(files.spec, 1, 0);
+  const Range layers{0, files.spec.layer_count()};
+  const ModelNumbers numbers{.type = DType::bf16};
+  Parameters parameters(files.weights, table, files.names.base, layers, shard, numbers, {});
+  const Parameters plain(files.weights, table, files.names.base, layers, shard, {.type = DType::f32}, {});
+  EXPECT_FALSE(plain.waiting());
+  const auto interleaved = [&] {
+    int count = 0;
+    const auto compare = [&](const Weight& a, const Weight& b) {
+      if (a.empty() || a.panel[0].format != Format::q8_0) return;
+      EXPECT_EQ(numbers_of(a), numbers_of(b));
+      for (int p = 0; p < a.panels; ++p) count += a.panel[p].interleaved;
+    };
+    for (std::size_t layer = 0; layer < table.layers.size(); ++layer)
+      each_tensor(compare, parameters.tensors().layers[layer], plain.tensors().layers[layer]);
+    compare(parameters.tensors().head, plain.tensors().head);
+    EXPECT_EQ(parameters.tensors().head.panel[0].data, parameters.tensors().embedding.panel[0].data);
+    return count;
+  };
+  const bool some = reads_interleaved(numbers.type, Format::q8_0);
+  const int panels = 7 * static_cast<int>(layers.size()) + 1;  // q, k, v, o, gate, up, down; the head
+  EXPECT_EQ(parameters.waiting(), some);
+  EXPECT_EQ(interleaved(), some ? 2 * std::ssize(table.layers) : 0);  // q and k, whose rows the file orders by pairs
+  int steps = 0;
+  for (int before = interleaved(); parameters.waiting(); ++steps) {
+    parameters.interleave_some();
+    const int now = interleaved();
+    EXPECT_GT(now, before);
+    before = now;
+  }
+  EXPECT_EQ(interleaved(), some ? panels : 0);
+  EXPECT_EQ(steps > 2, some);
+  EXPECT_LE(steps, 8);
+  Parameters at_once(files.weights, table, files.names.base, layers, shard, numbers, {});
+  at_once.interleave_all();
+  EXPECT_FALSE(at_once.waiting());
+  EXPECT_EQ(at_once.tensors().head.panel[0].interleaved, some);
 }
 
 }  // namespace

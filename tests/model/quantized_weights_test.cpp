@@ -1,12 +1,14 @@
 // Weights that are quantized while they are loaded: as far from the golden logits as their bits make them, at every
 // layout the same, and in the formats that WeightStorage promises.
 #include "support/compare.hpp"
+#include "support/files.hpp"
 #include "support/golden.hpp"
 #include "support/layouts.hpp"
 #include "support/providers.hpp"
 #include "support/ranks.hpp"
 #include "support/sequences.hpp"
 
+#include <grist/model/gguf_conversion.hpp>
 #include <grist/model/parameters.hpp>
 
 #include <gtest/gtest.h>
@@ -72,6 +74,38 @@ INSTANTIATE_TEST_SUITE_P(Tiny, Quantized,
                          [](const auto& which) {
                            return which.param.model + (which.param.weights == WeightStorage::q8_0 ? "_q8_0" : "_q4_0");
                          });
+
+/// A prompt and tokens one by one, of weights that are interleaved between these passes and of such as were before.
+TEST(WeightsInBlocks, GiveTheSameBitsWhileTheirRowsAreInterleaved) {
+  const test::TemporaryFolder folder;
+  const auto file = folder / "q8_0.gguf";
+  quantize_folder(test::data_file("tiny/llama2"), Format::q8_0, file, [](io::GgufWriter&, const ModelFiles&) {}, {});
+  const auto files = open_model(file);
+  std::vector<int> ids(17);
+  for (int i = 0; i < std::ssize(ids); ++i) ids[static_cast<std::size_t>(i)] = i * 37 % files.spec.vocab_size;
+  for (const auto& layout : test::layouts_for(files.spec)) {
+    SCOPED_TRACE(to_string(layout));
+    const ProcessGrid grid(test::world(), layout);
+    const auto passes = [&](bool finish_first) {
+      const auto model = make_model(
+          files, grid, {.numbers = {.type = DType::bf16}, .limits = {.batch_tokens = 64, .kv_tokens = most_ids}});
+      if (finish_first) model->finish_loading();
+      test::Sequences sequences(*model, most_ids, 1);
+      std::vector<float> all;
+      const std::span<const int> prompt(ids.data(), 5), others(ids.data() + 5, 12);
+      const auto add = [&](const BatchItem& item) {
+        const auto logits = sequences.logits(Exec(), {&item, 1});
+        all.insert(all.end(), logits.begin(), logits.end());
+      };
+      add(sequences.next(0, prompt, false, 5));
+      for (const int& id : others) add(sequences.next(0, {&id, 1}, true, 5));
+      return all;
+    };
+    const auto expected = passes(true), found = passes(false);
+    ASSERT_EQ(found.size(), expected.size());
+    EXPECT_EQ(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)), 0);
+  }
+}
 
 /// Columns of 32 for every row, and not.
 TEST(QuantizedParameters, HaveTheFormatsThatTheHeaderSays) {
