@@ -4,10 +4,10 @@
 #include <bit>
 #include <cstring>
 
-// Vector code for one kind of processor; the others have none.
-#define HWY_DISABLED_TARGETS                                                                            \
-  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX2 | HWY_AVX3 | HWY_AVX3_ZEN4 | HWY_AVX3_SPR | HWY_AVX10_2 | HWY_NEON | \
-   HWY_NEON_BF16 | HWY_ALL_SVE | HWY_RVV)
+// Vector code for AVX2, AVX-512 and AVX-512 with VNNI; other processors have none.
+#define HWY_DISABLED_TARGETS                                                                             \
+  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_ZEN4 | HWY_AVX3_SPR | HWY_AVX10_2 | HWY_NEON | HWY_NEON_BF16 |        \
+   HWY_ALL_SVE | HWY_RVV)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE <grist/backends/cpu/int8_products.cpp>
 #include <hwy/foreach_target.h>
@@ -18,14 +18,12 @@
 #include <cpuid.h>
 #endif
 
-#if HWY_TARGET == HWY_AVX3_DL
+#if HWY_TARGET <= HWY_AVX2
 #include <grist/backends/cpu/int8_panel-inl.hpp>
 
 HWY_BEFORE_NAMESPACE();
 namespace grist::cpu::HWY_NAMESPACE {
 namespace {
-
-namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr int run = Int8Run::elements;
 constexpr int chunk_runs = chunk / run;
@@ -33,24 +31,25 @@ constexpr int chunk_runs = chunk / run;
 // ------------------------------------------------------------------------------------------------- tokens
 
 void round_run(const bf16* x, Int8Run& to) {
-  constexpr hn::FixedTag<float, 16> floats;
   constexpr hn::Rebind<hwy::bfloat16_t, decltype(floats)> bf16s;
-  const auto load = [&](int first) HWY_ATTR {
-    return hn::PromoteTo(floats, hn::LoadU(bf16s, reinterpret_cast<const hwy::bfloat16_t*>(x + first)));
+  constexpr hn::Rebind<std::int8_t, decltype(floats)> narrow;
+  constexpr int vectors = run / panel_rows;
+  const auto load = [&](int v) HWY_ATTR {
+    return hn::PromoteTo(floats, hn::LoadU(bf16s, reinterpret_cast<const hwy::bfloat16_t*>(x + v * panel_rows)));
   };
-  const Floats numbers[] = {load(0).raw, load(16).raw};
   // Compared by their bits, so that what is no number is the greatest.
-  const Ints magnitudes = _mm512_max_epu32(_mm512_castps_si512(_mm512_abs_ps(numbers[0])),
-                                           _mm512_castps_si512(_mm512_abs_ps(numbers[1])));
-  const float most = __builtin_bit_cast(float, _mm512_reduce_max_epu32(magnitudes));
+  auto magnitudes = hn::Zero(unsigned_ints);
+  for (int v = 0; v < vectors; ++v)
+    magnitudes = hn::Max(magnitudes, hn::BitCast(unsigned_ints, hn::Abs(load(v))));
+  const auto most = __builtin_bit_cast(float, hn::ReduceMax(unsigned_ints, magnitudes));
   const bool none = most < 1e-30F;
   to.scale = none ? 0 : most / 127;
-  const Floats inverse = _mm512_set1_ps(none ? 0 : 127 / most);
-  int sums[2];
-  for (int half = 0; half < 2; ++half) {
-    const __m128i rounded = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(numbers[half], inverse)));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to.numbers + 16 * half), rounded);
-    sums[half] = _mm512_reduce_add_epi32(_mm512_cvtepi8_epi32(rounded));
+  const Floats inverse = hn::Set(floats, none ? 0 : 127 / most);
+  int sums[2] = {};
+  for (int v = 0; v < vectors; ++v) {
+    const auto rounded = hn::DemoteTo(narrow, hn::NearestInt(hn::Mul(load(v), inverse)));
+    hn::StoreU(rounded, narrow, to.numbers + v * panel_rows);
+    sums[2 * v / vectors] += hn::ReduceSum(ints, hn::PromoteTo(ints, rounded));
   }
   const int parts[] = {sums[0] + sums[1], sums[0], sums[1]};
   for (int part = 0; part < 3; ++part) {
@@ -64,8 +63,93 @@ void round_run(const bf16* x, Int8Run& to) {
 /// In each lane what a sum of integers begins with, that codes may be too high.
 template <class Block>
 HWY_INLINE Ints start(std::int32_t for_128) {
-  if constexpr (has_least<Block>) return _mm512_setzero_si512();
-  return _mm512_srai_epi32(_mm512_set1_epi32(for_128), std::countr_zero(128U / code_offset<Block>));
+  if constexpr (has_least<Block> || has_signed_codes<Block>) return hn::Zero(ints);
+  return hn::Set(ints, for_128 >> (8 - code_bits<Block>));
+}
+
+/// Four bytes of a token for every row.
+HWY_INLINE Ints four_of(const Int8Run& token, int first) {
+  std::int32_t four;
+  std::memcpy(&four, token.numbers + first, sizeof four);
+  return hn::Set(ints, four);
+}
+
+/// dots = the products of T tokens with R panels, of group g in run i: exact, in any order.
+template <int T, int R, class Block>
+HWY_INLINE void group_dots(const Int8Run* x, Index x_runs, const RowPanel<Block>* panels, int i, int g,
+                           Ints (&dots)[T][R]) {
+  constexpr int group = RowPanel<Block>::group, words = group / 4;
+  const int part = group == run ? 0 : 1 + g, first_word = (run * i + group * g) / 4;
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t)
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) dots[t][r] = start<Block>(x[t * x_runs + i].starts[part]);
+#if HWY_TARGET <= HWY_AVX3_DL
+  constexpr int chains = T * R < 8 ? 2 : 1;
+  Ints sums[chains][T][R];
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t)
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      sums[0][t][r] = dots[t][r];
+      if (chains == 2) sums[chains - 1][t][r] = hn::Zero(ints);
+    }
+#pragma GCC unroll 8
+  for (int k = 0; k < words; ++k) {
+    Ints codes[R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) codes[r] = panels[r].codes[first_word + k];
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) {
+      const Ints token = four_of(x[t * x_runs + i], group * g + 4 * k);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        Ints& sum = sums[k % chains][t][r];
+        sum = hn::SumOfMulQuadAccumulate(ints, hn::BitCast(bytes, codes[r]), hn::BitCast(signed_bytes, token), sum);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t)
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+      dots[t][r] = chains == 2 ? hn::Add(sums[0][t][r], sums[chains - 1][t][r]) : sums[0][t][r];
+#else
+  // Two products are summed in 16 bits, and as many pairs as these hold.
+  constexpr hn::Repartition<std::int16_t, decltype(ints)> shorts;
+  constexpr int most_code = has_signed_codes<Block> ? 128 : (1 << code_bits<Block>) - 1;
+  constexpr int fitting = std::min(words, 32767 / (2 * 127 * most_code));
+#pragma GCC unroll 8
+  for (int begin = 0; begin < words; begin += fitting) {
+    hn::Vec<decltype(shorts)> pairs[T][R];
+#pragma GCC unroll 8
+    for (int k = begin; k < std::min(begin + fitting, words); ++k) {
+      hn::Vec<decltype(signed_bytes)> codes[R];
+      hn::Vec<decltype(bytes)> magnitudes[R];
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        codes[r] = hn::BitCast(signed_bytes, panels[r].codes[first_word + k]);
+        magnitudes[r] = hn::BitCast(bytes, has_signed_codes<Block> ? hn::Abs(codes[r]) : codes[r]);
+      }
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t) {
+        const auto token = hn::BitCast(signed_bytes, four_of(x[t * x_runs + i], group * g + 4 * k));
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+          const auto with_signs =
+              has_signed_codes<Block> ? hn::IfNegativeThenNegOrUndefIfZero(codes[r], token) : token;
+          const auto products = hn::SatWidenMulPairwiseAdd(shorts, magnitudes[r], with_signs);
+          pairs[t][r] = k == begin ? products : hn::Add(pairs[t][r], products);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t)
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r)
+        dots[t][r] = hn::Add(dots[t][r], hn::WidenMulPairwiseAdd(ints, pairs[t][r], hn::Set(shorts, 1)));
+  }
+#endif
 }
 
 /// What comes into the second cache meanwhile, which waits for more lines at a time than the first: memory works while
@@ -82,49 +166,25 @@ struct Ahead {
 
 /// sums += the products of T tokens with R panels. For each run some of `ahead` is fetched.
 template <int T, int R, class Block>
-HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const SixteenRows<Block>* panels, int runs, Ahead (&ahead)[R],
+HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const RowPanel<Block>* panels, int runs, Ahead (&ahead)[R],
                          Floats (&sums)[T][R]) {
-  constexpr int group = SixteenRows<Block>::group, groups = run / group;
-  constexpr int chains = T * R < 8 ? 2 : 1;  // of integers, whose sums are exact in any order
+  constexpr int groups = run / RowPanel<Block>::group;
   for (int i = 0; i < runs; ++i) {
     for (int r = 0; r < R; ++r) ahead[r].fetch();
 #pragma GCC unroll 2
     for (int g = 0; g < groups; ++g) {
-      const int part = groups == 1 ? 0 : 1 + g;
-      Ints dots[chains][T][R];
-#pragma GCC unroll 8
-      for (int t = 0; t < T; ++t)
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) {
-          dots[0][t][r] = start<Block>(x[t * x_runs + i].starts[part]);
-          if (chains == 2) dots[chains - 1][t][r] = _mm512_setzero_si512();
-        }
-#pragma GCC unroll 8
-      for (int k = 0; k < group / 4; ++k) {
-        Ints codes[R];
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) codes[r] = panels[r].codes[8 * i + (group * g) / 4 + k];
-#pragma GCC unroll 8
-        for (int t = 0; t < T; ++t) {
-          std::int32_t four;
-          std::memcpy(&four, x[t * x_runs + i].numbers + group * g + 4 * k, sizeof four);
-          const Ints token = _mm512_set1_epi32(four);
-#pragma GCC unroll 8
-          for (int r = 0; r < R; ++r)
-            dots[k % chains][t][r] = _mm512_dpbusd_epi32(dots[k % chains][t][r], codes[r], token);
-        }
-      }
+      Ints dots[T][R];
+      group_dots<T, R>(x, x_runs, panels, i, g, dots);
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
         const Int8Run& token = x[t * x_runs + i];
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-          const Ints all = chains == 2 ? _mm512_add_epi32(dots[0][t][r], dots[chains - 1][t][r]) : dots[0][t][r];
-          const Floats scale = _mm512_mul_ps(panels[r].scale[groups * i + g], _mm512_set1_ps(token.scale));
-          sums[t][r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(all), scale, sums[t][r]);
+          const Floats scale = hn::Mul(panels[r].scale[groups * i + g], hn::Set(floats, token.scale));
+          sums[t][r] = hn::MulAdd(hn::ConvertTo(floats, dots[t][r]), scale, sums[t][r]);
           if constexpr (has_least<Block>) {
-            const Floats sum = _mm512_set1_ps(token.sums[part]);
-            sums[t][r] = _mm512_fnmadd_ps(panels[r].least[groups * i + g], sum, sums[t][r]);
+            const Floats sum = hn::Set(floats, token.sums[groups == 1 ? 0 : 1 + g]);
+            sums[t][r] = hn::NegMulAdd(panels[r].least[groups * i + g], sum, sums[t][r]);
           }
         }
       }
@@ -132,25 +192,24 @@ HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const SixteenRows<Block
   }
 }
 
-/// The chunk of 16 interleaved rows that begins at block `first`; half of what comes `ahead` is fetched meanwhile. The
-/// other half is left.
+/// The chunk of interleaved rows, from `lane` on, that begins at block `first`; half of what comes `ahead` is fetched
+/// meanwhile. The other half is left.
 template <class Block>
-HWY_INLINE Ahead unpack_interleaved(const Block* first, const Block* ahead, int runs, SixteenRows<Block>& to) {
-  constexpr Index bytes = panel_rows * sizeof(Block);
+HWY_INLINE Ahead unpack_interleaved(const Block* first, int lane, const Block* ahead, int runs, RowPanel<Block>& to) {
   const int blocks = runs * run / Block::elements;
-  Ahead half{reinterpret_cast<const std::byte*>(ahead), bytes / 2};
+  Ahead half{reinterpret_cast<const std::byte*>(ahead), panel_rows * Index{sizeof(Block)} / 2};
   for (int i = 0; i < blocks; ++i) {
     half.fetch();
-    unpack(Interleaved<Block>{first + i * panel_rows}, i * Block::elements / run, to);
+    unpack(Interleaved<Block>{first + i * interleaved_rows, lane}, i * Block::elements / run, to);
   }
   half.bytes = half.bytes * run / Block::elements;
   return half;
 }
 
-/// The chunk of 16 rows that lie apart, fewer at the end; `ahead` is fetched of each row.
+/// The chunk of a panel's rows that lie apart, fewer at the end; `ahead` is fetched of each row.
 template <class Block>
 HWY_INLINE void unpack_chunk(const Block* first, const Block* ahead, Index row_blocks, Index rows, int runs,
-                             SixteenRows<Block>& to) {
+                             RowPanel<Block>& to) {
   constexpr int chunk_blocks = chunk / Block::elements;
   const int blocks = runs * run / Block::elements;
   Block copied[panel_rows][chunk_blocks];
@@ -170,38 +229,36 @@ HWY_INLINE void unpack_chunk(const Block* first, const Block* ahead, Index row_b
   for (int i = 0; i < blocks; ++i) unpack(Apart<Block>{first + i, stride}, i * Block::elements / run, to);
 }
 
-HWY_INLINE void write(Floats sums, std::size_t count, float* to) {
-  constexpr hn::FixedTag<float, 16> floats;
-  hn::StoreN(hn::VFromD<decltype(floats)>{sums}, floats, to, count);
-}
+HWY_INLINE void write(Floats sums, std::size_t count, float* to) { hn::StoreN(sums, floats, to, count); }
 HWY_INLINE void write(Floats sums, std::size_t count, bf16* to) {
-  constexpr hn::FixedTag<float, 16> floats;
   constexpr hn::Rebind<hwy::bfloat16_t, decltype(floats)> bf16s;
-  hn::StoreN(hn::DemoteTo(bf16s, hn::VFromD<decltype(floats)>{sums}), bf16s, reinterpret_cast<hwy::bfloat16_t*>(to),
-             count);
+  hn::StoreN(hn::DemoteTo(bf16s, sums), bf16s, reinterpret_cast<hwy::bfloat16_t*>(to), count);
 }
 
-/// At most R times 16 rows by all tokens. Interleaved rows are all there.
+/// At most R panels by all tokens. Interleaved rows are all there.
 template <bool interleaved, int R, class Block, class Y>
 void multiply_panels(const Block* w, Index rows, const Int8Tokens<Y>& to) {
   const Index row_blocks = to.runs * run / Block::elements;
+  // Of interleaved rows, the first of the sixteen that `row` is among.
   const auto at = [&](Index row, Index first_run) {
-    return w + row * row_blocks + first_run * run / Block::elements * (interleaved ? panel_rows : 1);
+    const Index first = interleaved ? row / interleaved_rows * interleaved_rows : row;
+    return w + first * row_blocks + first_run * run / Block::elements * (interleaved ? interleaved_rows : 1);
   };
   Floats sums[most_int8_tokens][R];
-  SixteenRows<Block> panels[R];
+  RowPanel<Block> panels[R];
   for (Index t = 0; t < to.tokens; ++t)
-    for (int r = 0; r < R; ++r) sums[t][r] = _mm512_setzero_ps();
+    for (int r = 0; r < R; ++r) sums[t][r] = hn::Zero(floats);
   for (Index begin = 0; begin < to.runs; begin += chunk_runs) {
     const int runs = static_cast<int>(std::min<Index>(chunk_runs, to.runs - begin));
     // What comes two chunks later, in these rows or in those that follow.
     const Index later = begin + 2 * chunk_runs, skipped = later < to.runs ? 0 : R * panel_rows;
     Ahead rest[R] = {};
     for (int r = 0; r < R; ++r) {
-      const Index row = r * panel_rows;
+      const Index row = r * panel_rows, lane = interleaved ? row % interleaved_rows : 0;
       const Block* const ahead = at(row + skipped, later % to.runs);
-      if constexpr (interleaved)
-        rest[r] = unpack_interleaved(at(row, begin), ahead, runs, panels[r]);
+      if constexpr (interleaved)  // panels of the same sixteen rows share what is ahead
+        rest[r] = unpack_interleaved(at(row, begin), static_cast<int>(lane),
+                                     ahead + lane * (runs * run / Block::elements), runs, panels[r]);
       else
         unpack_chunk(at(row, begin), ahead, row_blocks, std::min<Index>(panel_rows, rows - row), runs, panels[r]);
     }
@@ -218,8 +275,9 @@ void multiply_panels(const Block* w, Index rows, const Int8Tokens<Y>& to) {
         for (int r = 0; r < R; ++r) sums[t + i][r] = some[i][r];
       for (int r = 0; r < R; ++r) rest[r].bytes = 0;
     };
+    constexpr int most = panel_rows == 16 ? 4 : 2;  // more do not fit the 16 registers of AVX2
     Index t = 0;
-    for (; t + 4 <= to.tokens; t += 4) tile(std::integral_constant<int, 4>(), t);
+    for (; t + most <= to.tokens; t += most) tile(std::integral_constant<int, most>(), t);
     if (t + 2 <= to.tokens) {
       tile(std::integral_constant<int, 2>(), t);
       t += 2;

@@ -1,6 +1,6 @@
 // Products of rows of blocks with tokens whose numbers are rounded to 8 bits: bytes are multiplied where bf16 or floats
-// were, and any number of tokens goes through one kernel. For processors with VNNI (AVX3_DL of Highway: from Ice Lake
-// and Zen 4 on).
+// were, and any number of tokens goes through one kernel. For processors with AVX2 or AVX-512, fastest with VNNI
+// (AVX3_DL of Highway: from Ice Lake and Zen 4 on); all of them give the same bits.
 #pragma once
 
 #include <grist/core/weight.hpp>

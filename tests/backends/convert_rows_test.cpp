@@ -40,7 +40,7 @@ TYPED_TEST(ConvertRows, GivesTheNumbersOfTheBlocks) {
 }
 
 TEST(ConvertInterleavedRows, GivesTheNumbersOfRowsApart) {
-  if (!reads_interleaved(DType::bf16, Format::q8_0)) GTEST_SKIP() << "this processor has no VNNI";
+  if (!reads_interleaved(DType::bf16, Format::q8_0)) GTEST_SKIP() << "this processor multiplies no bytes";
   for (const Format format : every_format) {
     if (block_of(format).elements == 1) continue;
     const Index columns = 9 * block_of(format).elements;

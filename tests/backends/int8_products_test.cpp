@@ -1,8 +1,11 @@
-// Tokens in 8 bits: what rounding them loses, what cannot be rounded, and that a row knows nothing of its neighbours.
+// Tokens in 8 bits, for every kind of processor that this one can play (row_products_test.cpp): what rounding them
+// loses, what cannot be rounded, that a row knows nothing of its neighbours, that all processors give the same bits.
 // That the products are right for every format is matvec_test's claim.
 #include <grist/backends/cpu/int8_products.hpp>
 
 #include <support/weights.hpp>
+
+#include <hwy/targets.h>
 
 #include <cmath>
 #include <limits>
@@ -16,10 +19,10 @@ using namespace grist;
 using namespace grist::test;
 using cpu::Int8Run;
 
-struct Int8Products : testing::Test {
-  void SetUp() override {
-    if (!cpu::has_int8_products()) GTEST_SKIP() << "this processor has no VNNI";
-  }
+struct Int8Products : testing::TestWithParam<std::int64_t> {
+  Int8Products() { hwy::SetSupportedTargetsForTest(GetParam()); }
+  ~Int8Products() override { hwy::SetSupportedTargetsForTest(0); }
+  void SetUp() override { ASSERT_TRUE(cpu::has_int8_products()); }
 
   static std::vector<Int8Run> rounded(const std::vector<float>& x) {
     const std::vector<bf16> numbers(x.begin(), x.end());
@@ -38,7 +41,7 @@ struct Int8Products : testing::Test {
   }
 };
 
-TEST_F(Int8Products, ANumberIsOffByHalfAStepAtMostAndTheGreatestIs127) {
+TEST_P(Int8Products, ANumberIsOffByHalfAStepAtMostAndTheGreatestIs127) {
   const auto x = stored<bf16>(normals("x", 64 * 32));
   const auto runs = rounded(x);
   for (std::size_t i = 0; i < x.size(); ++i) {
@@ -51,7 +54,7 @@ TEST_F(Int8Products, ANumberIsOffByHalfAStepAtMostAndTheGreatestIs127) {
   }
 }
 
-TEST_F(Int8Products, SumsAreThoseOfTheRoundedNumbers) {
+TEST_P(Int8Products, SumsAreThoseOfTheRoundedNumbers) {
   for (const Int8Run& run : rounded(normals("x", 8 * 32))) {
     const int first = std::accumulate(run.numbers, run.numbers + 16, 0);
     const int second = std::accumulate(run.numbers + 16, run.numbers + 32, 0);
@@ -62,13 +65,13 @@ TEST_F(Int8Products, SumsAreThoseOfTheRoundedNumbers) {
   }
 }
 
-TEST_F(Int8Products, OfZerosAndOfAlmostZerosAreZero) {
+TEST_P(Int8Products, OfZerosAndOfAlmostZerosAreZero) {
   const StoredRows w(Format::q4_k, 5, 256);
   EXPECT_THAT(products(w, 0, 5, std::vector<float>(256, 0)), testing::Each(0));
   EXPECT_THAT(products(w, 0, 5, std::vector<float>(256, 1e-38F)), testing::Each(0));
 }
 
-TEST_F(Int8Products, OfWhatIsNotFiniteAreNotFinite) {
+TEST_P(Int8Products, OfWhatIsNotFiniteAreNotFinite) {
   for (const Format format : every_format) {
     if (block_of(format).elements == 1) continue;
     const StoredRows w(format, 5, 256);
@@ -82,7 +85,7 @@ TEST_F(Int8Products, OfWhatIsNotFiniteAreNotFinite) {
   }
 }
 
-TEST_F(Int8Products, ARowIsTheSameFromWhereverRowsBegin) {
+TEST_P(Int8Products, ARowIsTheSameFromWhereverRowsBegin) {
   for (const Format format : every_format) {
     if (block_of(format).elements == 1) continue;
     const StoredRows w(format, 37, 768);
@@ -94,7 +97,7 @@ TEST_F(Int8Products, ARowIsTheSameFromWhereverRowsBegin) {
 }
 
 // A mapped file ends with its last block.
-TEST_F(Int8Products, NothingBehindTheLastRowIsRead) {
+TEST_P(Int8Products, NothingBehindTheLastRowIsRead) {
   constexpr Index page = 1 << 16;
   auto* const memory = static_cast<std::byte*>(
       ::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
@@ -121,7 +124,7 @@ TEST_F(Int8Products, NothingBehindTheLastRowIsRead) {
 
 // With numbers as they come, rounded tokens move a product by less than a hundredth of its terms' size; what
 // docs/decisions/2026-11-27-int8.md says.
-TEST_F(Int8Products, AreNearThoseOfTokensAsTheyAre) {
+TEST_P(Int8Products, AreNearThoseOfTokensAsTheyAre) {
   for (const Format format : every_format) {
     if (block_of(format).elements == 1) continue;
     const StoredRows w(format, 64, 1024);
@@ -141,5 +144,61 @@ TEST_F(Int8Products, AreNearThoseOfTokensAsTheyAre) {
     EXPECT_GT(std::sqrt(error / size), 0.002) << name_of(format);
   }
 }
+
+/// Sums of integers are exact, and what follows has one order: of rows apart and interleaved, alone and among others.
+TEST_P(Int8Products, HaveTheBitsOfEveryOtherProcessor) {
+  static std::map<std::pair<Format, Index>, std::vector<float>> of_first;
+  for (const Format format : every_format) {
+    if (block_of(format).elements == 1) continue;
+    for (const Index rows : {16, 48}) {
+      const StoredRows apart(format, rows, 768);
+      const StoredRows interleaved = apart.interleaved();
+      constexpr Index tokens = 7;
+      const auto runs = rounded(normals("x", tokens * 768));
+      for (const StoredRows* w : {&apart, &interleaved}) {
+        std::vector<float> y(static_cast<std::size_t>(tokens * rows));
+        cpu::multiply_rows_in_int8<float>(w->panel(), 0, rows,
+                                          {runs.data(), y.data(), tokens, 768 / Int8Run::elements, rows});
+        const auto& expected = of_first.try_emplace({format, rows}, y).first->second;
+        EXPECT_EQ(y, expected) << name_of(format) << (w == &apart ? ", apart, " : ", interleaved, ") << rows;
+      }
+    }
+  }
+}
+
+// Where two products are summed in 16 bits, codes and tokens at their ends are what must fit.
+TEST_P(Int8Products, OfTheGreatestCodesAndNumbersFit) {
+  for (const Format format : every_format) {
+    if (block_of(format).elements == 1) continue;
+    for (const int byte : {0xff, 0x81, 0x80, 0x7f, 0x00}) {
+      const StoredRows w(format, 16, 256);
+      double sum = 0;  // of a row
+      with_format(format, [&]<class Block>(Block block) {
+        std::memset(static_cast<void*>(&block), byte, sizeof block);
+        if constexpr (requires { block.d; }) block.d = f16(1.0F);
+        if constexpr (requires { block.m; }) block.m = f16(0.0F);
+        if constexpr (requires { block.dmin; }) block.dmin = f16(0.0F);
+        for (Index at = 0; at < w.memory.size(); at += sizeof block)
+          std::memcpy(w.memory.data() + at, &block, sizeof block);
+        float numbers[Block::elements];
+        block.decode(numbers);
+        sum = std::accumulate(numbers, numbers + Block::elements, 0.0) * (256 / Block::elements);
+      });
+      for (const float x : {127.0F, -127.0F})
+        for (const float y : products(w, 0, 16, std::vector<float>(256, x)))
+          EXPECT_NEAR(y, sum * x, 1e-5 * std::abs(sum * x)) << name_of(format) << ", bytes of " << byte;
+    }
+  }
+}
+
+std::vector<std::int64_t> targets() {
+  std::vector<std::int64_t> all;
+  for (const std::int64_t target : {HWY_AVX2, HWY_AVX3, HWY_AVX3_DL})
+    if ((hwy::SupportedTargets() & target) != 0) all.push_back(target);
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(targets, Int8Products, testing::ValuesIn(targets()),
+                         [](const auto& target) { return std::string(hwy::TargetName(target.param)); });
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Int8Products);
 
 }  // namespace

@@ -211,7 +211,7 @@ struct InterleavedProducts : testing::Test {
 };
 
 TEST_F(InterleavedProducts, HaveTheBitsOfRowsApart) {
-  if (!reads_interleaved(DType::bf16, Format::q8_0)) GTEST_SKIP() << "this processor has no VNNI";
+  if (!reads_interleaved(DType::bf16, Format::q8_0)) GTEST_SKIP() << "this processor multiplies no bytes";
   for (const Format format : every_format) {
     if (block_of(format).elements == 1) continue;
     ASSERT_TRUE(reads_interleaved(DType::bf16, format));
@@ -229,7 +229,7 @@ TEST_F(InterleavedProducts, HaveTheBitsOfRowsApart) {
 }
 
 TEST_F(InterleavedProducts, OfExpertsHaveTheBitsOfRowsApart) {
-  if (!reads_interleaved(DType::bf16, Format::q8_0)) GTEST_SKIP() << "this processor has no VNNI";
+  if (!reads_interleaved(DType::bf16, Format::q8_0)) GTEST_SKIP() << "this processor multiplies no bytes";
   const auto offsets = on_device<int>(std::vector<int>{0, 3, 3, 20});
   for (const Format format : {Format::q8_0, Format::q4_k}) {
     const StoredRows apart(format, 3 * 48, 512);
@@ -247,7 +247,7 @@ TEST_F(InterleavedProducts, OfExpertsHaveTheBitsOfRowsApart) {
 
 /// Panels of one weight lie each as it does; more rows than a provider is given at a time are converted piece by piece.
 TEST_F(InterleavedProducts, BesideOtherPanelsHaveTheBitsOfRowsApart) {
-  if (!reads_interleaved(DType::bf16, Format::q8_0)) GTEST_SKIP() << "this processor has no VNNI";
+  if (!reads_interleaved(DType::bf16, Format::q8_0)) GTEST_SKIP() << "this processor multiplies no bytes";
   constexpr Index columns = 512, tokens = 11;
   const StoredRows q(Format::q8_0, 528, columns), k(Format::q4_k, 5, columns), v(Format::bf16, 64, columns);
   const StoredRows interleaved = q.interleaved();
@@ -268,7 +268,7 @@ TEST_F(InterleavedProducts, BesideOtherPanelsHaveTheBitsOfRowsApart) {
 }
 
 TEST_F(InterleavedProducts, OfFloatsAreRefused) {
-  if (!reads_interleaved(DType::bf16, Format::q8_0)) GTEST_SKIP() << "this processor has no VNNI";
+  if (!reads_interleaved(DType::bf16, Format::q8_0)) GTEST_SKIP() << "this processor multiplies no bytes";
   EXPECT_FALSE(reads_interleaved(DType::f32, Format::q8_0));
   const StoredRows rows = StoredRows(Format::q8_0, 16, 32).interleaved();
   const Buffer<float> x("x", 32), y("y", 16);
