@@ -90,7 +90,7 @@ void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const 
   const auto all = static_cast<Index>(x.extent(0));
   // Vectors of bytes hold 16 rows, and twice as many are faster where there is enough of them for all threads.
   const bool wide = all > 8 && w.rows / 32 >= 4 * exec.concurrency();
-  const Index rows_together = rounded == nullptr ? 4 : wide ? 32 : 16;
+  const Index rows_together = rounded != nullptr ? (wide ? 32 : 16) : all > 2 ? cpu::bf16_tile_rows : 4;
   for_pieces(exec, w, offsets, all, rows_together,
              [=, in = w.columns, out = w.rows](const Panel& panel, Index begin, Index rows, Index column, Index first,
                                                Index tokens) {

@@ -1,6 +1,7 @@
 #include <grist/backends/cpu/row_products.hpp>
 
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
 
 // Vector code for AVX-512 with products of bf16 and without, AVX2, NEON; anything else runs what its compiler assumes
@@ -87,9 +88,60 @@ HWY_INLINE void add_tile(const bf16* x, Index x_stride, LoadToken&& load_token, 
   if (k < columns) step(k, load_rest, load_rest);
 }
 
+#if HWY_TARGET <= HWY_AVX3
+// Sums of lanes in the order of hn::ReduceSum: quarters 0 and 1, 2 and 3, both; of what is left lanes 0 and 3, 1 and
+// 2, both.
+
+/// The first two steps for four vectors, each in its quarter of the result.
+HWY_INLINE Floats in_quarters(Floats a, Floats b, Floats c, Floats d) {
+  const auto folded = [](Floats x, Floats y) HWY_ATTR {
+    return Floats{_mm512_shuffle_f32x4(x.raw, y.raw, 0x88)} + Floats{_mm512_shuffle_f32x4(x.raw, y.raw, 0xdd)};
+  };
+  return folded(folded(a, b), folded(c, d));
+}
+/// The last two: each quarter of the result has the sums of the quarters of a, b, c, d.
+HWY_INLINE Floats sums_of_quarters(Floats a, Floats b, Floats c, Floats d) {
+  const auto folded = [](Floats x, Floats y) HWY_ATTR {
+    return Floats{_mm512_shuffle_ps(x.raw, y.raw, 0x44)} + Floats{_mm512_shuffle_ps(x.raw, y.raw, 0xbb)};
+  };
+  const Floats ab = folded(a, b), cd = folded(c, d);
+  return Floats{_mm512_shuffle_ps(ab.raw, cd.raw, 0x88)} + Floats{_mm512_shuffle_ps(ab.raw, cd.raw, 0xdd)};
+}
+
+/// Writes the products of four tokens and `count` rows: quarter t has those of token t.
+template <int count>
+HWY_INLINE void write_quarters(Floats products, const Rows& to) {
+  if (to.in_float != nullptr) {
+    alignas(64) float of[4][4];
+    hn::Store(products, floats, of[0]);
+    for (int t = 0; t < 4; ++t) std::memcpy(to.in_float + to.at + t * to.y_stride, of[t], count * sizeof(float));
+  } else {
+    // As the constructor of bf16 rounds; instructions that round to bf16 take small numbers for zeros.
+    constexpr hn::RebindToUnsigned<decltype(floats)> u32;
+    constexpr hn::Rebind<std::uint16_t, decltype(u32)> u16;
+    const auto u = hn::BitCast(u32, products), high = hn::ShiftRight<16>(u);
+    const auto half = hn::Add(hn::Set(u32, 0x7fff), hn::And(high, hn::Set(u32, 1)));
+    const auto rounded = hn::ShiftRight<16>(hn::Add(u, half)), quiet_nan = hn::Or(high, hn::Set(u32, 0x40));
+    const auto is_nan = hn::Gt(hn::And(u, hn::Set(u32, 0x7fffffff)), hn::Set(u32, 0x7f800000));
+    alignas(32) std::uint16_t of[4][4];
+    hn::Store(hn::TruncateTo(u16, hn::IfThenElse(is_nan, quiet_nan, rounded)), u16, of[0]);
+    for (int t = 0; t < 4; ++t) std::memcpy(to.rounded + to.at + t * to.y_stride, of[t], count * sizeof(bf16));
+  }
+}
+#endif
+
 /// Writes the products of T tokens and R rows.
 template <int T, int R>
 HWY_INLINE void write_sums(const Floats (&sums)[T][R], const Rows& to) {
+#if HWY_TARGET <= HWY_AVX3
+  if constexpr (T == 4 && R == 6) {  // sums by sums: half the shuffles, and rounded together
+    Floats rows[R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) rows[r] = in_quarters(sums[0][r], sums[1][r], sums[2][r], sums[3][r]);
+    write_quarters<4>(sums_of_quarters(rows[0], rows[1], rows[2], rows[3]), to);
+    return write_quarters<2>(sums_of_quarters(rows[4], rows[5], rows[4], rows[5]), to.from(0, 4));
+  }
+#endif
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t)
 #pragma GCC unroll 8
@@ -109,6 +161,43 @@ HWY_INLINE void clear(Floats (&sums)[T][R]) {
 /// where the processor's own prefetching suffices.
 constexpr Index bytes_ahead = GRIST_BF16_AS_FLOATS ? 16384 : 0;
 
+constexpr int sum_lanes = lanes / 2;  // a vector of floats
+constexpr Index most_tokens = 32;     // whose sums are kept while rows go by in stretches
+
+/// Sums of some tokens and R rows, a vector each.
+template <int R>
+struct KeptSums {
+  alignas(64) float of[most_tokens][R][sum_lanes];
+
+  template <int T>
+  HWY_INLINE void load(Index token, Floats (&sums)[T][R]) const {
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t)
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) sums[t][r] = hn::Load(floats, of[token + t][r]);
+  }
+  template <int T>
+  HWY_INLINE void store(const Floats (&sums)[T][R], Index token) {
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t)
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) hn::Store(sums[t][r], floats, of[token + t][r]);
+  }
+};
+
+/// Calls f(pass) for most_tokens tokens at a time.
+template <class F>
+HWY_INLINE void for_passes(const Rows& to, F&& f) {
+  for (Index first = 0; first < to.tokens; first += most_tokens) {
+    Rows pass = to.from(first, 0);
+    pass.tokens = std::min(most_tokens, pass.tokens);
+    f(pass);
+  }
+}
+
+constexpr Index plain_stretch = 2048;  // numbers of bf16_tile_rows rows and four tokens that fit the first cache
+constexpr auto load_plain = [](const bf16* p) HWY_ATTR { return load(p); };
+
 /// R rows by all tokens; meanwhile the next R rows come into the cache, or rows further on where they are short.
 template <int R>
 HWY_INLINE void plain_rows(const Rows& to, const bf16* w, Index columns) {
@@ -121,14 +210,38 @@ HWY_INLINE void plain_rows(const Rows& to, const bf16* w, Index columns) {
     const Rows tile = to.from(t, 0);
     Floats sums[T][R];
     clear(sums);
-    const auto load_token = [](const bf16* p) HWY_ATTR { return load(p); };
-    add_tile<T, R>(tile.x, tile.x_stride, load_token, w, columns, columns, ahead, lines, sums);
+    add_tile<T, R>(tile.x, tile.x_stride, load_plain, w, columns, columns, ahead, lines, sums);
     write_sums(sums, tile);
     ahead += lines * (columns / lanes) * 64;
   });
 }
 
-constexpr int tile_rows = 6;
+/// The same of long rows by several tiles of at most most_tokens tokens, which find a stretch in the first cache.
+template <int R>
+HWY_INLINE void long_rows(const Rows& to, const bf16* w, Index columns) {
+  const auto* ahead = reinterpret_cast<const char*>(w + R * columns);
+  const auto tiles = static_cast<int>((to.tokens + 3) / 4);
+  const int lines = (R + tiles - 1) / tiles;
+  KeptSums<R> kept;
+  for (Index k = 0; k < columns; k += plain_stretch) {
+    const Index count = std::min(plain_stretch, columns - k);
+    for_tiles(to.tokens, [&]<int T>(std::integral_constant<int, T>, Index t) HWY_ATTR {
+      Floats sums[T][R];
+      if (k == 0)
+        clear(sums);
+      else
+        kept.load(t, sums);
+      add_tile<T, R>(to.x + t * to.x_stride + k, to.x_stride, load_plain, w + k, columns, count, ahead, lines, sums);
+      ahead += lines * (count / lanes) * 64;
+      if (k + count == columns)
+        write_sums(sums, to.from(t, 0));
+      else
+        kept.store(sums, t);
+    });
+  }
+}
+
+constexpr int tile_rows = bf16_tile_rows;
 /// Of one or two tokens: in the order of memory, but where two products of float follow each other in a sum, four of
 /// them have more sums on their way.
 constexpr int rows_in_order = GRIST_BF16_AS_FLOATS ? 4 : 1;
@@ -136,13 +249,25 @@ constexpr int rows_in_order = GRIST_BF16_AS_FLOATS ? 4 : 1;
 /// One or two tokens take rows in the order of memory; more of them tiles of registers.
 void multiply(const PlainBlock<bf16>* panel, Index columns, Index rows, const Rows& to) {
   const bf16* const w = &panel->number;
+  const bool in_stretches = columns > plain_stretch && to.tokens > 4;
   Index row = 0;
-  if (to.tokens > 2)
-    for (; row + tile_rows <= rows; row += tile_rows)
-      plain_rows<tile_rows>(to.from(0, row), w + row * columns, columns);
-  for (; row + rows_in_order <= rows; row += rows_in_order)
-    plain_rows<rows_in_order>(to.from(0, row), w + row * columns, columns);
-  for (; row < rows; ++row) plain_rows<1>(to.from(0, row), w + row * columns, columns);
+  const auto take = [&]<int R>(std::integral_constant<int, R>) HWY_ATTR {
+    for (; row + R <= rows; row += R) {
+      const Rows there = to.from(0, row);
+      const bf16* const first = w + row * columns;
+      if (in_stretches)
+        for_passes(there, [&](const Rows& pass) HWY_ATTR { long_rows<R>(pass, first, columns); });
+      else
+        plain_rows<R>(there, first, columns);
+    }
+  };
+  if (to.tokens > 2) {
+    take(std::integral_constant<int, tile_rows>());
+    take(std::integral_constant<int, 2>());
+  } else {
+    take(std::integral_constant<int, rows_in_order>());
+  }
+  take(std::integral_constant<int, 1>());
 }
 
 // ------------------------------------------------------------------------------------------------- rows of blocks
@@ -199,15 +324,13 @@ HWY_INLINE void decode(const Block* blocks, Index count, F&& f) {
   }
 }
 
-constexpr Index most_tokens = 32;  // that share what is decoded
 constexpr Index stretch = 1024;    // numbers of a row that are decoded together: tile_rows of them fit the first cache
 
 /// R rows by at most most_tokens tokens: each stretch is decoded once for all of them.
 template <int R, class Block>
 HWY_INLINE void block_rows(const Rows& to, const Block* w, Index columns) {
-  constexpr int width = lanes / 2;
   const Index row_blocks = columns / Block::elements;
-  alignas(64) float all_sums[most_tokens][R][width] = {};
+  KeptSums<R> kept;
   alignas(64) bf16 decoded[R][stretch];
   for (Index k = 0; k < columns; k += stretch) {
     const Index count = std::min(stretch, columns - k);
@@ -222,29 +345,23 @@ HWY_INLINE void block_rows(const Rows& to, const Block* w, Index columns) {
     }
     for_tiles(to.tokens, [&]<int T>(std::integral_constant<int, T>, Index t) HWY_ATTR {
       Floats sums[T][R];
-#pragma GCC unroll 8
-      for (int i = 0; i < T; ++i)
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) sums[i][r] = hn::Load(floats, all_sums[t + i][r]);
+      if (k == 0)
+        clear(sums);
+      else
+        kept.load(t, sums);
       const auto load_token = [](const bf16* p) HWY_ATTR { return load_as_in<Block>(p); };
       add_tile<T, R>(to.x + t * to.x_stride + k, to.x_stride, load_token, decoded[0], stretch, count, nullptr, 0, sums);
-#pragma GCC unroll 8
-      for (int i = 0; i < T; ++i)
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) hn::Store(sums[i][r], floats, all_sums[t + i][r]);
+      if (k + count == columns)
+        write_sums(sums, to.from(t, 0));
+      else
+        kept.store(sums, t);
     });
   }
-  for (Index t = 0; t < to.tokens; ++t)
-    for (int r = 0; r < R; ++r) to.write(t, r, hn::ReduceSum(floats, hn::Load(floats, all_sums[t][r])));
 }
 
 template <int R, class Block>
 HWY_INLINE void block_rows_by_many(const Rows& to, const Block* w, Index columns) {
-  for (Index first = 0; first < to.tokens; first += most_tokens) {
-    Rows pass = to.from(first, 0);
-    pass.tokens = std::min(most_tokens, pass.tokens);
-    block_rows<R>(pass, w, columns);
-  }
+  for_passes(to, [&](const Rows& pass) HWY_ATTR { block_rows<R>(pass, w, columns); });
 }
 
 template <class Block>

@@ -18,6 +18,9 @@ struct TokenRows {
 /// are products of bytes too (int8_products.hpp).
 bool has_row_products(Format format);
 
+/// Rows of bf16 that more than two tokens take together: shares of work leave no rest where they are multiples.
+constexpr int bf16_tile_rows = 6;
+
 /// y [tokens, r] = x [tokens, columns] times row `begin` + r of a panel for each r < `rows`. `columns` are whole
 /// blocks, whose numbers are those of round_row. The order of the sums, in float, depends on columns, format and
 /// processor alone.

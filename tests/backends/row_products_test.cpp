@@ -8,12 +8,14 @@
 
 #include <hwy/targets.h>
 
+#include <limits>
+
 namespace {
 
 using namespace grist;
 using namespace grist::test;
 
-constexpr Index rows = 7, most_tokens = 37;
+constexpr Index rows = 9, most_tokens = 37;  // in tiles of six, two and one
 
 struct RowProducts : testing::TestWithParam<std::int64_t> {
   RowProducts() { hwy::SetSupportedTargetsForTest(GetParam()); }
@@ -37,8 +39,11 @@ struct RowProducts : testing::TestWithParam<std::int64_t> {
   }
 };
 
-/// Wider than what is decoded at a time, and no whole number of it.
-Index columns_of(Format format) { return block_of(format).elements == 256 ? 5 * 256 : 33 * 32; }
+/// Wider than what is decoded at a time, and no whole number of it; of bf16, than what stays in the first cache.
+Index columns_of(Format format) {
+  if (format == Format::bf16) return 2 * 2048 + 33 * 32 + 8;
+  return block_of(format).elements == 256 ? 5 * 256 : 33 * 32;
+}
 
 std::vector<bf16> tokens_of(Index columns) {
   const auto numbers = normals("x", most_tokens * columns);
@@ -78,6 +83,23 @@ TEST_P(RowProducts, OfATokenHaveTheSameBitsAmongOthers) {
     for (const Index tokens : {1, 2, 3, 32})
       EXPECT_TRUE(std::ranges::equal(products(w, x, tokens), all | std::views::take(tokens * rows)))
           << name_of(format) << ", " << tokens << " tokens";
+  }
+}
+
+/// Of numbers that are finite, and not.
+TEST_P(RowProducts, InBf16AreThoseInFloatRounded) {
+  const StoredRows w(Format::bf16, rows, 64);
+  auto x = tokens_of(w.columns);
+  const float infinite = std::numeric_limits<float>::infinity(), none = std::numeric_limits<float>::quiet_NaN();
+  for (const auto& [token, number] : {std::pair{1, infinite}, {2, -infinite}, {3, none}})
+    x[token * 64 + 5] = bf16(number);
+  for (const Index tokens : {Index{1}, Index{2}, most_tokens}) {
+    const auto exact = products(w, x, tokens);
+    std::vector<bf16> found(static_cast<std::size_t>(tokens * rows));
+    cpu::multiply_rows(w.format, w.memory.data(), w.columns, 0, rows,
+                       cpu::TokenRows<bf16, bf16>{x.data(), found.data(), tokens, w.columns, rows});
+    for (std::size_t i = 0; i < found.size(); ++i)
+      EXPECT_EQ(found[i].bits, bf16(exact[i]).bits) << i << " of " << tokens << " tokens";
   }
 }
 
