@@ -88,9 +88,10 @@ void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const 
   if (rounded == nullptr && std::any_of(w.panel, w.panel + w.panels, [](const Panel& p) { return p.interleaved; }))
     throw InternalError("interleaved rows are multiplied by bytes alone");
   const auto all = static_cast<Index>(x.extent(0));
-  // Vectors of bytes hold 16 rows, and twice as many are faster where there is enough of them for all threads.
+  // Interleaved rows are taken by sixteen; twice as many are faster where there is enough of them for all threads.
   const bool wide = all > 8 && w.rows / 32 >= 4 * exec.concurrency();
-  const Index rows_together = rounded != nullptr ? (wide ? 32 : 16) : all > 2 ? cpu::bf16_tile_rows : 4;
+  const Index tile_rows = std::is_same_v<X, bf16> && all > 2 ? cpu::bf16_tile_rows : 4;
+  const Index rows_together = rounded == nullptr ? tile_rows : wide ? 32 : 16;
   for_pieces(exec, w, offsets, all, rows_together,
              [=, in = w.columns, out = w.rows](const Panel& panel, Index begin, Index rows, Index column, Index first,
                                                Index tokens) {

@@ -195,7 +195,7 @@ HWY_INLINE void for_passes(const Rows& to, F&& f) {
   }
 }
 
-constexpr Index plain_stretch = 2048;  // numbers of bf16_tile_rows rows and four tokens that fit the first cache
+constexpr Index plain_stretch = 2048;  // bf16_tile_rows rows and four tokens of so many fit a first cache of 48 KB
 constexpr auto load_plain = [](const bf16* p) HWY_ATTR { return load(p); };
 
 /// R rows by all tokens; meanwhile the next R rows come into the cache, or rows further on where they are short.
@@ -272,7 +272,7 @@ void multiply(const PlainBlock<bf16>* panel, Index columns, Index rows, const Ro
 
 // ------------------------------------------------------------------------------------------------- rows of blocks
 
-constexpr bool multiplies_blocks = HWY_TARGET > HWY_AVX3_DL;  // a smaller number is a newer processor
+constexpr bool multiplies_blocks = HWY_TARGET > HWY_AVX2;  // a smaller number is a newer processor
 
 /// R rows by one token, decoded in registers.
 template <int R, class Block>
@@ -324,7 +324,7 @@ HWY_INLINE void decode(const Block* blocks, Index count, F&& f) {
   }
 }
 
-constexpr Index stretch = 1024;    // numbers of a row that are decoded together: tile_rows of them fit the first cache
+constexpr Index stretch = 1024;  // numbers of a row that are decoded together: tile_rows of them fit the first cache
 
 /// R rows by at most most_tokens tokens: each stretch is decoded once for all of them.
 template <int R, class Block>

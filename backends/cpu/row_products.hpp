@@ -14,8 +14,8 @@ struct TokenRows {
   Index tokens, x_stride, y_stride;
 };
 
-/// Whether multiply_rows knows a format on this processor: bf16, and blocks but where products of bf16 tell that there
-/// are products of bytes too (int8_products.hpp).
+/// Whether multiply_rows knows a format on this processor: bf16, and blocks where there are no products of bytes
+/// (int8_products.hpp).
 bool has_row_products(Format format);
 
 /// Rows of bf16 that more than two tokens take together: shares of work leave no rest where they are multiples.

@@ -70,6 +70,7 @@ public:
   }
 
   void finish_loading() override {
+    Kokkos::fence("grist::model: nothing reads the weights");
     parameters_.interleave_all();
     give_weights();
   }

@@ -63,8 +63,8 @@ public:
   [[nodiscard]] virtual std::unique_ptr<PagedKv> make_kv(Index tokens) const = 0;
 
   /// Weights in blocks are read where the file is mapped at first, and brought into a faster order piece by piece
-  /// before later passes, so that the first answer does not wait. This brings all of them there at once, for those who
-  /// measure passes. Results have the same bits before and after.
+  /// before later passes by all threads of the process, so that the first answer does not wait. This brings all of
+  /// them there at once, for those who measure passes. Results have the same bits before and after.
   virtual void finish_loading() = 0;
 
   /// Enqueues a forward pass over all stages. Returns x [tokens, hidden] after this stage's last block, valid until the

@@ -47,6 +47,8 @@ public:
   /// can be read where the file is mapped wait for interleave_some. Throws InputError, MemoryError.
   Parameters(const io::Weights& weights, const TensorTable& table, const std::string& base, Range layers,
              const Shard& shard, const ModelNumbers& numbers, const Progress& progress);
+  Parameters(const Parameters&) = delete;
+  Parameters& operator=(const Parameters&) = delete;
 
   /// Of layers of other stages all weights are empty. A tied head is the embedding's memory where the stage has both.
   [[nodiscard]] const ModelTensors<Weight>& tensors() const { return tensors_; }

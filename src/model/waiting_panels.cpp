@@ -15,12 +15,12 @@ void WaitingPanels::add(Weight& weight, int number, std::shared_ptr<const io::Ma
 }
 
 void WaitingPanels::interleave_some() {
-  for (Index done = 0; !empty() && done < bytes_ / 8 + 1; done += panels_[next_++].bytes) interleave(panels_[next_]);
-  if (empty()) panels_.clear(), next_ = 0;  // and the mappings with them
-}
-
-void WaitingPanels::interleave_all() {
-  while (!empty()) interleave_some();
+  Index done = 0;
+  while (!empty() && done < bytes_ / 8 + 1) {
+    interleave(panels_[next_]);
+    done += panels_[next_].bytes;
+    ++next_;
+  }
 }
 
 /// Pages of the file are given back piece by piece, so that a large panel is hardly there twice.

@@ -19,10 +19,9 @@ public:
 
   [[nodiscard]] bool empty() const { return next_ == panels_.size(); }
 
-  /// Interleaves the next panels: an eighth of all, so that no pass of the first ones takes much longer than others. No
+  /// Interleaves the next panels, at least an eighth of all bytes, so that several passes share what it takes. No
   /// kernel may run.
   void interleave_some();
-  void interleave_all();
 
 private:
   struct Entry {

@@ -7,7 +7,10 @@
 #include "support/providers.hpp"
 #include "support/ranks.hpp"
 #include "support/sequences.hpp"
+#include "support/tools_recorder.hpp"
 
+#include <grist/backends/matvec.hpp>
+#include <grist/backends/threads.hpp>
 #include <grist/model/gguf_conversion.hpp>
 #include <grist/model/parameters.hpp>
 
@@ -91,6 +94,7 @@ TEST(WeightsInBlocks, GiveTheSameBitsWhileTheirRowsAreInterleaved) {
           files, grid, {.numbers = {.type = DType::bf16}, .limits = {.batch_tokens = 64, .kv_tokens = most_ids}});
       if (finish_first) model->finish_loading();
       test::Sequences sequences(*model, most_ids, 1);
+      const test::ToolsRecorder recorder;
       std::vector<float> all;
       const std::span<const int> prompt(ids.data(), 5), others(ids.data() + 5, 12);
       const auto add = [&](const BatchItem& item) {
@@ -99,6 +103,9 @@ TEST(WeightsInBlocks, GiveTheSameBitsWhileTheirRowsAreInterleaved) {
       };
       add(sequences.next(0, prompt, false, 5));
       for (const int& id : others) add(sequences.next(0, {&id, 1}, true, 5));
+      const bool waits = host_reaches_memory && one_memory_node() && reads_interleaved(DType::bf16, Format::q8_0);
+      const bool interleaved = std::ranges::count(recorder.kernels, "grist::parameters::interleave") > 0;
+      EXPECT_EQ(interleaved, waits && !finish_first);
       return all;
     };
     const auto expected = passes(true), found = passes(false);
