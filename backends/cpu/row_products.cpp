@@ -134,7 +134,7 @@ HWY_INLINE void write_quarters(Floats products, const Rows& to) {
 template <int T, int R>
 HWY_INLINE void write_sums(const Floats (&sums)[T][R], const Rows& to) {
 #if HWY_TARGET <= HWY_AVX3
-  if constexpr (T == 4 && R == 6) {  // sums by sums: half the shuffles, and rounded together
+  if constexpr (T == 4 && R == bf16_tile_rows) {  // sums by sums: half the shuffles, and rounded together
     Floats rows[R];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) rows[r] = in_quarters(sums[0][r], sums[1][r], sums[2][r], sums[3][r]);
@@ -166,9 +166,25 @@ constexpr Index most_tokens = 32;     // whose sums are kept while rows go by in
 
 /// Sums of some tokens and R rows, a vector each.
 template <int R>
-struct KeptSums {
-  alignas(64) float of[most_tokens][R][sum_lanes];
+class KeptSums {
+public:
+  /// For T tokens from `token` on: add(sums) of the stretch [k, k + count) of rows of `columns` numbers; at their end
+  /// the products are written.
+  template <int T, class Add>
+  HWY_INLINE void take_stretch(Index k, Index count, Index columns, Index token, const Rows& to, Add&& add) {
+    Floats sums[T][R];
+    if (k == 0)
+      clear(sums);
+    else
+      load(token, sums);
+    add(sums);
+    if (k + count == columns)
+      write_sums(sums, to.from(token, 0));
+    else
+      store(sums, token);
+  }
 
+private:
   template <int T>
   HWY_INLINE void load(Index token, Floats (&sums)[T][R]) const {
 #pragma GCC unroll 8
@@ -183,6 +199,8 @@ struct KeptSums {
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) hn::Store(sums[t][r], floats, of[token + t][r]);
   }
+
+  alignas(64) float of[most_tokens][R][sum_lanes];
 };
 
 /// Calls f(pass) for most_tokens tokens at a time.
@@ -226,22 +244,14 @@ HWY_INLINE void long_rows(const Rows& to, const bf16* w, Index columns) {
   for (Index k = 0; k < columns; k += plain_stretch) {
     const Index count = std::min(plain_stretch, columns - k);
     for_tiles(to.tokens, [&]<int T>(std::integral_constant<int, T>, Index t) HWY_ATTR {
-      Floats sums[T][R];
-      if (k == 0)
-        clear(sums);
-      else
-        kept.load(t, sums);
-      add_tile<T, R>(to.x + t * to.x_stride + k, to.x_stride, load_plain, w + k, columns, count, ahead, lines, sums);
+      kept.template take_stretch<T>(k, count, columns, t, to, [&](Floats (&sums)[T][R]) HWY_ATTR {
+        add_tile<T, R>(to.x + t * to.x_stride + k, to.x_stride, load_plain, w + k, columns, count, ahead, lines, sums);
+      });
       ahead += lines * (count / lanes) * 64;
-      if (k + count == columns)
-        write_sums(sums, to.from(t, 0));
-      else
-        kept.store(sums, t);
     });
   }
 }
 
-constexpr int tile_rows = bf16_tile_rows;
 /// Of one or two tokens: in the order of memory, but where two products of float follow each other in a sum, four of
 /// them have more sums on their way.
 constexpr int rows_in_order = GRIST_BF16_AS_FLOATS ? 4 : 1;
@@ -262,7 +272,7 @@ void multiply(const PlainBlock<bf16>* panel, Index columns, Index rows, const Ro
     }
   };
   if (to.tokens > 2) {
-    take(std::integral_constant<int, tile_rows>());
+    take(std::integral_constant<int, bf16_tile_rows>());
     take(std::integral_constant<int, 2>());
   } else {
     take(std::integral_constant<int, rows_in_order>());
@@ -324,7 +334,7 @@ HWY_INLINE void decode(const Block* blocks, Index count, F&& f) {
   }
 }
 
-constexpr Index stretch = 1024;  // numbers of a row that are decoded together: tile_rows of them fit the first cache
+constexpr Index stretch = 1024;  // numbers of a row, decoded together: a tile of them fits the first cache
 
 /// R rows by at most most_tokens tokens: each stretch is decoded once for all of them.
 template <int R, class Block>
@@ -344,17 +354,11 @@ HWY_INLINE void block_rows(const Rows& to, const Block* w, Index columns) {
       });
     }
     for_tiles(to.tokens, [&]<int T>(std::integral_constant<int, T>, Index t) HWY_ATTR {
-      Floats sums[T][R];
-      if (k == 0)
-        clear(sums);
-      else
-        kept.load(t, sums);
+      const bf16* const x = to.x + t * to.x_stride + k;
       const auto load_token = [](const bf16* p) HWY_ATTR { return load_as_in<Block>(p); };
-      add_tile<T, R>(to.x + t * to.x_stride + k, to.x_stride, load_token, decoded[0], stretch, count, nullptr, 0, sums);
-      if (k + count == columns)
-        write_sums(sums, to.from(t, 0));
-      else
-        kept.store(sums, t);
+      kept.template take_stretch<T>(k, count, columns, t, to, [&](Floats (&sums)[T][R]) HWY_ATTR {
+        add_tile<T, R>(x, to.x_stride, load_token, decoded[0], stretch, count, nullptr, 0, sums);
+      });
     });
   }
 }
@@ -374,8 +378,8 @@ void multiply(const Block* w, Index columns, Index rows, const Rows& to) {
     for (; row + few <= rows; row += few) block_rows_by_one<few>(to.from(0, row), w + row * row_blocks, columns);
     for (; row < rows; ++row) block_rows_by_one<1>(to.from(0, row), w + row * row_blocks, columns);
   } else {
-    for (; row + tile_rows <= rows; row += tile_rows)
-      block_rows_by_many<tile_rows>(to.from(0, row), w + row * row_blocks, columns);
+    for (; row + bf16_tile_rows <= rows; row += bf16_tile_rows)
+      block_rows_by_many<bf16_tile_rows>(to.from(0, row), w + row * row_blocks, columns);
     for (; row < rows; ++row) block_rows_by_many<1>(to.from(0, row), w + row * row_blocks, columns);
   }
 }
