@@ -46,10 +46,9 @@ void for_pieces(const Exec& exec, const Weight& w, View1<const int> offsets, Ind
 bool in_blocks(const Panel& panel) { return block_of(panel.format).elements > 1; }
 
 /// x [tokens, columns] in 8 bits.
-const Int8Run* round_tokens(const Exec& exec, View2<const bf16> x, Reserve<Memory>& scratch) {
+void round_tokens(const Exec& exec, View2<const bf16> x, Int8Run* rounded) {
   const Index columns = x.extent(1), tokens = x.extent(0), token_runs = columns / Int8Run::elements;
   constexpr Index few_runs = 512;  // that one thread rounds before all threads have begun
-  Int8Run* const rounded = scratch.room<Int8Run>(tokens * token_runs, tokens * token_runs);
   if (tokens * token_runs <= few_runs)
     cpu::round_to_int8(x.data(), tokens * token_runs, rounded);
   else
@@ -57,7 +56,34 @@ const Int8Run* round_tokens(const Exec& exec, View2<const bf16> x, Reserve<Memor
         "grist::matvec::round_tokens", Indices<Exec>(exec, 0, tokens), KOKKOS_LAMBDA(Index t) {
           cpu::round_to_int8(x.data() + t * columns, token_runs, rounded + t * token_runs);
         });
-  return rounded;
+}
+
+/// Whether x is packed for panels in bf16.
+bool packs_tokens(Index tokens, const Weight& w) {
+  return cpu::packs_tokens(tokens, w.columns) &&
+         std::any_of(w.panel, w.panel + w.panels, [](const Panel& p) { return p.format == Format::bf16; });
+}
+
+/// Bytes of tokens in 8 bits, on lines of the cache.
+Index rounded_bytes(Index tokens, Index columns) {
+  return tokens * (columns / Int8Run::elements) * Index{sizeof(Int8Run)};
+}
+Index packed_elements(Index tokens, Index columns) { return tokens * cpu::packed_columns(columns); }
+
+/// packed = x [tokens, columns], those of each expert together where they are many.
+void pack_tokens(const Exec& exec, View2<const bf16> x, View1<const int> offsets, Index experts, bf16* packed) {
+  constexpr Index together = 4;
+  const Index columns = x.extent(1), tokens = x.extent(0), tiles = (tokens + together - 1) / together;
+  const bool one = offsets.extent(0) == 0;
+  Kokkos::parallel_for(
+      "grist::matvec::pack_tokens", Indices<Exec>(exec, 0, experts * tiles), KOKKOS_LAMBDA(Index item) {
+        const Index expert = item / tiles;
+        const Index first = one ? 0 : offsets(expert), count = (one ? tokens : offsets(expert + 1)) - first;
+        const Index tile = item % tiles * together;
+        if (cpu::packs_tokens(count, columns) && tile < count)
+          cpu::pack_tokens(x.data() + (first + tile) * columns, columns, std::min(count - tile, together),
+                           packed + packed_elements(first + tile, columns));
+      });
 }
 
 }  // namespace
@@ -76,18 +102,32 @@ bool serves_many_tokens(DType x, const Weight& w) {
 }
 
 Index matvec_scratch(Index tokens, DType x, const Weight& w) {
-  return rounds_tokens(x, w) ? tokens * (w.columns / Int8Run::elements) * Index{sizeof(Int8Run)} : 0;
+  if (x != DType::bf16) return 0;
+  return (rounds_tokens(x, w) ? rounded_bytes(tokens, w.columns) : 0) +
+         (packs_tokens(tokens, w) ? packed_elements(tokens, w.columns) * Index{sizeof(bf16)} : 0);
 }
 
 template <class X, class Y>
 void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const Weight& w, View2<Y> y,
             Reserve<Memory>& scratch) {
-  const Int8Run* rounded = nullptr;
-  if constexpr (std::is_same_v<X, bf16>)
-    if (rounds_tokens(DType::bf16, w)) rounded = round_tokens(exec, x, scratch);
+  const auto all = static_cast<Index>(x.extent(0));
+  Int8Run* rounded = nullptr;
+  bf16* packed = nullptr;
+  if constexpr (std::is_same_v<X, bf16>) {
+    const Index bytes = matvec_scratch(all, DType::bf16, w);
+    auto* memory = scratch.room<std::byte>(bytes, bytes);
+    if (rounds_tokens(DType::bf16, w)) {
+      rounded = reinterpret_cast<Int8Run*>(memory);
+      memory += rounded_bytes(all, w.columns);
+      round_tokens(exec, x, rounded);
+    }
+    if (packs_tokens(all, w)) {
+      packed = reinterpret_cast<bf16*>(memory);
+      pack_tokens(exec, x, offsets, w.experts, packed);
+    }
+  }
   if (rounded == nullptr && std::any_of(w.panel, w.panel + w.panels, [](const Panel& p) { return p.interleaved; }))
     throw InternalError("interleaved rows are multiplied by bytes alone");
-  const auto all = static_cast<Index>(x.extent(0));
   // Interleaved rows are taken by sixteen; twice as many are faster where there is enough of them for all threads.
   const bool wide = all > 8 && w.rows / 32 >= 4 * exec.concurrency();
   const Index tile_rows = std::is_same_v<X, bf16> && all > 2 ? cpu::bf16_tile_rows : 4;
@@ -101,9 +141,16 @@ void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const 
                  if (rounded != nullptr && in_blocks(panel))
                    return cpu::multiply_rows_in_int8<Y>(panel, begin, rows,
                                                         {rounded + first * runs, to, tokens, runs, out});
-                 if (cpu::has_row_products(panel.format))
-                   return cpu::multiply_rows<Y>(panel.format, panel.data, in, begin, rows,
-                                                {x.data() + first * in, to, tokens, in, out});
+                 if (panel.format == Format::bf16) {
+                   const bool in_tiles = cpu::packs_tokens(tokens, in);
+                   const Index stride = in_tiles ? cpu::packed_columns(in) : in;
+                   return cpu::multiply_bf16_rows<Y>(
+                       static_cast<const bf16*>(panel.data) + begin * in, in, rows,
+                       {(in_tiles ? packed : x.data()) + first * stride, to, tokens, stride, out});
+                 }
+                 if (in_blocks(panel) && cpu::has_block_row_products())
+                   return cpu::multiply_block_rows<Y>(panel.format, panel.data, in, begin, rows,
+                                                      {x.data() + first * in, to, tokens, in, out});
                }
                cpu::multiply_rows_in_float<X, Y>(panel.format, panel.data, in, begin, rows,
                                                  {x.data() + first * in, to, tokens, in, out});

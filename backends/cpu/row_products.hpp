@@ -1,5 +1,5 @@
 // Products of rows of a weight with few tokens, in the vector code that suits the processor best: Highway compiles
-// row_products.cpp and float_row_products.cpp for several kinds of processors and picks one at run time.
+// *_row_products.cpp for several kinds of processors and picks one at run time.
 #pragma once
 
 #include <grist/core/weight.hpp>
@@ -14,19 +14,36 @@ struct TokenRows {
   Index tokens, x_stride, y_stride;
 };
 
-/// Whether multiply_rows knows a format on this processor: bf16, and blocks where there are no products of bytes
-/// (int8_products.hpp).
-bool has_row_products(Format format);
-
 /// Rows of bf16 that more than two tokens take together: shares of work leave no rest where they are multiples.
 constexpr int bf16_tile_rows = 6;
 
-/// y [tokens, r] = x [tokens, columns] times row `begin` + r of a panel for each r < `rows`. `columns` are whole
-/// blocks, whose numbers are those of round_row. The order of the sums, in float, depends on columns, format and
-/// processor alone.
+/// So many numbers of bf16_tile_rows rows and four tokens fit a first cache, wherever they lie; longer rows go in
+/// stretches.
+constexpr Index bf16_stretch = 1536;
+
+/// Whether so many tokens are packed (pack_tokens) before they are multiplied with rows in bf16.
+constexpr bool packs_tokens(Index tokens, Index columns) { return tokens > 16 && columns > bf16_stretch; }
+
+/// From one packed token to the next: `columns`, up to whole vectors of any processor.
+constexpr Index packed_columns(Index columns) { return (columns + 31) / 32 * 32; }
+
+/// to [tokens, packed_columns(columns)] = x [tokens, columns] as products with rows in bf16 read several tokens: in
+/// tiles of 4, then of 2 and 1. Tokens 4 i to 4 i + 3 can be packed alone.
+void pack_tokens(const bf16* x, Index columns, Index tokens, bf16* to);
+
+/// y [tokens, r] = x [tokens, columns] times row r of w for each r < `rows`; tokens are packed where packs_tokens says
+/// so. The order of the sums, in float, depends on columns and processor alone.
 template <class Y>
-void multiply_rows(Format format, const void* panel, Index columns, Index begin, Index rows,
-                   const TokenRows<bf16, Y>& to);
+void multiply_bf16_rows(const bf16* w, Index columns, Index rows, const TokenRows<bf16, Y>& to);
+
+/// Whether blocks are multiplied with bf16 on this processor: where there are no products of bytes (int8_products.hpp).
+bool has_block_row_products();
+
+/// y [tokens, r] = x [tokens, columns] times row `begin` + r of a panel in blocks for each r < `rows`, their numbers
+/// those of round_row. The order of the sums, in float, depends on columns, format and processor alone.
+template <class Y>
+void multiply_block_rows(Format format, const void* panel, Index columns, Index begin, Index rows,
+                         const TokenRows<bf16, Y>& to);
 
 /// The same in float: of tokens in float with any format, of tokens in bf16 with f32 and f16.
 template <class X, class Y>

@@ -107,15 +107,17 @@ TYPED_TEST(MatVec, ProductsOfSixteenBitsAreRoundedOnceAndInTheirType) {
 }
 
 TYPED_TEST(MatVec, ATokensBitsDoNotDependOnHowManyThereAre) {
-  for (const Format format : every_format) {
-    const Index in = block_of(format).elements == 1 ? 77 : 512, out = 19;
-    const StoredRows rows(format, out, in);
-    const auto x = normals("x", 261 * in);
+  std::vector<StoredRows> every_rows;
+  for (const Format format : every_format)
+    every_rows.emplace_back(format, 19, block_of(format).elements == 1 ? 77 : 512);
+  every_rows.emplace_back(Format::bf16, 19, 1608);  // that take many tokens packed
+  for (const StoredRows& rows : every_rows) {
+    const auto x = normals("x", 261 * rows.columns);
     const auto all = this->run(x, 0, 261, rows.weight());
     for (const Index count : {1, 2, 3, 5, 8, 31, 32, 33, 64, 130}) {
       const auto some = this->run(x, 0, count, rows.weight());
       EXPECT_TRUE(std::ranges::equal(some, std::span(all).first(some.size())))
-          << name_of(format) << ", " << count << " tokens";
+          << name_of(rows.format) << ", " << rows.columns << " columns, " << count << " tokens";
     }
   }
 }
@@ -171,9 +173,12 @@ TYPED_TEST(MatVec, ARowOfTheWeightGivesTheSameBitsAmongOtherRows) {
 }
 
 TYPED_TEST(MatVec, PanelsGiveWhatTheyGiveAlone) {
-  const Index in = 512, tokens = 5;
-  const auto x = normals("x", tokens * in);
-  for (const auto& extents : {std::array<Index, 3>{16, 16, 16}, {41, 5, 6}, {3, 50, 1}}) {
+  struct Case {
+    std::array<Index, 3> extents;
+    Index in = 512, tokens = 5;
+  };
+  for (const auto& [extents, in, tokens] : {Case{{16, 16, 16}}, {{41, 5, 6}}, {{3, 50, 1}}, {{16, 7, 16}, 2048, 20}}) {
+    const auto x = normals("x", tokens * in);
     const StoredRows q(Format::q4_k, extents[0], in, "q"), k(Format::bf16, extents[1], in, "k"),
         v(Format::q6_k, extents[2], in, "v");
     Weight fused(in, 1);
@@ -198,17 +203,38 @@ TYPED_TEST(MatVec, NoTokensAreNoWork) {
   EXPECT_TRUE(this->run({}, 0, 0, rows.weight()).empty());
 }
 
-/// Products of bytes, which alone know interleaved rows.
-struct InterleavedProducts : testing::Test {
-  static std::vector<float> run(const std::vector<float>& x, Index tokens, const Weight& w,
-                                View1<const int> offsets = {}) {
-    const auto device_x = on_device<bf16>(x);
-    const Buffer<float> y("y", tokens * w.rows);
-    Reserve<Memory> scratch;
-    matvec(Exec(), View2<const bf16>(device_x.data(), tokens, w.columns), offsets, w, y.view(tokens, w.rows), scratch);
-    return on_host(y);
+/// matvec of tokens in bf16.
+std::vector<float> products(const std::vector<float>& x, Index tokens, const Weight& w,
+                            View1<const int> offsets = {}) {
+  const auto device_x = on_device<bf16>(x);
+  const Buffer<float> y("y", tokens * w.rows);
+  Reserve<Memory> scratch;
+  matvec(Exec(), View2<const bf16>(device_x.data(), tokens, w.columns), offsets, w, y.view(tokens, w.rows), scratch);
+  return on_host(y);
+}
+
+TEST(MatVecOfExperts, GivesEachTokenTheBitsThatItsExpertGivesAlone) {
+  constexpr Index columns = 1608, out = 19;
+  const std::vector<int> first{0, 3, 3, 45, 62};  // few tokens, none, and as many as are packed
+  const auto offsets = on_device<int>(first);
+  const StoredRows rows(Format::bf16, 4 * out, columns);
+  Weight w(columns, 4);
+  w.add({Format::bf16, out, rows.memory.data()});
+  const auto x = normals("x", 62 * columns);
+  const auto all = products(x, 62, w, as_const(offsets.view()));
+  for (Index e = 0; e < 4; ++e) {
+    Weight expert(columns, 1);
+    expert.add(rows.panel(e * out, out));
+    for (int t = first[e]; t < first[e + 1]; ++t) {
+      const std::vector<float> token(x.begin() + t * columns, x.begin() + (t + 1) * columns);
+      EXPECT_TRUE(std::ranges::equal(products(token, 1, expert), std::span(all).subspan(t * out, out)))
+          << "expert " << e << ", token " << t;
+    }
   }
-};
+}
+
+/// Products of bytes, which alone know interleaved rows.
+struct InterleavedProducts : testing::Test {};
 
 TEST_F(InterleavedProducts, HaveTheBitsOfRowsApart) {
   if (!reads_interleaved(DType::bf16, Format::q8_0)) GTEST_SKIP() << "this processor multiplies no bytes";
@@ -221,7 +247,7 @@ TEST_F(InterleavedProducts, HaveTheBitsOfRowsApart) {
         const StoredRows rows = apart.interleaved();
         const auto x = normals("x", 130 * apart.columns);
         for (const Index tokens : {1, 2, 5, 9, 130})
-          EXPECT_EQ(run(x, tokens, rows.weight()), run(x, tokens, apart.weight()))
+          EXPECT_EQ(products(x, tokens, rows.weight()), products(x, tokens, apart.weight()))
               << name_of(format) << ", " << tokens << " tokens, " << blocks << " blocks, " << out << " out";
       }
     }
@@ -240,8 +266,10 @@ TEST_F(InterleavedProducts, OfExpertsHaveTheBitsOfRowsApart) {
       return w;
     };
     const auto x = normals("x", 20 * 512);
-    EXPECT_EQ(run(x, 20, experts(rows), as_const(offsets.view())), run(x, 20, experts(apart), as_const(offsets.view())))
-        << name_of(format);
+    const auto run = [&](const StoredRows& stored) {
+      return products(x, 20, experts(stored), as_const(offsets.view()));
+    };
+    EXPECT_EQ(run(rows), run(apart)) << name_of(format);
   }
 }
 
@@ -257,10 +285,10 @@ TEST_F(InterleavedProducts, BesideOtherPanelsHaveTheBitsOfRowsApart) {
       Weight w(columns, 1);
       w.add(first.panel());
       w.add(stores_plain_numbers ? v.panel() : k.panel());
-      Products products;
-      products.serve(few);
+      Products way;
+      way.serve(few);
       const Buffer<float> y("y", tokens * w.rows);
-      products.multiply(Exec(), as_const(x.view(tokens, columns)), w, y.view(tokens, w.rows));
+      way.multiply(Exec(), as_const(x.view(tokens, columns)), w, y.view(tokens, w.rows));
       return on_host(y);
     };
     for (const Index few : {0, 3, 11}) EXPECT_EQ(multiply(interleaved, few), multiply(q, few)) << few;

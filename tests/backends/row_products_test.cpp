@@ -21,11 +21,25 @@ struct RowProducts : testing::TestWithParam<std::int64_t> {
   RowProducts() { hwy::SetSupportedTargetsForTest(GetParam()); }
   ~RowProducts() override { hwy::SetSupportedTargetsForTest(0); }
 
+  static bool has_products(Format format) {
+    return block_of(format).elements > 1 ? cpu::has_block_row_products() : format == Format::bf16;
+  }
   /// Of the first `tokens` of x.
-  static std::vector<float> products(const StoredRows& w, const std::vector<bf16>& x, Index tokens) {
-    std::vector<float> y(static_cast<std::size_t>(tokens * rows));
-    cpu::multiply_rows(w.format, w.memory.data(), w.columns, 0, rows,
-                       cpu::TokenRows<bf16, float>{x.data(), y.data(), tokens, w.columns, rows});
+  template <class Y = float>
+  static std::vector<Y> products(const StoredRows& w, const std::vector<bf16>& x, Index tokens) {
+    std::vector<Y> y(static_cast<std::size_t>(tokens * rows));
+    if (w.format != Format::bf16) {
+      cpu::multiply_block_rows(w.format, w.memory.data(), w.columns, 0, rows,
+                               cpu::TokenRows<bf16, Y>{x.data(), y.data(), tokens, w.columns, rows});
+      return y;
+    }
+    const auto* const numbers = reinterpret_cast<const bf16*>(w.memory.data());
+    const bool packs = cpu::packs_tokens(tokens, w.columns);
+    const Index stride = packs ? cpu::packed_columns(w.columns) : w.columns;
+    std::vector<bf16> packed(static_cast<std::size_t>(tokens * stride));
+    if (packs) cpu::pack_tokens(x.data(), w.columns, tokens, packed.data());
+    cpu::multiply_bf16_rows(numbers, w.columns, rows,
+                            cpu::TokenRows<bf16, Y>{packs ? packed.data() : x.data(), y.data(), tokens, stride, rows});
     return y;
   }
   static std::vector<bf16> rounded(const StoredRows& w) {
@@ -39,10 +53,18 @@ struct RowProducts : testing::TestWithParam<std::int64_t> {
   }
 };
 
-/// Wider than what is decoded at a time, and no whole number of it; of bf16, than what stays in the first cache.
-Index columns_of(Format format) {
-  if (format == Format::bf16) return 2 * 2048 + 33 * 32 + 8;
-  return block_of(format).elements == 256 ? 5 * 256 : 33 * 32;
+/// Wider than what is decoded at a time, and no whole number of it; in bf16 of every way that rows take: as tokens are,
+/// packed, in stretches.
+std::vector<Index> columns_of(Format format) {
+  if (format == Format::bf16) return {1000, 1992, 2 * 2048 + 33 * 32 + 8};
+  return {block_of(format).elements == 256 ? 5 * 256 : 33 * 32};
+}
+
+std::vector<StoredRows> weights() {
+  std::vector<StoredRows> all;
+  for (const Format format : every_format)
+    for (const Index columns : columns_of(format)) all.emplace_back(format, rows, columns);
+  return all;
 }
 
 std::vector<bf16> tokens_of(Index columns) {
@@ -51,14 +73,13 @@ std::vector<bf16> tokens_of(Index columns) {
 }
 
 TEST_P(RowProducts, AreThoseOfRowsRoundedOnce) {
-  for (const Format format : every_format) {
-    SCOPED_TRACE(name_of(format));
-    const StoredRows w(format, rows, columns_of(format));
+  for (const auto& w : weights()) {
+    SCOPED_TRACE(std::format("{}, {} columns", name_of(w.format), w.columns));
     const auto numbers = rounded(w);
     const auto x = tokens_of(w.columns);
     for (std::size_t i = 0; i < numbers.size(); ++i)
       ASSERT_NEAR(numbers[i], w.numbers[i], 1e-5 + std::abs(w.numbers[i]) / 256) << "number " << i;
-    if (!cpu::has_row_products(format)) continue;
+    if (!has_products(w.format)) continue;
     const auto y = products(w, x, most_tokens);
     for (Index t = 0; t < most_tokens; ++t) {
       for (Index r = 0; r < rows; ++r) {
@@ -75,14 +96,13 @@ TEST_P(RowProducts, AreThoseOfRowsRoundedOnce) {
 }
 
 TEST_P(RowProducts, OfATokenHaveTheSameBitsAmongOthers) {
-  for (const Format format : every_format) {
-    if (!cpu::has_row_products(format)) continue;
-    const StoredRows w(format, rows, columns_of(format));
+  for (const auto& w : weights()) {
+    if (!has_products(w.format)) continue;
     const auto x = tokens_of(w.columns);
     const auto all = products(w, x, most_tokens);
-    for (const Index tokens : {1, 2, 3, 32})
+    for (const Index tokens : {1, 2, 3, 16, 17, 32})
       EXPECT_TRUE(std::ranges::equal(products(w, x, tokens), all | std::views::take(tokens * rows)))
-          << name_of(format) << ", " << tokens << " tokens";
+          << name_of(w.format) << ", " << w.columns << " columns, " << tokens << " tokens";
   }
 }
 
@@ -95,9 +115,7 @@ TEST_P(RowProducts, InBf16AreThoseInFloatRounded) {
     x[token * 64 + 5] = bf16(number);
   for (const Index tokens : {Index{1}, Index{2}, most_tokens}) {
     const auto exact = products(w, x, tokens);
-    std::vector<bf16> found(static_cast<std::size_t>(tokens * rows));
-    cpu::multiply_rows(w.format, w.memory.data(), w.columns, 0, rows,
-                       cpu::TokenRows<bf16, bf16>{x.data(), found.data(), tokens, w.columns, rows});
+    const auto found = products<bf16>(w, x, tokens);
     for (std::size_t i = 0; i < found.size(); ++i)
       EXPECT_EQ(found[i].bits, bf16(exact[i]).bits) << i << " of " << tokens << " tokens";
   }
@@ -134,10 +152,9 @@ void expect_float_products(const StoredRows& w, const std::vector<X>& x) {
 }
 
 TEST_P(RowProducts, InFloatAreThoseOfTheNumbersAlsoAmongOthers) {
-  for (const Format format : every_format) {
-    const StoredRows w(format, rows, columns_of(format));
+  for (const auto& w : weights()) {
     expect_float_products(w, normals("x", most_tokens * w.columns));
-    if (block_of(format).elements == 1 && !cpu::has_row_products(format))
+    if (block_of(w.format).elements == 1 && !has_products(w.format))
       expect_float_products(w, tokens_of(w.columns));
   }
 }
