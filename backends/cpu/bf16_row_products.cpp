@@ -48,7 +48,7 @@ constexpr Index line = 64 / sizeof(bf16);
 
 /// Where one or two tokens take rows in the order of memory, at least so many bytes further on comes into the cache; 0
 /// where the processor's own prefetching suffices.
-constexpr Index bytes_ahead = GRIST_BF16_AS_FLOATS ? 16384 : 0;
+constexpr Index bytes_ahead = GRIST_BF16_AS_FLOATS ? 16384 : 4096;
 
 /// R rows by at most most_tokens tokens, which find a stretch of rows in the first cache; meanwhile the next R
 /// rows come there, or rows further on where they are short.
