@@ -14,8 +14,33 @@
 
 #include <hwy/highway.h>
 
+#ifndef GRIST_INT8_PRODUCTS  // once for all processors
+#define GRIST_INT8_PRODUCTS
 #if HWY_ARCH_X86
 #include <cpuid.h>
+#endif
+namespace grist::cpu {
+namespace {
+
+/// A bit of EDX of cpuid's leaf 7.
+bool has_feature([[maybe_unused]] int bit) {
+#if HWY_ARCH_X86
+  static const unsigned features = [] {  // asked once: a virtual machine answers slowly
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 ? d : 0;
+  }();
+  return (features >> bit & 1) != 0;
+#else
+  return false;
+#endif
+}
+
+/// Processors with AVX-512 for f16, Intel's, wait for 48 lines of memory at a time in the second cache and for 16 in
+/// the first.
+[[maybe_unused]] bool fetches_into_second_cache() { return has_feature(23); }
+
+}  // namespace
+}  // namespace grist::cpu
 #endif
 
 #if HWY_TARGET <= HWY_AVX2
@@ -152,14 +177,17 @@ HWY_INLINE void group_dots(const Int8Run* x, Index x_runs, const RowPanel<Block>
 #endif
 }
 
-/// What comes into the second cache meanwhile, which waits for more lines at a time than the first: memory works while
-/// bytes are multiplied.
+/// What comes into a cache meanwhile: memory works while bytes are multiplied.
 struct Ahead {
   const std::byte* next;
   Index bytes;  // at a time
+  bool into_second;
 
   HWY_INLINE void fetch() {
-    for (Index line = 0; line < bytes; line += 64) __builtin_prefetch(next + line, 0, 2);
+    if (into_second)
+      for (Index line = 0; line < bytes; line += 64) __builtin_prefetch(next + line, 0, 2);
+    else
+      for (Index line = 0; line < bytes; line += 64) __builtin_prefetch(next + line, 0, 3);
     next += bytes;
   }
 };
@@ -197,7 +225,8 @@ HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const RowPanel<Block>* 
 template <class Block>
 HWY_INLINE Ahead unpack_interleaved(const Block* first, int lane, const Block* ahead, int runs, RowPanel<Block>& to) {
   const int blocks = runs * run / Block::elements;
-  Ahead half{reinterpret_cast<const std::byte*>(ahead), panel_rows * Index{sizeof(Block)} / 2};
+  Ahead half{reinterpret_cast<const std::byte*>(ahead), panel_rows * Index{sizeof(Block)} / 2,
+             fetches_into_second_cache()};
   for (int i = 0; i < blocks; ++i) {
     half.fetch();
     unpack(Interleaved<Block>{first + i * interleaved_rows, lane}, i * Block::elements / run, to);
@@ -250,8 +279,10 @@ void multiply_panels(const Block* w, Index rows, const Int8Tokens<Y>& to) {
     for (int r = 0; r < R; ++r) sums[t][r] = hn::Zero(floats);
   for (Index begin = 0; begin < to.runs; begin += chunk_runs) {
     const int runs = static_cast<int>(std::min<Index>(chunk_runs, to.runs - begin));
-    // What comes two chunks later, in these rows or in those that follow.
-    const Index later = begin + 2 * chunk_runs, skipped = later < to.runs ? 0 : R * panel_rows;
+    // What comes 8 KB later, at least two chunks, in these rows or in those that follow.
+    constexpr Index chunk_bytes = panel_rows * chunk / Block::elements * Index{sizeof(Block)};
+    const Index later = begin + std::max<Index>(2, 8192 / chunk_bytes) * chunk_runs;
+    const Index skipped = later / to.runs * R * panel_rows;
     Ahead rest[R] = {};
     for (int r = 0; r < R; ++r) {
       const Index row = r * panel_rows, lane = interleaved ? row % interleaved_rows : 0;
@@ -295,9 +326,12 @@ void multiply(const Block* w, Index rows, const Int8Tokens<Y>& to) {
   const Index row_blocks = to.runs * run / Block::elements;
   Index row = 0;
   const auto next = [&] { return Int8Tokens<Y>{to.x, to.y + row, to.tokens, to.runs, to.y_stride}; };
-  for (; rows - row > panel_rows; row += 2 * panel_rows)
+  // One token waits for memory alone: in its order, which interleaved rows have by sixteen.
+  const bool in_order = to.tokens == 1 && !(interleaved && panel_rows < interleaved_rows);
+  for (; !in_order && rows - row > panel_rows; row += 2 * panel_rows)
     multiply_panels<interleaved, 2>(w + row * row_blocks, std::min<Index>(rows - row, 2 * panel_rows), next());
-  if (row < rows) multiply_panels<interleaved, 1>(w + row * row_blocks, rows - row, next());
+  for (; row < rows; row += panel_rows)
+    multiply_panels<interleaved, 1>(w + row * row_blocks, std::min<Index>(rows - row, panel_rows), next());
 }
 }  // namespace
 
@@ -345,17 +379,7 @@ HWY_EXPORT(multiply_to_bf16_here);
 
 bool has_int8_products() { return HWY_DYNAMIC_DISPATCH(has_int8_here)(); }
 
-bool has_bf16_tiles() {
-#if HWY_ARCH_X86
-  static const bool has = [] {  // asked once: a virtual machine answers slowly
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1) != 0;
-  }();
-  return has;
-#else
-  return false;
-#endif
-}
+bool has_bf16_tiles() { return has_feature(22); }
 
 void round_to_int8(const bf16* x, Index runs, Int8Run* to) { HWY_DYNAMIC_DISPATCH(round_here)(x, runs, to); }
 
