@@ -1,9 +1,7 @@
 #include <grist/backends/cpu/row_products.hpp>
 
-// Vector code for AVX-512 with products of bf16 and without, AVX2, NEON; anything else runs what its compiler assumes
-// at least. Vectors whose size is not known when compiling (SVE, RVV) cannot be members.
-#define HWY_WANT_AVX3_ZEN4 1
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_AVX10_2 | HWY_ALL_SVE | HWY_RVV)
+#include <grist/backends/cpu/bf16_targets.hpp>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE <grist/backends/cpu/bf16_row_products.cpp>  // this file, once for each of them
 #include <hwy/foreach_target.h>
@@ -18,6 +16,10 @@ namespace {
 
 /// Fetches a line of the cache: on Intel's processors into the second one, which waits for more lines at a time.
 HWY_INLINE void fetch(const void* line) { __builtin_prefetch(line, 0, GRIST_BF16_AS_FLOATS ? 2 : 3); }
+
+constexpr Index line = 64 / sizeof(bf16);
+/// Whether the vector from number k on begins another line of the cache.
+constexpr bool begins_line(Index k) { return lanes >= line || k % line == 0; }
 
 /// T tokens' numbers follow each other vector by vector, zeros behind the last: a tile of them is one stream, and no
 /// two of its lines fall on one place of the first cache, as rows a power of two apart do.
@@ -42,12 +44,10 @@ HWY_INLINE void copy_rows(const bf16* w, Index columns, Index count, UnsetRows<R
     for (int r = 0; r < R; ++r) store(load_some(w + r * columns + k, count - k), to.row(r) + k);
 }
 
-constexpr Index longest = 2048;  // rows that go whole: they still fit
+constexpr Index longest = 2048;  // of rows that go whole: packed they fit 48 KB too
 constexpr Index stretch_of(Index columns) { return columns <= longest ? columns : bf16_stretch; }
-constexpr Index line = 64 / sizeof(bf16);
 
-/// Where one or two tokens take rows in the order of memory, at least so many bytes further on comes into the cache; 0
-/// where the processor's own prefetching suffices.
+/// One or two tokens fetch what is so many bytes further on: the processor's own prefetching ends with a page.
 constexpr Index bytes_ahead = GRIST_BF16_AS_FLOATS ? 16384 : 4096;
 
 /// R rows by at most most_tokens tokens, which find a stretch of rows in the first cache; meanwhile the next R
@@ -56,10 +56,12 @@ template <int R>
 HWY_INLINE void rows_by_some(const ProductRows& to, const bf16* w, Index columns) {
   const bool in_order = to.tokens <= 2;
   const Index next = R * columns * Index{sizeof(bf16)};
-  const char* ahead = reinterpret_cast<const char*>(w) + (in_order ? std::max(bytes_ahead, next) : next);
-  const auto tiles = static_cast<int>((to.tokens + 3) / 4);
-  const int lines = in_order && bytes_ahead == 0 ? 0 : (R + tiles - 1) / tiles;
-  const auto fetch_ahead = [&](Index) HWY_ATTR {
+  const Index distance = !in_order ? next : R == 1 ? bytes_ahead : std::max(bytes_ahead, next);
+  const char* ahead = reinterpret_cast<const char*>(w) + distance;
+  const auto tiles = static_cast<int>((to.tokens + token_tile - 1) / token_tile);
+  const int lines = (R + tiles - 1) / tiles;
+  const auto fetch_ahead = [&](Index k) HWY_ATTR {
+    if (!begins_line(k)) return;
     for (int i = 0; i < lines; ++i, ahead += 64) fetch(ahead);
   };
   const Index most = tiles > 1 ? stretch_of(columns) : columns;
@@ -98,7 +100,10 @@ HWY_INLINE void rows_by_many(const ProductRows& to, const bf16* w, Index columns
         add_tile<T, R>(
             count, [=](int i, Index c) HWY_ATTR { return load(x + c * T + i * lanes); },
             [&](int r, Index c) HWY_ATTR { return load(copied.row(r) + c); },
-            [=](Index c) HWY_ATTR { fetch(ahead + c); }, sums);
+            [=](Index c) HWY_ATTR {
+              if (begins_line(c)) fetch(ahead + c);
+            },
+            sums);
       });
       ahead += count;
     });

@@ -1,8 +1,7 @@
 #include <grist/backends/cpu/row_products.hpp>
 
-// Vector code for the processors of bf16_row_products.cpp.
-#define HWY_WANT_AVX3_ZEN4 1
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_AVX10_2 | HWY_ALL_SVE | HWY_RVV)
+#include <grist/backends/cpu/bf16_targets.hpp>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE <grist/backends/cpu/block_row_products.cpp>  // this file, once for each of them
 #include <hwy/foreach_target.h>

@@ -22,22 +22,22 @@
 namespace grist::cpu {
 namespace {
 
-/// A bit of EDX of cpuid's leaf 7.
-bool has_feature([[maybe_unused]] int bit) {
+struct Processor {
+  bool has_bf16_tiles = false, is_intel = false;
+};
+/// Asked once: a virtual machine answers slowly.
+const Processor& processor() {
+  static const Processor here = [] {
+    Processor p;
 #if HWY_ARCH_X86
-  static const unsigned features = [] {  // asked once: a virtual machine answers slowly
     unsigned a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 ? d : 0;
-  }();
-  return (features >> bit & 1) != 0;
-#else
-  return false;
+    p.is_intel = __get_cpuid(0, &a, &b, &c, &d) != 0 && b == signature_INTEL_ebx;
+    p.has_bf16_tiles = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1) != 0;
 #endif
+    return p;
+  }();
+  return here;
 }
-
-/// Processors with AVX-512 for f16, Intel's, wait for 48 lines of memory at a time in the second cache and for 16 in
-/// the first.
-[[maybe_unused]] bool fetches_into_second_cache() { return has_feature(23); }
 
 }  // namespace
 }  // namespace grist::cpu
@@ -177,17 +177,24 @@ HWY_INLINE void group_dots(const Int8Run* x, Index x_runs, const RowPanel<Block>
 #endif
 }
 
-/// What comes into a cache meanwhile: memory works while bytes are multiplied.
+/// Fetches what lies in [from, from + bytes): on Intel's processors into the second cache, which waits for more lines
+/// at a time than the first.
+HWY_INLINE void fetch(const void* from, Index bytes, bool is_intel) {
+  const auto* const lines = static_cast<const std::byte*>(from);
+  if (is_intel)
+    for (Index line = 0; line < bytes; line += 64) __builtin_prefetch(lines + line, 0, 2);
+  else
+    for (Index line = 0; line < bytes; line += 64) __builtin_prefetch(lines + line, 0, 3);
+}
+
+/// What is fetched meanwhile: memory works while bytes are multiplied.
 struct Ahead {
   const std::byte* next;
   Index bytes;  // at a time
-  bool into_second;
+  bool is_intel;
 
-  HWY_INLINE void fetch() {
-    if (into_second)
-      for (Index line = 0; line < bytes; line += 64) __builtin_prefetch(next + line, 0, 2);
-    else
-      for (Index line = 0; line < bytes; line += 64) __builtin_prefetch(next + line, 0, 3);
+  HWY_INLINE void fetch_some() {
+    fetch(next, bytes, is_intel);
     next += bytes;
   }
 };
@@ -198,7 +205,7 @@ HWY_INLINE void add_tile(const Int8Run* x, Index x_runs, const RowPanel<Block>* 
                          Floats (&sums)[T][R]) {
   constexpr int groups = run / RowPanel<Block>::group;
   for (int i = 0; i < runs; ++i) {
-    for (int r = 0; r < R; ++r) ahead[r].fetch();
+    for (int r = 0; r < R; ++r) ahead[r].fetch_some();
 #pragma GCC unroll 2
     for (int g = 0; g < groups; ++g) {
       Ints dots[T][R];
@@ -226,9 +233,9 @@ template <class Block>
 HWY_INLINE Ahead unpack_interleaved(const Block* first, int lane, const Block* ahead, int runs, RowPanel<Block>& to) {
   const int blocks = runs * run / Block::elements;
   Ahead half{reinterpret_cast<const std::byte*>(ahead), panel_rows * Index{sizeof(Block)} / 2,
-             fetches_into_second_cache()};
+             processor().is_intel};
   for (int i = 0; i < blocks; ++i) {
-    half.fetch();
+    half.fetch_some();
     unpack(Interleaved<Block>{first + i * interleaved_rows, lane}, i * Block::elements / run, to);
   }
   half.bytes = half.bytes * run / Block::elements;
@@ -249,9 +256,7 @@ HWY_INLINE void unpack_chunk(const Block* first, const Block* ahead, Index row_b
     first = copied[0];
     stride = sizeof copied[0];
   } else {
-    for (Index r = 0; r < panel_rows; ++r)  // into the second cache, which waits for more lines at a time
-      for (Index line = 0; line < Index{sizeof copied[0]}; line += 64)
-        __builtin_prefetch(reinterpret_cast<const char*>(ahead + r * row_blocks) + line, 0, 2);
+    for (Index r = 0; r < panel_rows; ++r) fetch(ahead + r * row_blocks, sizeof copied[0], processor().is_intel);
   }
   if constexpr (requires { unpack_eight(first, stride, to); })
     if (blocks == 8) return unpack_eight(first, stride, to);
@@ -267,6 +272,7 @@ HWY_INLINE void write(Floats sums, std::size_t count, bf16* to) {
 /// At most R panels by all tokens. Interleaved rows are all there.
 template <bool interleaved, int R, class Block, class Y>
 void multiply_panels(const Block* w, Index rows, const Int8Tokens<Y>& to) {
+  static_assert(!interleaved || R * panel_rows % interleaved_rows == 0, "w is where sixteen rows begin");
   const Index row_blocks = to.runs * run / Block::elements;
   // Of interleaved rows, the first of the sixteen that `row` is among.
   const auto at = [&](Index row, Index first_run) {
@@ -279,7 +285,7 @@ void multiply_panels(const Block* w, Index rows, const Int8Tokens<Y>& to) {
     for (int r = 0; r < R; ++r) sums[t][r] = hn::Zero(floats);
   for (Index begin = 0; begin < to.runs; begin += chunk_runs) {
     const int runs = static_cast<int>(std::min<Index>(chunk_runs, to.runs - begin));
-    // What comes 8 KB later, at least two chunks, in these rows or in those that follow.
+    // What comes some 8 KB later, at least two chunks, in these rows or in those that follow.
     constexpr Index chunk_bytes = panel_rows * chunk / Block::elements * Index{sizeof(Block)};
     const Index later = begin + std::max<Index>(2, 8192 / chunk_bytes) * chunk_runs;
     const Index skipped = later / to.runs * R * panel_rows;
@@ -326,12 +332,13 @@ void multiply(const Block* w, Index rows, const Int8Tokens<Y>& to) {
   const Index row_blocks = to.runs * run / Block::elements;
   Index row = 0;
   const auto next = [&] { return Int8Tokens<Y>{to.x, to.y + row, to.tokens, to.runs, to.y_stride}; };
-  // One token waits for memory alone: in its order, which interleaved rows have by sixteen.
-  const bool in_order = to.tokens == 1 && !(interleaved && panel_rows < interleaved_rows);
-  for (; !in_order && rows - row > panel_rows; row += 2 * panel_rows)
+  constexpr bool has_halves = interleaved && panel_rows < interleaved_rows;  // no panel begins within sixteen rows
+  const bool by_one = to.tokens == 1 && !has_halves;  // one token waits for memory: a thread reads one stream
+  for (; !by_one && rows - row > panel_rows; row += 2 * panel_rows)
     multiply_panels<interleaved, 2>(w + row * row_blocks, std::min<Index>(rows - row, 2 * panel_rows), next());
-  for (; row < rows; row += panel_rows)
-    multiply_panels<interleaved, 1>(w + row * row_blocks, std::min<Index>(rows - row, panel_rows), next());
+  if constexpr (!has_halves)
+    for (; row < rows; row += panel_rows)
+      multiply_panels<interleaved, 1>(w + row * row_blocks, std::min<Index>(rows - row, panel_rows), next());
 }
 }  // namespace
 
@@ -379,7 +386,7 @@ HWY_EXPORT(multiply_to_bf16_here);
 
 bool has_int8_products() { return HWY_DYNAMIC_DISPATCH(has_int8_here)(); }
 
-bool has_bf16_tiles() { return has_feature(22); }
+bool has_bf16_tiles() { return processor().has_bf16_tiles; }
 
 void round_to_int8(const bf16* x, Index runs, Int8Run* to) { HWY_DYNAMIC_DISPATCH(round_here)(x, runs, to); }
 

@@ -12,6 +12,7 @@ namespace {
 using cpu::Int8Run;
 
 constexpr Index tokens_together = cpu::most_int8_tokens;
+static_assert(tokens_together % cpu::token_tile == 0, "packed tiles do not cross from one pass to the next");
 
 /// Calls f(panel, first row, rows, first column of y, first token, tokens) in parallel for all rows of all panels, a
 /// multiple of `granule` of them at a time but at the end, and for all tokens, at most tokens_together at a time.
@@ -71,18 +72,22 @@ Index rounded_bytes(Index tokens, Index columns) {
 Index packed_elements(Index tokens, Index columns) { return tokens * cpu::packed_columns(columns); }
 
 /// packed = x [tokens, columns], those of each expert together where they are many.
-void pack_tokens(const Exec& exec, View2<const bf16> x, View1<const int> offsets, Index experts, bf16* packed) {
-  constexpr Index together = 4;
-  const Index columns = x.extent(1), tokens = x.extent(0), tiles = (tokens + together - 1) / together;
+void pack_tokens(const Exec& exec, View2<const bf16> x, View1<const int> offsets, bf16* packed) {
+  const Index columns = x.extent(1), tokens = x.extent(0);
   const bool one = offsets.extent(0) == 0;
   Kokkos::parallel_for(
-      "grist::matvec::pack_tokens", Indices<Exec>(exec, 0, experts * tiles), KOKKOS_LAMBDA(Index item) {
-        const Index expert = item / tiles;
-        const Index first = one ? 0 : offsets(expert), count = (one ? tokens : offsets(expert + 1)) - first;
-        const Index tile = item % tiles * together;
-        if (cpu::packs_tokens(count, columns) && tile < count)
-          cpu::pack_tokens(x.data() + (first + tile) * columns, columns, std::min(count - tile, together),
-                           packed + packed_elements(first + tile, columns));
+      "grist::matvec::pack_tokens", Indices<Exec>(exec, 0, tokens), KOKKOS_LAMBDA(Index t) {
+        Index first = 0, end = tokens;  // of the expert's tokens
+        if (!one) {
+          const int* const last = offsets.data() + offsets.size();
+          const int* const next = std::upper_bound(offsets.data(), last, t);
+          if (next == last) return;
+          first = next[-1];
+          end = *next;
+        }
+        if (!cpu::packs_tokens(end - first, columns) || (t - first) % cpu::token_tile != 0) return;
+        cpu::pack_tokens(x.data() + t * columns, columns, std::min(end - t, cpu::token_tile),
+                         packed + packed_elements(t, columns));
       });
 }
 
@@ -123,7 +128,7 @@ void matvec(const Exec& exec, View2<const X> x, View1<const int> offsets, const 
     }
     if (packs_tokens(all, w)) {
       packed = reinterpret_cast<bf16*>(memory);
-      pack_tokens(exec, x, offsets, w.experts, packed);
+      pack_tokens(exec, x, offsets, packed);
     }
   }
   if (rounded == nullptr && std::any_of(w.panel, w.panel + w.panels, [](const Panel& p) { return p.interleaved; }))

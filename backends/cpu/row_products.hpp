@@ -17,8 +17,10 @@ struct TokenRows {
 /// Rows of bf16 that more than two tokens take together: shares of work leave no rest where they are multiples.
 constexpr int bf16_tile_rows = 6;
 
-/// So many numbers of bf16_tile_rows rows and four tokens fit a first cache, wherever they lie; longer rows go in
-/// stretches.
+/// That many tokens take them together.
+constexpr Index token_tile = 4;
+
+/// A tile's rows and tokens of so many numbers fit a first cache of 32 KB: many tokens take longer rows in stretches.
 constexpr Index bf16_stretch = 1536;
 
 /// Whether so many tokens are packed (pack_tokens) before they are multiplied with rows in bf16.
@@ -28,7 +30,7 @@ constexpr bool packs_tokens(Index tokens, Index columns) { return tokens > 16 &&
 constexpr Index packed_columns(Index columns) { return (columns + 31) / 32 * 32; }
 
 /// to [tokens, packed_columns(columns)] = x [tokens, columns] as products with rows in bf16 read several tokens: in
-/// tiles of 4, then of 2 and 1. Tokens 4 i to 4 i + 3 can be packed alone.
+/// tiles of token_tile, then of 2 and 1. A tile can be packed alone.
 void pack_tokens(const bf16* x, Index columns, Index tokens, bf16* to);
 
 /// y [tokens, r] = x [tokens, columns] times row r of w for each r < `rows`; tokens are packed where packs_tokens says

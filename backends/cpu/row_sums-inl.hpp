@@ -72,7 +72,7 @@ struct UnsetRows {
 template <class F>
 HWY_INLINE void for_tiles(Index tokens, F&& f) {
   Index t = 0;
-  for (; t + 4 <= tokens; t += 4) f(std::integral_constant<int, 4>(), t);
+  for (; t + token_tile <= tokens; t += token_tile) f(std::integral_constant<int, token_tile>(), t);
   if (t + 2 <= tokens) {
     f(std::integral_constant<int, 2>(), t);
     t += 2;
@@ -80,7 +80,7 @@ HWY_INLINE void for_tiles(Index tokens, F&& f) {
   if (t < tokens) f(std::integral_constant<int, 1>(), t);
 }
 
-/// sums += token(t, k) times row(r, k), vectors of numbers from number k on, for each k below `columns`; ahead() is
+/// sums += token(t, k) times row(r, k), vectors of numbers from number k on, for each k below `columns`; ahead(k) is
 /// called before each.
 template <int T, int R, class Token, class Row, class Ahead>
 HWY_INLINE void add_tile(Index columns, Token&& token, Row&& row, Ahead&& ahead, Floats (&sums)[T][R]) {
@@ -165,10 +165,9 @@ HWY_INLINE void clear(Floats (&sums)[T][R]) {
     for (int r = 0; r < R; ++r) sums[t][r] = hn::Zero(floats);
 }
 
-// ------------------------------------------------------------------------------------------------- rows in bf16
-
 constexpr int sum_lanes = lanes / 2;  // a vector of floats
 constexpr Index most_tokens = 32;     // whose sums are kept while rows go by in stretches
+static_assert(most_tokens % token_tile == 0 && lanes <= packed_columns(1), "packed tiles are read as written");
 
 /// Sums of some tokens and R rows, a vector each.
 template <int R>

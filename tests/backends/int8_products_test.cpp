@@ -148,12 +148,11 @@ TEST_P(Int8Products, AreNearThoseOfTokensAsTheyAre) {
 
 /// Sums of integers are exact, and what follows has one order: of rows apart and interleaved, alone and among others.
 TEST_P(Int8Products, HaveTheBitsOfEveryOtherProcessor) {
-  static std::map<std::pair<Format, Index>, std::vector<float>> of_first;
-  constexpr Index tokens = 7;
+  static std::map<std::tuple<Format, Index, Index>, std::vector<float>> of_first;
   for (const Format format : every_format) {
     if (block_of(format).elements == 1) continue;
     const Index columns = block_of(format).elements == 32 ? 800 : 768;  // no whole number of what is unpacked, and one
-    for (const Index rows : {16, 48}) {
+    for (const auto& [rows, tokens] : {std::pair<Index, Index>{16, 1}, {48, 1}, {16, 7}, {48, 7}}) {
       const StoredRows apart(format, rows, columns);
       const StoredRows interleaved = apart.interleaved();
       const auto runs = rounded(normals("x", tokens * columns));
@@ -164,8 +163,9 @@ TEST_P(Int8Products, HaveTheBitsOfEveryOtherProcessor) {
                                           {runs.data(), y.data(), tokens, columns / Int8Run::elements, rows});
         cpu::multiply_rows_in_int8<bf16>(w->panel(), 0, rows,
                                          {runs.data(), in_bf16.data(), tokens, columns / Int8Run::elements, rows});
-        const auto& expected = of_first.try_emplace({format, rows}, y).first->second;
-        EXPECT_EQ(y, expected) << name_of(format) << (w == &apart ? ", apart, " : ", interleaved, ") << rows;
+        const auto& expected = of_first.try_emplace({format, rows, tokens}, y).first->second;
+        EXPECT_EQ(y, expected) << name_of(format) << (w == &apart ? ", apart, " : ", interleaved, ") << rows
+                               << " rows, " << tokens << " tokens";
         for (std::size_t i = 0; i < y.size(); ++i) EXPECT_EQ(in_bf16[i].bits, bf16(y[i]).bits) << name_of(format);
       }
     }
