@@ -88,6 +88,8 @@ HWY_INLINE void rows_by_some(const ProductRows& to, const bf16* w, Index columns
 template <int R>
 HWY_INLINE void rows_by_many(const ProductRows& to, const bf16* w, Index columns) {
   const bf16* ahead = w + R * columns;
+  const auto tiles = static_cast<int>((to.tokens + token_tile - 1) / token_tile);
+  const int lines = (R + tiles - 1) / tiles;
   UnsetRows<R, longest + line> copied;  // not a power of two apart
   KeptSums<R> kept;
   const Index most = stretch_of(columns);
@@ -101,11 +103,13 @@ HWY_INLINE void rows_by_many(const ProductRows& to, const bf16* w, Index columns
             count, [=](int i, Index c) HWY_ATTR { return load(x + c * T + i * lanes); },
             [&](int r, Index c) HWY_ATTR { return load(copied.row(r) + c); },
             [=](Index c) HWY_ATTR {
-              if (begins_line(c)) fetch(ahead + c);
+              if (!begins_line(c)) return;
+              fetch(ahead + c);
+              for (int i = 1; i < lines; ++i) fetch(ahead + i * count + c);
             },
             sums);
       });
-      ahead += count;
+      ahead += lines * count;
     });
   }
 }

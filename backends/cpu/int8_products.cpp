@@ -177,14 +177,14 @@ HWY_INLINE void group_dots(const Int8Run* x, Index x_runs, const RowPanel<Block>
 #endif
 }
 
-/// Fetches what lies in [from, from + bytes): on Intel's processors into the second cache, which waits for more lines
+/// Fetches what lies in [from, from + size): on Intel's processors into the second cache, which waits for more lines
 /// at a time than the first.
-HWY_INLINE void fetch(const void* from, Index bytes, bool is_intel) {
+HWY_INLINE void fetch(const void* from, Index size, bool is_intel) {
   const auto* const lines = static_cast<const std::byte*>(from);
   if (is_intel)
-    for (Index line = 0; line < bytes; line += 64) __builtin_prefetch(lines + line, 0, 2);
+    for (Index line = 0; line < size; line += 64) __builtin_prefetch(lines + line, 0, 2);
   else
-    for (Index line = 0; line < bytes; line += 64) __builtin_prefetch(lines + line, 0, 3);
+    for (Index line = 0; line < size; line += 64) __builtin_prefetch(lines + line, 0, 3);
 }
 
 /// What is fetched meanwhile: memory works while bytes are multiplied.

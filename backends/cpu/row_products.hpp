@@ -24,7 +24,7 @@ constexpr Index token_tile = 4;
 constexpr Index bf16_stretch = 1536;
 
 /// Whether so many tokens are packed (pack_tokens) before they are multiplied with rows in bf16.
-constexpr bool packs_tokens(Index tokens, Index columns) { return tokens > 16 && columns > bf16_stretch; }
+constexpr bool packs_tokens(Index tokens, Index columns) { return tokens > 8 && columns > bf16_stretch; }
 
 /// From one packed token to the next: `columns`, up to whole vectors of any processor.
 constexpr Index packed_columns(Index columns) { return (columns + 31) / 32 * 32; }
