@@ -22,8 +22,8 @@ struct ProductRows {
   Index at;  // of the first product
   Index tokens, x_stride, y_stride;
 
-  ProductRows(const TokenRows<bf16, float>& to) : ProductRows(to, to.y, nullptr) {}
-  ProductRows(const TokenRows<bf16, bf16>& to) : ProductRows(to, nullptr, to.y) {}
+  explicit ProductRows(const TokenRows<bf16, float>& to) : ProductRows(to, to.y, nullptr) {}
+  explicit ProductRows(const TokenRows<bf16, bf16>& to) : ProductRows(to, nullptr, to.y) {}
 
   void write(Index token, Index row, float product) const {
     const Index i = at + token * y_stride + row;
