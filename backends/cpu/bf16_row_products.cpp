@@ -44,6 +44,12 @@ HWY_INLINE void copy_rows(const bf16* w, Index columns, Index count, UnsetRows<R
     for (int r = 0; r < R; ++r) store(load_some(w + r * columns + k, count - k), to.row(r) + k);
 }
 
+/// Lines to fetch with each vector of a tile, so that the tiles of all tokens together fetch as many rows.
+constexpr int lines_of(int rows, Index tokens) {
+  const auto tiles = static_cast<int>((tokens + token_tile - 1) / token_tile);
+  return (rows + tiles - 1) / tiles;
+}
+
 constexpr Index longest = 2048;  // of rows that go whole: packed they fit 48 KB too
 constexpr Index stretch_of(Index columns) { return columns <= longest ? columns : bf16_stretch; }
 
@@ -58,13 +64,12 @@ HWY_INLINE void rows_by_some(const ProductRows& to, const bf16* w, Index columns
   const Index next = R * columns * Index{sizeof(bf16)};
   const Index distance = !in_order ? next : R == 1 ? bytes_ahead : std::max(bytes_ahead, next);
   const char* ahead = reinterpret_cast<const char*>(w) + distance;
-  const auto tiles = static_cast<int>((to.tokens + token_tile - 1) / token_tile);
-  const int lines = (R + tiles - 1) / tiles;
+  const int lines = lines_of(R, to.tokens);
   const auto fetch_ahead = [&](Index k) HWY_ATTR {
     if (!begins_line(k)) return;
     for (int i = 0; i < lines; ++i, ahead += 64) fetch(ahead);
   };
-  const Index most = tiles > 1 ? stretch_of(columns) : columns;
+  const Index most = to.tokens > token_tile ? stretch_of(columns) : columns;
   KeptSums<R> kept;
   for (Index k = 0; k < columns; k += most) {
     const Index count = std::min(most, columns - k), whole = count / lanes * lanes;
@@ -88,8 +93,7 @@ HWY_INLINE void rows_by_some(const ProductRows& to, const bf16* w, Index columns
 template <int R>
 HWY_INLINE void rows_by_many(const ProductRows& to, const bf16* w, Index columns) {
   const bf16* ahead = w + R * columns;
-  const auto tiles = static_cast<int>((to.tokens + token_tile - 1) / token_tile);
-  const int lines = (R + tiles - 1) / tiles;
+  const int lines = lines_of(R, to.tokens);
   UnsetRows<R, longest + line> copied;  // not a power of two apart
   KeptSums<R> kept;
   const Index most = stretch_of(columns);
