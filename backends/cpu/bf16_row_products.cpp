@@ -15,7 +15,11 @@ namespace grist::cpu::HWY_NAMESPACE {
 namespace {
 
 /// Fetches a line of the cache: on Intel's processors into the second one, which waits for more lines at a time.
-HWY_INLINE void fetch(const void* line) { __builtin_prefetch(line, 0, GRIST_BF16_AS_FLOATS ? 2 : 3); }
+template <int keep>
+HWY_INLINE void fetch(const void* line) {
+  __builtin_prefetch(line, 0, GRIST_BF16_AS_FLOATS ? 2 : keep);
+}
+constexpr int once = 0, several = 3;  // times that a line is read: what is read once leaves the first cache first
 
 constexpr Index line = 64 / sizeof(bf16);
 /// Whether the vector from number k on begins another line of the cache.
@@ -24,7 +28,7 @@ constexpr bool begins_line(Index k) { return lanes >= line || k % line == 0; }
 /// T tokens' numbers follow each other vector by vector, zeros behind the last: a tile of them is one stream, and no
 /// two of its lines fall on one place of the first cache, as rows a power of two apart do.
 template <int T>
-HWY_INLINE void pack_tile(const bf16* x, Index columns, bf16* to) {
+HWY_INLINE void pack_tile_of(const bf16* x, Index columns, bf16* to) {
   Index k = 0;
   for (; k + lanes <= columns; k += lanes)
     for (int t = 0; t < T; ++t) store(load(x + t * columns + k), to + k * T + t * lanes);
@@ -53,45 +57,63 @@ constexpr int lines_of(int rows, Index tokens) {
 constexpr Index longest = 2048;  // of rows that go whole: packed they fit 48 KB too
 constexpr Index stretch_of(Index columns) { return columns <= longest ? columns : bf16_stretch; }
 
-/// One or two tokens fetch what is so many bytes further on: the processor's own prefetching ends with a page.
-constexpr Index bytes_ahead = GRIST_BF16_AS_FLOATS ? 16384 : 4096;
+/// Few tokens fetch what comes so many bytes later: the processor's own prefetching ends with a page.
+constexpr Index bytes_ahead = GRIST_BF16_AS_FLOATS ? 16384 : 8192;
 
-/// R rows by at most most_tokens tokens, which find a stretch of rows in the first cache; meanwhile the next R
-/// rows come there, or rows further on where they are short.
-template <int R>
-HWY_INLINE void rows_by_some(const ProductRows& to, const bf16* w, Index columns) {
-  const bool in_order = to.tokens <= 2;
-  const Index next = R * columns * Index{sizeof(bf16)};
-  const Index distance = !in_order ? next : R == 1 ? bytes_ahead : std::max(bytes_ahead, next);
-  const char* ahead = reinterpret_cast<const char*>(w) + distance;
-  const int lines = lines_of(R, to.tokens);
-  const auto fetch_ahead = [&](Index k) HWY_ATTR {
-    if (!begins_line(k)) return;
-    for (int i = 0; i < lines; ++i, ahead += 64) fetch(ahead);
-  };
-  const Index most = to.tokens > token_tile ? stretch_of(columns) : columns;
-  KeptSums<R> kept;
-  for (Index k = 0; k < columns; k += most) {
-    const Index count = std::min(most, columns - k), whole = count / lanes * lanes;
-    for_tiles(to.tokens, [&]<int T>(std::integral_constant<int, T>, Index t) HWY_ATTR {
-      const bf16* const x = to.x + t * to.x_stride + k;
-      kept.template take_stretch<T>(k, count, columns, t, to, [&](Floats (&sums)[T][R]) HWY_ATTR {
-        add_tile<T, R>(
-            whole, [&](int i, Index c) HWY_ATTR { return load(x + i * to.x_stride + c); },
-            [&](int r, Index c) HWY_ATTR { return load(w + r * columns + k + c); }, fetch_ahead, sums);
-        const auto rest = [&](const bf16* from) HWY_ATTR { return load_some(from + whole, count - whole); };
-        add_tile<T, R>(
-            count - whole, [&](int i, Index) HWY_ATTR { return rest(x + i * to.x_stride); },
-            [&](int r, Index) HWY_ATTR { return rest(w + r * columns + k); }, [](Index) {}, sums);
+/// Products of T tokens and R rows of `columns` numbers; x(t, k) and row(r, k) are the addresses of their numbers from
+/// k on; ahead(k) is called before each vector.
+template <int T, int R, class Token, class Row, class Ahead>
+HWY_INLINE void write_tile(const ProductRows& to, Index columns, Token&& x, Row&& row, Ahead&& ahead) {
+  const Index whole = columns / lanes * lanes, left = columns - whole;
+  Floats sums[T][R];
+  clear(sums);
+  add_tile<T, R>(
+      whole, [&](int t, Index k) HWY_ATTR { return load(x(t, k)); },
+      [&](int r, Index k) HWY_ATTR { return load(row(r, k)); }, ahead, sums);
+  add_tile<T, R>(
+      left, [&](int t, Index) HWY_ATTR { return load_some(x(t, whole), left); },
+      [&](int r, Index) HWY_ATTR { return load_some(row(r, whole), left); }, [](Index) {}, sums);
+  write_sums(sums, to);
+}
+
+/// R rows by T tokens; meanwhile each row's numbers further on come to the first cache, near its end the next rows'.
+template <int T, int R>
+HWY_INLINE void rows_by_few(const ProductRows& to, bool packed, const bf16* w, Index columns) {
+  const Index token = packed ? lanes : to.x_stride, number = packed ? T : 1;
+  constexpr Index far = bytes_ahead / Index{sizeof(bf16)} / R;
+  const Index distance = R == 1 ? far : std::min(far, columns);
+  const auto row = [=](int r, Index k) HWY_ATTR { return w + r * columns + k; };
+  write_tile<T, R>(
+      to, columns, [=, x = to.x](int t, Index k) HWY_ATTR { return x + t * token + k * number; }, row,
+      [=](Index k) HWY_ATTR {
+        if (!begins_line(k)) return;
+        const Index next = k + distance < columns ? k + distance : k + distance + (R - 1) * columns;
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) fetch<once>(row(r, next));
       });
-    });
-  }
+}
+
+/// R short rows by at most most_tokens tokens, which find them in the first cache; meanwhile the next come there.
+template <int R>
+HWY_INLINE void short_rows_by_many(const ProductRows& to, const bf16* w, Index columns) {
+  const bf16* ahead = w + R * columns;
+  const int lines = lines_of(R, to.tokens);
+  for_tiles(to.tokens, [&]<int T>(std::integral_constant<int, T>, Index t) HWY_ATTR {
+    write_tile<T, R>(
+        to.from(t, 0), columns,
+        [=, x = to.x + t * to.x_stride, stride = to.x_stride](int i, Index k) HWY_ATTR { return x + i * stride + k; },
+        [=](int r, Index k) HWY_ATTR { return w + r * columns + k; },
+        [&](Index k) HWY_ATTR {
+          if (!begins_line(k)) return;
+          for (int i = 0; i < lines; ++i, ahead += line) fetch<several>(ahead);
+        });
+  });
 }
 
 /// R rows by at most most_tokens packed tokens: so many that rows are best copied to lines of the cache first, for what
 /// crosses a line is loaded at half the speed.
 template <int R>
-HWY_INLINE void rows_by_many(const ProductRows& to, const bf16* w, Index columns) {
+HWY_INLINE void long_rows_by_many(const ProductRows& to, const bf16* w, Index columns) {
   const bf16* ahead = w + R * columns;
   const int lines = lines_of(R, to.tokens);
   UnsetRows<R, longest + line> copied;  // not a power of two apart
@@ -108,8 +130,8 @@ HWY_INLINE void rows_by_many(const ProductRows& to, const bf16* w, Index columns
             [&](int r, Index c) HWY_ATTR { return load(copied.row(r) + c); },
             [=](Index c) HWY_ATTR {
               if (!begins_line(c)) return;
-              fetch(ahead + c);
-              for (int i = 1; i < lines; ++i) fetch(ahead + i * count + c);
+              fetch<several>(ahead + c);
+              for (int i = 1; i < lines; ++i) fetch<several>(ahead + i * count + c);
             },
             sums);
       });
@@ -118,41 +140,41 @@ HWY_INLINE void rows_by_many(const ProductRows& to, const bf16* w, Index columns
   }
 }
 
-/// Of one or two tokens: in the order of memory, but where two products of float follow each other in a sum, four of
-/// them have more sums on their way.
-constexpr int rows_in_order = GRIST_BF16_AS_FLOATS ? 4 : 1;
+/// Rows that few tokens take together: one or two tokens in the order of memory, but where two products of float follow
+/// each other in a sum, four rows have more sums on their way; others as many as eight tokens have registers for.
+constexpr int rows_of(int tokens) { return tokens > 2 ? bf16_tile_rows / 2 : GRIST_BF16_AS_FLOATS ? 4 : 1; }
 
 }  // namespace
 
-void pack_tokens_here(const bf16* x, Index columns, Index tokens, bf16* to) {
-  for_tiles(tokens, [&]<int T>(std::integral_constant<int, T>, Index t) HWY_ATTR {
-    pack_tile<T>(x + t * columns, columns, to + t * packed_columns(columns));
-  });
+void pack_tile_here(const bf16* x, Index columns, Index tokens, bf16* to) {
+  with_constant<few_tokens>(tokens,
+                            [&]<int T>(std::integral_constant<int, T>) HWY_ATTR { pack_tile_of<T>(x, columns, to); });
 }
 
-/// One or two tokens take rows in the order of memory; more of them tiles of registers.
 void multiply_bf16_rows_here(const bf16* w, Index columns, Index rows, const ProductRows& to) {
   const bool packed = packs_tokens(to.tokens, columns);
   Index row = 0;
-  const auto take = [&]<int R>(std::integral_constant<int, R>) HWY_ATTR {
-    for (; row + R <= rows; row += R) {
-      const ProductRows there = to.from(0, row);
-      const bf16* const first = w + row * columns;
-      for_passes(there, [&](const ProductRows& pass) HWY_ATTR {
-        if (packed)
-          rows_by_many<R>(pass, first, columns);
-        else
-          rows_by_some<R>(pass, first, columns);
-      });
-    }
+  const auto take = [&]<int R>(std::integral_constant<int, R> together, auto&& multiply) HWY_ATTR {
+    for (; row + R <= rows; row += R) multiply(together, to.from(0, row), w + row * columns);
   };
-  if (to.tokens > 2) {
-    take(std::integral_constant<int, bf16_tile_rows>());
-    take(std::integral_constant<int, 2>());
-  } else {
-    take(std::integral_constant<int, rows_in_order>());
-  }
-  take(std::integral_constant<int, 1>());
+  const auto by_few = [&]<int T>(std::integral_constant<int, T>) HWY_ATTR {
+    const auto multiply = [&]<int R>(std::integral_constant<int, R>, const ProductRows& there, const bf16* first)
+                              HWY_ATTR { rows_by_few<T, R>(there, packed, first, columns); };
+    take(std::integral_constant<int, rows_of(T)>(), multiply);
+    take(std::integral_constant<int, 1>(), multiply);
+  };
+  const auto by_many = [&]<int R>(std::integral_constant<int, R>, const ProductRows& there, const bf16* first) {
+    for_passes(there, [&](const ProductRows& pass) HWY_ATTR {
+      if (packed)
+        long_rows_by_many<R>(pass, first, columns);
+      else
+        short_rows_by_many<R>(pass, first, columns);
+    });
+  };
+  if (to.tokens <= few_tokens) return with_constant<few_tokens>(to.tokens, by_few);
+  take(std::integral_constant<int, bf16_tile_rows>(), by_many);
+  take(std::integral_constant<int, 2>(), by_many);
+  take(std::integral_constant<int, 1>(), by_many);
 }
 
 }  // namespace grist::cpu::HWY_NAMESPACE
@@ -161,11 +183,11 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace grist::cpu {
 
-HWY_EXPORT(pack_tokens_here);
+HWY_EXPORT(pack_tile_here);
 HWY_EXPORT(multiply_bf16_rows_here);
 
-void pack_tokens(const bf16* x, Index columns, Index tokens, bf16* to) {
-  HWY_DYNAMIC_DISPATCH(pack_tokens_here)(x, columns, tokens, to);
+void pack_tile(const bf16* x, Index columns, Index tokens, bf16* to) {
+  HWY_DYNAMIC_DISPATCH(pack_tile_here)(x, columns, tokens, to);
 }
 
 template <class Y>

@@ -12,7 +12,6 @@ namespace {
 using cpu::Int8Run;
 
 constexpr Index tokens_together = cpu::most_int8_tokens;
-static_assert(tokens_together % cpu::token_tile == 0, "packed tiles do not cross from one pass to the next");
 
 /// Calls f(panel, first row, rows, first column of y, first token, tokens) in parallel for all rows of all panels, a
 /// multiple of `granule` of them at a time but at the end, and for all tokens, at most tokens_together at a time.
@@ -71,23 +70,24 @@ Index rounded_bytes(Index tokens, Index columns) {
 }
 Index packed_elements(Index tokens, Index columns) { return tokens * cpu::packed_columns(columns); }
 
-/// packed = x [tokens, columns], those of each expert together where they are many.
+/// packed = x [tokens, columns], those of each expert's passes together.
 void pack_tokens(const Exec& exec, View2<const bf16> x, View1<const int> offsets, bf16* packed) {
   const Index columns = x.extent(1), tokens = x.extent(0);
+  const auto pack = [=](Index first, Index t, Index end) {  // the tile that begins with t, of tokens [first, end)
+    const Index pass = first + (t - first) / tokens_together * tokens_together;
+    const Index together = std::min(tokens_together, end - pass), tile = cpu::tokens_in_tile(together);
+    if (!cpu::packs_tokens(together, columns) || (t - pass) % tile != 0) return;
+    cpu::pack_tile(x.data() + t * columns, columns, std::min(pass + together - t, tile),
+                   packed + packed_elements(t, columns));
+  };
   const bool one = offsets.extent(0) == 0;
+  if (one && tokens <= cpu::few_tokens) return pack(0, 0, tokens);  // before all threads have begun
   Kokkos::parallel_for(
       "grist::matvec::pack_tokens", Indices<Exec>(exec, 0, tokens), KOKKOS_LAMBDA(Index t) {
-        Index first = 0, end = tokens;  // of the expert's tokens
-        if (!one) {
-          const int* const last = offsets.data() + offsets.size();
-          const int* const next = std::upper_bound(offsets.data(), last, t);
-          if (next == last) return;
-          first = next[-1];
-          end = *next;
-        }
-        if (!cpu::packs_tokens(end - first, columns) || (t - first) % cpu::token_tile != 0) return;
-        cpu::pack_tokens(x.data() + t * columns, columns, std::min(end - t, cpu::token_tile),
-                         packed + packed_elements(t, columns));
+        if (one) return pack(0, t, tokens);
+        const int* const last = offsets.data() + offsets.size();
+        const int* const next = std::upper_bound(offsets.data(), last, t);
+        if (next != last) pack(next[-1], t, *next);
       });
 }
 

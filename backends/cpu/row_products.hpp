@@ -17,24 +17,25 @@ struct TokenRows {
 /// Rows of bf16 that more than two tokens take together: shares of work leave no rest where they are multiples.
 constexpr int bf16_tile_rows = 6;
 
-/// That many tokens take them together.
-constexpr Index token_tile = 4;
+/// So few tokens take rows all together; more of them token_tile at a time, then those that are left.
+constexpr Index few_tokens = 8, token_tile = 4;
+constexpr Index tokens_in_tile(Index tokens) { return tokens <= few_tokens ? tokens : token_tile; }
 
 /// A tile's rows and tokens of so many numbers fit a first cache of 32 KB: many tokens take longer rows in stretches.
 constexpr Index bf16_stretch = 1536;
 
-/// Whether so many tokens are packed (pack_tokens) before they are multiplied with rows in bf16.
-constexpr bool packs_tokens(Index tokens, Index columns) { return tokens > 8 && columns > bf16_stretch; }
+/// Whether so many tokens are packed (pack_tile) before they are multiplied with rows in bf16.
+constexpr bool packs_tokens(Index tokens, Index columns) { return tokens > token_tile && columns > bf16_stretch; }
 
 /// From one packed token to the next: `columns`, up to whole vectors of any processor.
 constexpr Index packed_columns(Index columns) { return (columns + 31) / 32 * 32; }
 
-/// to [tokens, packed_columns(columns)] = x [tokens, columns] as products with rows in bf16 read several tokens: in
-/// tiles of token_tile, then of 2 and 1. A tile can be packed alone.
-void pack_tokens(const bf16* x, Index columns, Index tokens, bf16* to);
+/// to [tokens, packed_columns(columns)] = the first `tokens` of x [.., columns] as products with rows in bf16 read them
+/// together, at most few_tokens.
+void pack_tile(const bf16* x, Index columns, Index tokens, bf16* to);
 
 /// y [tokens, r] = x [tokens, columns] times row r of w for each r < `rows`; tokens are packed where packs_tokens says
-/// so. The order of the sums, in float, depends on columns and processor alone.
+/// so, tokens_in_tile(tokens) at a time. The order of the sums, in float, depends on columns and processor alone.
 template <class Y>
 void multiply_bf16_rows(const bf16* w, Index columns, Index rows, const TokenRows<bf16, Y>& to);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include <hwy/highway.h>
 
@@ -68,16 +69,21 @@ struct UnsetRows {
   alignas(64) std::uint16_t bits[R][columns];
 };
 
+/// Calls f(integral constant n), 1 <= n <= most.
+template <int most, class F>
+HWY_INLINE void with_constant(Index n, F&& f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) HWY_ATTR {
+    static_cast<void>(((n == i + 1 && (f(std::integral_constant<int, i + 1>()), true)) || ...));
+  }(std::make_integer_sequence<int, most>());
+}
+
 /// Calls f(integral constant T, t) for tiles of T tokens, the first of which is t.
 template <class F>
 HWY_INLINE void for_tiles(Index tokens, F&& f) {
   Index t = 0;
   for (; t + token_tile <= tokens; t += token_tile) f(std::integral_constant<int, token_tile>(), t);
-  if (t + 2 <= tokens) {
-    f(std::integral_constant<int, 2>(), t);
-    t += 2;
-  }
-  if (t < tokens) f(std::integral_constant<int, 1>(), t);
+  if (t < tokens)
+    with_constant<token_tile - 1>(tokens - t, [&]<int T>(std::integral_constant<int, T> left) HWY_ATTR { f(left, t); });
 }
 
 /// sums += token(t, k) times row(r, k), vectors of numbers from number k on, for each k below `columns`; ahead(k) is
@@ -143,17 +149,25 @@ HWY_INLINE void write_quarters(Floats products, const ProductRows& to) {
 /// Writes the products of T tokens and R rows.
 template <int T, int R>
 HWY_INLINE void write_sums(const Floats (&sums)[T][R], const ProductRows& to) {
+  constexpr int by_fours = HWY_TARGET <= HWY_AVX3 ? T / 4 * 4 : 0;
 #if HWY_TARGET <= HWY_AVX3
-  if constexpr (T == 4 && R == bf16_tile_rows) {  // sums by sums: half the shuffles, and rounded together
+#pragma GCC unroll 2
+  for (int t = 0; t < by_fours; t += 4) {  // sums by sums: half the shuffles, and rounded together
     Floats rows[R];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) rows[r] = in_quarters(sums[0][r], sums[1][r], sums[2][r], sums[3][r]);
-    write_quarters<4>(sums_of_quarters(rows[0], rows[1], rows[2], rows[3]), to);
-    return write_quarters<2>(sums_of_quarters(rows[4], rows[5], rows[4], rows[5]), to.from(0, 4));
+    for (int r = 0; r < R; ++r) rows[r] = in_quarters(sums[t][r], sums[t + 1][r], sums[t + 2][r], sums[t + 3][r]);
+    constexpr int whole = R / 4 * 4, left = R - whole, last = R - 1;
+#pragma GCC unroll 2
+    for (int r = 0; r < whole; r += 4)
+      write_quarters<4>(sums_of_quarters(rows[r], rows[r + 1], rows[r + 2], rows[r + 3]), to.from(t, r));
+    if constexpr (left > 0)
+      write_quarters<left>(
+          sums_of_quarters(rows[whole], rows[std::min(whole + 1, last)], rows[std::min(whole + 2, last)], rows[last]),
+          to.from(t, whole));
   }
 #endif
 #pragma GCC unroll 8
-  for (int t = 0; t < T; ++t)
+  for (int t = by_fours; t < T; ++t)
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) to.write(t, r, hn::ReduceSum(floats, sums[t][r]));
 }

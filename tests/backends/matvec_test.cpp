@@ -114,7 +114,7 @@ TYPED_TEST(MatVec, ATokensBitsDoNotDependOnHowManyThereAre) {
   for (const StoredRows& rows : every_rows) {
     const auto x = normals("x", 261 * rows.columns);
     const auto all = this->run(x, 0, 261, rows.weight());
-    for (const Index count : {1, 2, 3, 5, 8, 31, 32, 33, 64, 130}) {
+    for (const Index count : {1, 2, 3, 5, 8, 31, 32, 33, 64, 130, 133}) {
       const auto some = this->run(x, 0, count, rows.weight());
       EXPECT_TRUE(std::ranges::equal(some, std::span(all).first(some.size())))
           << name_of(rows.format) << ", " << rows.columns << " columns, " << count << " tokens";
@@ -214,15 +214,15 @@ std::vector<float> products(const std::vector<float>& x, Index tokens, const Wei
 }
 
 TEST(MatVecOfExperts, GivesEachTokenTheBitsThatItsExpertGivesAlone) {
-  constexpr Index columns = 1608, out = 19;
-  const std::vector<int> first{0, 3, 3, 45, 62};  // few tokens, none, and as many as are packed
+  constexpr Index columns = 1608, out = 19, experts = 5;
+  const std::vector<int> first{0, 3, 3, 9, 45, 62};  // as they are, none, packed together and in tiles
   const auto offsets = on_device<int>(first);
-  const StoredRows rows(Format::bf16, 4 * out, columns);
-  Weight w(columns, 4);
+  const StoredRows rows(Format::bf16, experts * out, columns);
+  Weight w(columns, experts);
   w.add({Format::bf16, out, rows.memory.data()});
   const auto x = normals("x", 62 * columns);
   const auto all = products(x, 62, w, as_const(offsets.view()));
-  for (Index e = 0; e < 4; ++e) {
+  for (Index e = 0; e < experts; ++e) {
     Weight expert(columns, 1);
     expert.add(rows.panel(e * out, out));
     for (int t = first[e]; t < first[e + 1]; ++t) {
