@@ -48,10 +48,19 @@ HWY_INLINE void copy_rows(const bf16* w, Index columns, Index count, UnsetRows<R
     for (int r = 0; r < R; ++r) store(load_some(w + r * columns + k, count - k), to.row(r) + k);
 }
 
-/// Lines to fetch with each vector of a tile, so that the tiles of all tokens together fetch as many rows.
-constexpr int lines_of(int rows, Index tokens) {
-  const auto tiles = static_cast<int>((tokens + token_tile - 1) / token_tile);
-  return (rows + tiles - 1) / tiles;
+/// Rows of which a tile fetches a line with each vector, so that the tiles of all tokens together fetch `rows`.
+constexpr int most_lines = 2;
+constexpr Index lines_of(Index rows, Index tokens) {
+  const Index tiles = (tokens + token_tile - 1) / token_tile;
+  return std::min<Index>((rows + tiles - 1) / tiles, most_lines);
+}
+
+/// With vector k a line of each of so many rows, `columns` apart.
+template <int rows>
+HWY_INLINE void fetch_rows(const bf16* from, Index columns, Index k) {
+  if (!begins_line(k)) return;
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) fetch<several>(from + r * columns);
 }
 
 constexpr Index longest = 2048;  // of rows that go whole: packed they fit 48 KB too
@@ -94,28 +103,24 @@ HWY_INLINE void rows_by_few(const ProductRows& to, bool packed, const bf16* w, I
 }
 
 /// R short rows by at most most_tokens tokens, which find them in the first cache; meanwhile the next come there.
-template <int R>
+template <int R, int lines>
 HWY_INLINE void short_rows_by_many(const ProductRows& to, const bf16* w, Index columns) {
   const bf16* ahead = w + R * columns;
-  const int lines = lines_of(R, to.tokens);
   for_tiles(to.tokens, [&]<int T>(std::integral_constant<int, T>, Index t) HWY_ATTR {
     write_tile<T, R>(
-        to.from(t, 0), columns,
-        [=, x = to.x + t * to.x_stride, stride = to.x_stride](int i, Index k) HWY_ATTR { return x + i * stride + k; },
+        to.from(t, 0), columns, [x = to.x + t * to.x_stride, stride = to.x_stride](int i, Index k)
+                                    HWY_ATTR { return x + i * stride + k; },
         [=](int r, Index k) HWY_ATTR { return w + r * columns + k; },
-        [&](Index k) HWY_ATTR {
-          if (!begins_line(k)) return;
-          for (int i = 0; i < lines; ++i, ahead += line) fetch<several>(ahead);
-        });
+        [=](Index k) HWY_ATTR { fetch_rows<lines>(ahead + k, columns, k); });
+    ahead += lines * columns;
   });
 }
 
 /// R rows by at most most_tokens packed tokens: so many that rows are best copied to lines of the cache first, for what
 /// crosses a line is loaded at half the speed.
-template <int R>
+template <int R, int lines>
 HWY_INLINE void long_rows_by_many(const ProductRows& to, const bf16* w, Index columns) {
   const bf16* ahead = w + R * columns;
-  const int lines = lines_of(R, to.tokens);
   UnsetRows<R, longest + line> copied;  // not a power of two apart
   KeptSums<R> kept;
   const Index most = stretch_of(columns);
@@ -128,12 +133,7 @@ HWY_INLINE void long_rows_by_many(const ProductRows& to, const bf16* w, Index co
         add_tile<T, R>(
             count, [=](int i, Index c) HWY_ATTR { return load(x + c * T + i * lanes); },
             [&](int r, Index c) HWY_ATTR { return load(copied.row(r) + c); },
-            [=](Index c) HWY_ATTR {
-              if (!begins_line(c)) return;
-              fetch<several>(ahead + c);
-              for (int i = 1; i < lines; ++i) fetch<several>(ahead + i * count + c);
-            },
-            sums);
+            [=](Index c) HWY_ATTR { fetch_rows<lines>(ahead + c, count, c); }, sums);
       });
       ahead += lines * count;
     });
@@ -165,10 +165,12 @@ void multiply_bf16_rows_here(const bf16* w, Index columns, Index rows, const Pro
   };
   const auto by_many = [&]<int R>(std::integral_constant<int, R>, const ProductRows& there, const bf16* first) {
     for_passes(there, [&](const ProductRows& pass) HWY_ATTR {
-      if (packed)
-        long_rows_by_many<R>(pass, first, columns);
-      else
-        short_rows_by_many<R>(pass, first, columns);
+      with_constant<most_lines>(lines_of(R, pass.tokens), [&]<int lines>(std::integral_constant<int, lines>) HWY_ATTR {
+        if (packed)
+          long_rows_by_many<R, lines>(pass, first, columns);
+        else
+          short_rows_by_many<R, lines>(pass, first, columns);
+      });
     });
   };
   if (to.tokens <= few_tokens) return with_constant<few_tokens>(to.tokens, by_few);

@@ -156,14 +156,15 @@ HWY_INLINE void write_sums(const Floats (&sums)[T][R], const ProductRows& to) {
     Floats rows[R];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) rows[r] = in_quarters(sums[t][r], sums[t + 1][r], sums[t + 2][r], sums[t + 3][r]);
-    constexpr int whole = R / 4 * 4, left = R - whole, last = R - 1;
+    constexpr int whole = R / 4 * 4, left = R - whole;
 #pragma GCC unroll 2
     for (int r = 0; r < whole; r += 4)
       write_quarters<4>(sums_of_quarters(rows[r], rows[r + 1], rows[r + 2], rows[r + 3]), to.from(t, r));
-    if constexpr (left > 0)
-      write_quarters<left>(
-          sums_of_quarters(rows[whole], rows[std::min(whole + 1, last)], rows[std::min(whole + 2, last)], rows[last]),
-          to.from(t, whole));
+    if constexpr (left > 0) {
+      const Floats* const last = rows + whole;
+      write_quarters<left>(sums_of_quarters(last[0], last[1 % left], last[2 % left], last[3 % left]),
+                           to.from(t, whole));
+    }
   }
 #endif
 #pragma GCC unroll 8
