@@ -69,7 +69,7 @@ public:
   }
 
   Index scratch_bytes(const Product& product) override {
-    return !widens(product) && plan_for(product) != nullptr ? 0 : WidenedProduct::scratch_bytes(product);
+    return !widens(product) && multiplies_types(product) ? 0 : WidenedProduct::scratch_bytes(product);
   }
 
 private:
@@ -77,6 +77,17 @@ private:
     dnnl::memory::desc a, b, c;
     dnnl::matmul matmul;
   };
+
+  /// Whether it multiplies such types on this processor. Asked of small matrices: plans of large ones take long.
+  bool multiplies_types(const Product& product) {
+    const auto small = [](auto matrix) {
+      matrix.batches = 1;
+      matrix.rows = matrix.columns = matrix.row_stride = 16;
+      return matrix;
+    };
+    return plan_for({small(product.a), product.op_a, small(product.b), product.op_b, product.beta, small(product.c)}) !=
+           nullptr;
+  }
 
   /// Null where the library has no implementation for these types on this processor.
   const Plan* plan_for(const Product& product) {

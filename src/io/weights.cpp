@@ -167,13 +167,6 @@ void Weights::read(const TensorInfo& tensor, const Slice& slice, T* out) const {
   });
 }
 
-void Weights::populate(const TensorInfo& tensor, Index row, Index rows) const {
-  const Index bytes = row_bytes(tensor.format, tensor.columns());
-  files_.at(tensor.file)
-      .mapping->populate(tensor.offset + static_cast<std::uint64_t>(row * bytes),
-                         static_cast<std::uint64_t>(rows * bytes));
-}
-
 void Weights::release(const TensorInfo& tensor, Index row, Index rows) const {
   const Index bytes = row_bytes(tensor.format, tensor.columns());
   files_.at(tensor.file)

@@ -72,8 +72,6 @@ public:
   /// The tensor's first byte in the mapping. Throws InputError where the tensor's type is foreign.
   [[nodiscard]] const std::byte* data(const TensorInfo& tensor) const;
 
-  /// Brings the pages of some rows into memory. Throws InputError where the file cannot be read.
-  void populate(const TensorInfo& tensor, Index row, Index rows) const;
   /// What keeps a tensor's bytes where data() says.
   [[nodiscard]] std::shared_ptr<const MappedFile> mapping(const TensorInfo& tensor) const {
     return files_.at(tensor.file).mapping;

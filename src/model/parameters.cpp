@@ -8,10 +8,8 @@
 #include <grist/model/part_reader.hpp>
 
 #include <algorithm>
-#include <exception>
 #include <iterator>
 #include <memory>
-#include <mutex>
 
 namespace grist {
 namespace {
@@ -183,14 +181,16 @@ Parameters::Parameters(const io::Weights& weights, const TensorTable& table, con
   if (first) each_first_tensor(load_one(nullptr), table, tensors_);
   for (auto i = static_cast<std::size_t>(layers.begin); i < static_cast<std::size_t>(layers.end); ++i)
     each_tensor(load_one(&shard.layers[i]), table.layers[i], tensors_.layers[i]);
-  if (!last) return;
-  head_is_embedding_ = first && table.head.tied;
-  if (head_is_embedding_) tensors_.head = tensors_.embedding;
-  each_last_tensor(
-      [&](const TensorRow& row, Weight& weight) {
-        if (weight.empty()) load_one(nullptr)(row, weight);
-      },
-      table, tensors_);
+  if (last) {
+    head_is_embedding_ = first && table.head.tied;
+    if (head_is_embedding_) tensors_.head = tensors_.embedding;
+    each_last_tensor(
+        [&](const TensorRow& row, Weight& weight) {
+          if (weight.empty()) load_one(nullptr)(row, weight);
+        },
+        table, tensors_);
+  }
+  pages_.populate();
 }
 
 void Parameters::interleave_some() {
@@ -227,11 +227,12 @@ void Parameters::load_matrix(const TensorRow& row, const LayerShard* layer, bool
   for (std::size_t p = 0; p < readers.size(); ++p) {
     const PartReader& reader = readers[p];
     Panel& panel = panels[p];
-    const Index bytes = panel_bytes(panel.format, experts.size() * panel.rows, weight.columns);
+    const Index rows = experts.size() * panel.rows, bytes = panel_bytes(panel.format, rows, weight.columns);
+    const Index stored_bytes = rows * row_bytes(panel.format, weight.columns);
     if (panel.data != nullptr) {
-      map(reader, experts.size());
+      map(reader, panel.data, stored_bytes);
     } else if (const std::byte* mapped = mapped_rows(reader, panel.format)) {
-      map(reader, experts.size());
+      map(reader, mapped, stored_bytes);
       weight.add({panel.format, panel.rows, mapped});
       waiting_.add(weight, static_cast<int>(p), reader.mapping(), take(bytes, true));
       continue;
@@ -268,24 +269,10 @@ void Parameters::for_pieces(const PartReader& reader, Index experts, Format form
     for (Index begin = 0; begin < rows; begin += piece) f(expert, begin, std::min(piece, rows - begin));
 }
 
-/// The part stays where the file is mapped.
-void Parameters::map(const PartReader& reader, Index experts) {
+/// The part, of so many bytes, stays where the file is mapped.
+void Parameters::map(const PartReader& reader, const void* first, Index bytes) {
   if (mappings_.empty() || mappings_.back() != reader.mapping()) mappings_.push_back(reader.mapping());
-  for_pieces(reader, experts, Format::f32, [&](Index expert, Index begin, Index rows) {
-    const Index share = std::max<Index>(1, rows / HostExec().concurrency());
-    std::exception_ptr failed;
-    std::mutex mutex;
-    Kokkos::parallel_for("grist::parameters::map", Indices<HostExec>(0, (rows + share - 1) / share), [&](Index i) {
-      try {
-        reader.populate(expert, begin + i * share, std::min(share, rows - i * share));
-      } catch (...) {
-        const std::lock_guard lock(mutex);
-        failed = std::current_exception();
-      }
-    });
-    HostExec().fence("grist::parameters: mapped");
-    if (failed) std::rethrow_exception(failed);
-  });
+  pages_.add(reader.mapping(), static_cast<const std::byte*>(first), bytes);
 }
 
 /// Writes a part. The rows of a panel are filled by the threads that will read them: the first touch places a page.

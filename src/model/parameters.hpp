@@ -4,6 +4,7 @@
 #include <grist/core/weight.hpp>
 #include <grist/io/weights.hpp>
 #include <grist/model/limits.hpp>
+#include <grist/model/mapped_pages.hpp>
 #include <grist/model/tensor_table.hpp>
 #include <grist/model/waiting_panels.hpp>
 
@@ -63,7 +64,7 @@ private:
   void load_matrix(const TensorRow& row, const LayerShard* layer, bool multiplied, Weight& weight);
   template <class F>
   static void for_pieces(const PartReader& reader, Index experts, Format format, F&& f);
-  void map(const PartReader& reader, Index experts);
+  void map(const PartReader& reader, const void* first, Index bytes);
   std::byte* take(Index bytes, bool waits);
   static void copy(const PartReader& reader, Index experts, const Panel& panel, std::byte* to);
 
@@ -76,6 +77,7 @@ private:
   Index copied_bytes_ = 0;    // from its beginning, so far
   Index waiting_bytes_ = 0;   // from its end
   std::vector<std::shared_ptr<const io::MappedFile>> mappings_;
+  MappedPages pages_;  // of them
   ModelTensors<Weight> tensors_;
   bool head_is_embedding_ = false;
   WaitingPanels waiting_;  // of tensors_

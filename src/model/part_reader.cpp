@@ -97,10 +97,6 @@ const std::byte* PartReader::in_place(Format wanted) const {
   return reinterpret_cast<std::uintptr_t>(first) % boundary == 0 ? first : nullptr;
 }
 
-void PartReader::populate(Index expert, Index row, Index rows) const {
-  files_.populate(*tensors_[static_cast<std::size_t>(expert)], file_row(expert, row), rows);
-}
-
 bool PartReader::in_order() const { return !source_.transposed && source_.group == 0 && source_.pair_dim == 0; }
 
 void PartReader::release(Index expert, Index row, Index rows) const {

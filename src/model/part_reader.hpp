@@ -40,9 +40,6 @@ public:
   /// The rows of all held experts where they lie in the mapped file, whole and one after the other, in the format that
   /// is wanted and on a boundary of its numbers; null elsewhere.
   [[nodiscard]] const std::byte* in_place(Format wanted) const;
-  /// Brings the pages of some rows of a held expert in, which lie in order. Throws InputError where the file cannot be
-  /// read.
-  void populate(Index expert, Index row, Index rows) const;
   /// What keeps the file mapped.
   [[nodiscard]] std::shared_ptr<const io::MappedFile> mapping() const { return files_.mapping(*tensors_.front()); }
 

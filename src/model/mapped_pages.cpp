@@ -1,0 +1,38 @@
+#include <grist/model/mapped_pages.hpp>
+
+#include <grist/backends/threads.hpp>
+
+#include <algorithm>
+#include <exception>
+#include <mutex>
+#include <utility>
+
+namespace grist {
+
+void MappedPages::add(const std::shared_ptr<const io::MappedFile>& file, const std::byte* first, Index bytes) {
+  for (Index done = 0; done < bytes; done += piece_bytes) {
+    if (pieces_.size() == most_pieces) populate();
+    pieces_.push_back({file, static_cast<std::uint64_t>(first - file->data() + done),
+                       static_cast<std::uint64_t>(std::min(piece_bytes, bytes - done))});
+  }
+}
+
+void MappedPages::populate() {
+  const auto pieces = std::exchange(pieces_, {});
+  std::exception_ptr failed;
+  std::mutex mutex;
+  using Pieces = Kokkos::RangePolicy<HostExec, Kokkos::IndexType<Index>, Kokkos::Schedule<Kokkos::Dynamic>>;
+  Kokkos::parallel_for("grist::mapped_pages::populate", Pieces(0, std::ssize(pieces)), [&](Index i) {
+    const Piece& piece = pieces[static_cast<std::size_t>(i)];
+    try {
+      piece.file->populate(piece.offset, piece.bytes);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      failed = std::current_exception();
+    }
+  });
+  HostExec().fence("grist::mapped_pages: there");
+  if (failed) std::rethrow_exception(failed);
+}
+
+}  // namespace grist

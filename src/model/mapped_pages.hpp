@@ -1,0 +1,33 @@
+// Pages of mapped files, brought in before kernels read them.
+#pragma once
+
+#include <grist/core/view.hpp>
+#include <grist/io/mapped_file.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace grist {
+
+/// Waits until there is much to bring in: each thread then takes a long stretch of its own, where for one matrix at a
+/// time threads would wait for each other, at its end and for the tables that its pages share.
+class MappedPages {
+public:
+  /// Bytes of a file from `first` on, which lies in its mapping. Throws InputError where the file cannot be read.
+  void add(const std::shared_ptr<const io::MappedFile>& file, const std::byte* first, Index bytes);
+
+  /// Brings in what still waits. Throws InputError.
+  void populate();
+
+private:
+  static constexpr Index piece_bytes = Index{4} << 20;  // so that what the system does for one is soon done
+  static constexpr std::size_t most_pieces = 64;
+  struct Piece {
+    std::shared_ptr<const io::MappedFile> file;
+    std::uint64_t offset, bytes;
+  };
+  std::vector<Piece> pieces_;
+};
+
+}  // namespace grist
