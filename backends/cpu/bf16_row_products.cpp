@@ -15,11 +15,11 @@ namespace grist::cpu::HWY_NAMESPACE {
 namespace {
 
 /// Fetches a line of the cache: on Intel's processors into the second one, which waits for more lines at a time.
-template <int keep>
+template <int locality>
 HWY_INLINE void fetch(const void* line) {
-  __builtin_prefetch(line, 0, GRIST_BF16_AS_FLOATS ? 2 : keep);
+  __builtin_prefetch(line, 0, GRIST_BF16_AS_FLOATS ? 2 : locality);
 }
-constexpr int once = 0, several = 3;  // times that a line is read: what is read once leaves the first cache first
+constexpr int read_once = 0, read_again = 3;  // localities: a line that is read once leaves the first cache first
 
 constexpr Index line = 64 / sizeof(bf16);
 /// Whether the vector from number k on begins another line of the cache.
@@ -48,8 +48,9 @@ HWY_INLINE void copy_rows(const bf16* w, Index columns, Index count, UnsetRows<R
     for (int r = 0; r < R; ++r) store(load_some(w + r * columns + k, count - k), to.row(r) + k);
 }
 
-/// Rows of which a tile fetches a line with each vector, so that the tiles of all tokens together fetch `rows`.
 constexpr int most_lines = 2;
+/// Rows of which a tile fetches a line with each vector, so that the tiles of more tokens than take one tile together
+/// fetch `rows`.
 constexpr Index lines_of(Index rows, Index tokens) {
   const Index tiles = (tokens + token_tile - 1) / token_tile;
   return std::min<Index>((rows + tiles - 1) / tiles, most_lines);
@@ -60,7 +61,7 @@ template <int rows>
 HWY_INLINE void fetch_rows(const bf16* from, Index columns, Index k) {
   if (!begins_line(k)) return;
 #pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r) fetch<several>(from + r * columns);
+  for (int r = 0; r < rows; ++r) fetch<read_again>(from + r * columns);
 }
 
 constexpr Index longest = 2048;  // of rows that go whole: packed they fit 48 KB too
@@ -98,7 +99,7 @@ HWY_INLINE void rows_by_few(const ProductRows& to, bool packed, const bf16* w, I
         if (!begins_line(k)) return;
         const Index next = k + distance < columns ? k + distance : k + distance + (R - 1) * columns;
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) fetch<once>(row(r, next));
+        for (int r = 0; r < R; ++r) fetch<read_once>(row(r, next));
       });
 }
 
@@ -140,6 +141,19 @@ HWY_INLINE void long_rows_by_many(const ProductRows& to, const bf16* w, Index co
   }
 }
 
+/// R rows by more tokens than take one tile.
+template <int R>
+HWY_INLINE void rows_by_many(const ProductRows& to, bool packed, const bf16* w, Index columns) {
+  for_passes(to, [&](const ProductRows& pass) HWY_ATTR {
+    with_constant<most_lines>(lines_of(R, pass.tokens), [&]<int lines>(std::integral_constant<int, lines>) HWY_ATTR {
+      if (packed)
+        long_rows_by_many<R, lines>(pass, w, columns);
+      else
+        short_rows_by_many<R, lines>(pass, w, columns);
+    });
+  });
+}
+
 /// Rows that few tokens take together: one or two tokens in the order of memory, but where two products of float follow
 /// each other in a sum, four rows have more sums on their way; others as many as eight tokens have registers for.
 constexpr int rows_of(int tokens) { return tokens > 2 ? bf16_tile_rows / 2 : GRIST_BF16_AS_FLOATS ? 4 : 1; }
@@ -147,7 +161,7 @@ constexpr int rows_of(int tokens) { return tokens > 2 ? bf16_tile_rows / 2 : GRI
 }  // namespace
 
 void pack_tile_here(const bf16* x, Index columns, Index tokens, bf16* to) {
-  with_constant<few_tokens>(tokens,
+  with_constant<most_in_one_tile>(tokens,
                             [&]<int T>(std::integral_constant<int, T>) HWY_ATTR { pack_tile_of<T>(x, columns, to); });
 }
 
@@ -163,17 +177,9 @@ void multiply_bf16_rows_here(const bf16* w, Index columns, Index rows, const Pro
     take(std::integral_constant<int, rows_of(T)>(), multiply);
     take(std::integral_constant<int, 1>(), multiply);
   };
-  const auto by_many = [&]<int R>(std::integral_constant<int, R>, const ProductRows& there, const bf16* first) {
-    for_passes(there, [&](const ProductRows& pass) HWY_ATTR {
-      with_constant<most_lines>(lines_of(R, pass.tokens), [&]<int lines>(std::integral_constant<int, lines>) HWY_ATTR {
-        if (packed)
-          long_rows_by_many<R, lines>(pass, first, columns);
-        else
-          short_rows_by_many<R, lines>(pass, first, columns);
-      });
-    });
-  };
-  if (to.tokens <= few_tokens) return with_constant<few_tokens>(to.tokens, by_few);
+  const auto by_many = [&]<int R>(std::integral_constant<int, R>, const ProductRows& there, const bf16* first)
+                           HWY_ATTR { rows_by_many<R>(there, packed, first, columns); };
+  if (to.tokens <= most_in_one_tile) return with_constant<most_in_one_tile>(to.tokens, by_few);
   take(std::integral_constant<int, bf16_tile_rows>(), by_many);
   take(std::integral_constant<int, 2>(), by_many);
   take(std::integral_constant<int, 1>(), by_many);

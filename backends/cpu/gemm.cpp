@@ -78,7 +78,8 @@ private:
     dnnl::matmul matmul;
   };
 
-  /// Whether it multiplies such types on this processor. Asked of small matrices: plans of large ones take long.
+  /// Whether it multiplies such types on this processor, which is all that its ways of last resort ask for. Asked of
+  /// small matrices: plans of large ones take long.
   bool multiplies_types(const Product& product) {
     const auto small = [](auto matrix) {
       matrix.batches = 1;

@@ -81,7 +81,7 @@ void pack_tokens(const Exec& exec, View2<const bf16> x, View1<const int> offsets
                    packed + packed_elements(t, columns));
   };
   const bool one = offsets.extent(0) == 0;
-  if (one && tokens <= cpu::few_tokens) return pack(0, 0, tokens);  // before all threads have begun
+  if (one && tokens <= cpu::most_in_one_tile) return pack(0, 0, tokens);  // before all threads have begun
   Kokkos::parallel_for(
       "grist::matvec::pack_tokens", Indices<Exec>(exec, 0, tokens), KOKKOS_LAMBDA(Index t) {
         if (one) return pack(0, t, tokens);

@@ -14,12 +14,13 @@ struct TokenRows {
   Index tokens, x_stride, y_stride;
 };
 
-/// Rows of bf16 that more than two tokens take together: shares of work leave no rest where they are multiples.
+/// Rows of bf16 that many tokens take together, and a few of them half as many: shares of work leave no rest where they
+/// are multiples.
 constexpr int bf16_tile_rows = 6;
 
-/// So few tokens take rows all together; more of them token_tile at a time, then those that are left.
-constexpr Index few_tokens = 8, token_tile = 4;
-constexpr Index tokens_in_tile(Index tokens) { return tokens <= few_tokens ? tokens : token_tile; }
+/// So many tokens take rows all together; more of them token_tile at a time, then those that are left.
+constexpr Index most_in_one_tile = 8, token_tile = 4;
+constexpr Index tokens_in_tile(Index tokens) { return tokens <= most_in_one_tile ? tokens : token_tile; }
 
 /// A tile's rows and tokens of so many numbers fit a first cache of 32 KB: many tokens take longer rows in stretches.
 constexpr Index bf16_stretch = 1536;
@@ -31,7 +32,7 @@ constexpr bool packs_tokens(Index tokens, Index columns) { return tokens > token
 constexpr Index packed_columns(Index columns) { return (columns + 31) / 32 * 32; }
 
 /// to [tokens, packed_columns(columns)] = the first `tokens` of x [.., columns] as products with rows in bf16 read them
-/// together, at most few_tokens.
+/// together, at most most_in_one_tile.
 void pack_tile(const bf16* x, Index columns, Index tokens, bf16* to);
 
 /// y [tokens, r] = x [tokens, columns] times row r of w for each r < `rows`; tokens are packed where packs_tokens says

@@ -1,7 +1,5 @@
 #include <grist/model/mapped_pages.hpp>
 
-#include <grist/backends/threads.hpp>
-
 #include <algorithm>
 #include <exception>
 #include <mutex>
@@ -11,7 +9,7 @@ namespace grist {
 
 void MappedPages::add(const std::shared_ptr<const io::MappedFile>& file, const std::byte* first, Index bytes) {
   for (Index done = 0; done < bytes; done += piece_bytes) {
-    if (pieces_.size() == most_pieces) populate();
+    if (std::ssize(pieces_) >= pieces_of_a_thread * HostExec().concurrency()) populate();
     pieces_.push_back({file, static_cast<std::uint64_t>(first - file->data() + done),
                        static_cast<std::uint64_t>(std::min(piece_bytes, bytes - done))});
   }

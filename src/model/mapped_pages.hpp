@@ -22,7 +22,7 @@ public:
 
 private:
   static constexpr Index piece_bytes = Index{4} << 20;  // so that what the system does for one is soon done
-  static constexpr std::size_t most_pieces = 64;
+  static constexpr Index pieces_of_a_thread = 32;
   struct Piece {
     std::shared_ptr<const io::MappedFile> file;
     std::uint64_t offset, bytes;

@@ -54,6 +54,16 @@ TEST(Start, LeavesOutUcxHooksWhereNoDeviceNeedsThemAndTheUserDoesNotSay) {
   EXPECT_EQ(hooks({}), device);
 }
 
+/// Their libraries look for devices at each start.
+TEST(Start, LoadsNoModulesOfGpusWhereNoKernelRunsOnOne) {
+  const auto loads = [](std::vector<std::string> variables) {
+    variables.insert(variables.begin(), {"-u", "UCX_MODULES", "LD_DEBUG=files"});
+    return with(variables, {"--version"}).err.find("libuct_rocm") != std::string::npos;
+  };
+  if (!loads({"UCX_MODULES=all"})) GTEST_SKIP() << "MPI does not use UCX, or not with such modules";
+  EXPECT_FALSE(loads({}));
+}
+
 TEST(BatchTask, SpeaksWhateverItsNumber) {
   const auto alone = quiet({"tokenize", "--model", tiny(), "--text", "hello"});
   for (const std::string variable : {"SLURM_PROCID=1", "PMI_RANK=1", "OMPI_COMM_WORLD_RANK=1", "PALS_RANKID=1"}) {

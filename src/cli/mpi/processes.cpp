@@ -1,21 +1,24 @@
 #include "processes.hpp"
 
 #include <grist/core/errors.hpp>
+#include <grist/core/staging.hpp>
 
 #include <glob.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
-#include <initializer_list>
 #include <sstream>
 #include <string_view>
 
 namespace {
 
-bool has_any(std::initializer_list<const char*> devices) {
+/// Whether this node has one for which UCX keeps memory registered, so that it must hear of what is unmapped.
+bool has_device_that_registers_memory() {
+  constexpr std::array devices{"/sys/class/infiniband/*", "/dev/xpmem", "/dev/knem", "/dev/nvidiactl", "/dev/kfd"};
   return std::ranges::any_of(devices, [](const char* device) {
     glob_t found{};
     const bool there = glob(device, GLOB_NOSORT, nullptr, &found) == 0;
@@ -23,16 +26,11 @@ bool has_any(std::initializer_list<const char*> devices) {
     return there;
   });
 }
-bool has_gpu() { return has_any({"/dev/nvidiactl", "/dev/kfd", "/dev/dri/renderD*", "/dev/dxg"}); }
-/// Whether this node has a device for which UCX keeps memory registered, so that it must hear of what is unmapped.
-bool has_device_that_registers_memory() {
-  return has_gpu() || has_any({"/sys/class/infiniband/*", "/dev/xpmem", "/dev/knem"});
-}
 
 }  // namespace
 
 /// The C library's, but for three variables that are not set: UCX_MEM_EVENTS is "n" where no device needs it,
-/// UCX_MODULES leaves out those that look for GPUs where there is none, and UCX_DEBUG_SIGNO is 0, so that UCX does not
+/// UCX_MODULES leaves out those of GPUs where no kernel runs on one, and UCX_DEBUG_SIGNO is 0, so that UCX does not
 /// take SIGHUP for a question and answer on stdout. UCX reads them as the program is loaded, before any code of ours
 /// can set them (docs/decisions/2026-11-26-ucx-hooks.md).
 extern "C" char* getenv(const char* name) noexcept {
@@ -45,7 +43,7 @@ extern "C" char* getenv(const char* name) noexcept {
   static char no[] = "n", none[] = "0", not_of_gpus[] = "^cuda,rocm,ze";
   const std::string_view asked(name);
   if (asked == "UCX_DEBUG_SIGNO") return none;
-  if (asked == "UCX_MODULES" && !has_gpu()) return not_of_gpus;
+  if (asked == "UCX_MODULES" && host_reaches_memory) return not_of_gpus;
   return asked == "UCX_MEM_EVENTS" && !has_device_that_registers_memory() ? no : nullptr;
 }
 
