@@ -16,11 +16,11 @@ void MappedPages::add(const std::shared_ptr<const io::MappedFile>& file, const s
 }
 
 void MappedPages::populate() {
-  const auto pieces = std::exchange(pieces_, {});
+  auto pieces = std::exchange(pieces_, {});
+  std::ranges::sort(pieces, {}, [](const Piece& piece) { return std::pair(piece.file.get(), piece.offset); });
   std::exception_ptr failed;
   std::mutex mutex;
-  using Pieces = Kokkos::RangePolicy<HostExec, Kokkos::IndexType<Index>, Kokkos::Schedule<Kokkos::Dynamic>>;
-  Kokkos::parallel_for("grist::mapped_pages::populate", Pieces(0, std::ssize(pieces)), [&](Index i) {
+  Kokkos::parallel_for("grist::mapped_pages::populate", Indices<HostExec>(0, std::ssize(pieces)), [&](Index i) {
     const Piece& piece = pieces[static_cast<std::size_t>(i)];
     try {
       piece.file->populate(piece.offset, piece.bytes);

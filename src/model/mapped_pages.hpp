@@ -10,8 +10,9 @@
 
 namespace grist {
 
-/// Waits until there is much to bring in: each thread then takes a long stretch of its own, where for one matrix at a
-/// time threads would wait for each other, at its end and for the tables that its pages share.
+/// Waits until there is much to bring in: each thread then reads a long stretch of a file in order. For one matrix at a
+/// time threads would wait for each other, at its end and for the tables that its pages share, and the system would
+/// cache in smaller pieces what is read out of order, which take longer to map at every later start.
 class MappedPages {
 public:
   /// Bytes of a file from `first` on, which lies in its mapping. Throws InputError where the file cannot be read.
@@ -22,7 +23,7 @@ public:
 
 private:
   static constexpr Index piece_bytes = Index{4} << 20;  // so that what the system does for one is soon done
-  static constexpr Index pieces_of_a_thread = 32;
+  static constexpr Index pieces_of_a_thread = 128;
   struct Piece {
     std::shared_ptr<const io::MappedFile> file;
     std::uint64_t offset, bytes;

@@ -43,7 +43,7 @@ extern "C" char* getenv(const char* name) noexcept {
   static char no[] = "n", none[] = "0", not_of_gpus[] = "^cuda,rocm,ze";
   const std::string_view asked(name);
   if (asked == "UCX_DEBUG_SIGNO") return none;
-  if (asked == "UCX_MODULES" && host_reaches_memory) return not_of_gpus;
+  if (asked == "UCX_MODULES" && grist::host_reaches_memory) return not_of_gpus;
   return asked == "UCX_MEM_EVENTS" && !has_device_that_registers_memory() ? no : nullptr;
 }
 
