@@ -49,14 +49,13 @@ HWY_INLINE void copy_rows(const bf16* w, Index columns, Index count, UnsetRows<R
 }
 
 constexpr int most_lines = 2;
-/// Rows of which a tile fetches a line with each vector, so that the tiles of more tokens than take one tile together
-/// fetch `rows`.
+/// Rows of which a tile fetches a line with each vector, so that three tiles or more together fetch `rows`.
 constexpr Index lines_of(Index rows, Index tokens) {
   const Index tiles = (tokens + token_tile - 1) / token_tile;
   return std::min<Index>((rows + tiles - 1) / tiles, most_lines);
 }
 
-/// With vector k a line of each of so many rows, `columns` apart.
+/// With vector k a line of each of so many rows or stretches of them, `columns` apart.
 template <int rows>
 HWY_INLINE void fetch_rows(const bf16* from, Index columns, Index k) {
   if (!begins_line(k)) return;
@@ -161,8 +160,8 @@ constexpr int rows_of(int tokens) { return tokens > 2 ? bf16_tile_rows / 2 : GRI
 }  // namespace
 
 void pack_tile_here(const bf16* x, Index columns, Index tokens, bf16* to) {
-  with_constant<most_in_one_tile>(tokens,
-                            [&]<int T>(std::integral_constant<int, T>) HWY_ATTR { pack_tile_of<T>(x, columns, to); });
+  with_constant<most_in_one_tile>(
+      tokens, [&]<int T>(std::integral_constant<int, T>) HWY_ATTR { pack_tile_of<T>(x, columns, to); });
 }
 
 void multiply_bf16_rows_here(const bf16* w, Index columns, Index rows, const ProductRows& to) {

@@ -18,7 +18,7 @@ struct TokenRows {
 /// are multiples.
 constexpr int bf16_tile_rows = 6;
 
-/// So many tokens take rows all together; more of them token_tile at a time, then those that are left.
+/// At most so many tokens take rows all together; more of them token_tile at a time, then those that are left.
 constexpr Index most_in_one_tile = 8, token_tile = 4;
 constexpr Index tokens_in_tile(Index tokens) { return tokens <= most_in_one_tile ? tokens : token_tile; }
 

@@ -15,6 +15,9 @@ namespace grist {
 /// cache in smaller pieces what is read out of order, which take longer to map at every later start.
 class MappedPages {
 public:
+  /// `most` bytes wait at most.
+  explicit MappedPages(Index most = Index{1} << 30) : most_(most) {}
+
   /// Bytes of a file from `first` on, which lies in its mapping. Throws InputError where the file cannot be read.
   void add(const std::shared_ptr<const io::MappedFile>& file, const std::byte* first, Index bytes);
 
@@ -23,12 +26,12 @@ public:
 
 private:
   static constexpr Index piece_bytes = Index{4} << 20;  // so that what the system does for one is soon done
-  static constexpr Index pieces_of_a_thread = 128;
   struct Piece {
     std::shared_ptr<const io::MappedFile> file;
     std::uint64_t offset, bytes;
   };
   std::vector<Piece> pieces_;
+  Index most_;
 };
 
 }  // namespace grist

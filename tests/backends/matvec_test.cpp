@@ -177,8 +177,8 @@ TYPED_TEST(MatVec, PanelsGiveWhatTheyGiveAlone) {
     std::array<Index, 3> extents;
     Index in = 512, tokens = 5;
   };
-  for (const auto& [extents, in, tokens] : {Case{{16, 16, 16}}, {{41, 5, 6}}, {{3, 50, 1}},
-                                                 {{16, 7, 16}, 2048, 6}, {{16, 7, 16}, 2048, 20}}) {
+  for (const auto& [extents, in, tokens] :
+       {Case{{16, 16, 16}}, {{41, 5, 6}}, {{3, 50, 1}}, {{16, 7, 16}, 2048, 6}, {{16, 7, 16}, 2048, 20}}) {
     const auto x = normals("x", tokens * in);
     const StoredRows q(Format::q4_k, extents[0], in, "q"), k(Format::bf16, extents[1], in, "k"),
         v(Format::q6_k, extents[2], in, "v");

@@ -1,7 +1,7 @@
 #include "processes.hpp"
 
 #include <grist/core/errors.hpp>
-#include <grist/core/staging.hpp>
+#include <grist/core/view.hpp>
 
 #include <glob.h>
 #include <unistd.h>
@@ -13,8 +13,11 @@
 #include <exception>
 #include <sstream>
 #include <string_view>
+#include <type_traits>
 
 namespace {
+
+constexpr bool kernels_run_on_host = std::is_same_v<grist::Exec, grist::HostExec>;
 
 /// Whether this node has one for which UCX keeps memory registered, so that it must hear of what is unmapped.
 bool has_device_that_registers_memory() {
@@ -43,7 +46,7 @@ extern "C" char* getenv(const char* name) noexcept {
   static char no[] = "n", none[] = "0", not_of_gpus[] = "^cuda,rocm,ze";
   const std::string_view asked(name);
   if (asked == "UCX_DEBUG_SIGNO") return none;
-  if (asked == "UCX_MODULES" && grist::host_reaches_memory) return not_of_gpus;
+  if (asked == "UCX_MODULES" && kernels_run_on_host) return not_of_gpus;
   return asked == "UCX_MEM_EVENTS" && !has_device_that_registers_memory() ? no : nullptr;
 }
 
