@@ -48,11 +48,13 @@ HWY_INLINE void copy_rows(const bf16* w, Index columns, Index count, UnsetRows<R
     for (int r = 0; r < R; ++r) store(load_some(w + r * columns + k, count - k), to.row(r) + k);
 }
 
-constexpr int most_lines = 2;
-/// Rows of which a tile fetches a line with each vector, so that three tiles or more together fetch `rows`.
-constexpr Index lines_of(Index rows, Index tokens) {
+/// Rows of which a tile fetches a line with each vector, so that three tiles or more together fetch R.
+template <int R>
+constexpr int most_lines = (R + 2) / 3;
+template <int R>
+constexpr Index lines_of(Index tokens) {
   const Index tiles = (tokens + token_tile - 1) / token_tile;
-  return std::min<Index>((rows + tiles - 1) / tiles, most_lines);
+  return std::min<Index>((R + tiles - 1) / tiles, most_lines<R>);
 }
 
 /// With vector k a line of each of so many rows or stretches of them, `columns` apart.
@@ -144,7 +146,7 @@ HWY_INLINE void long_rows_by_many(const ProductRows& to, const bf16* w, Index co
 template <int R>
 HWY_INLINE void rows_by_many(const ProductRows& to, bool packed, const bf16* w, Index columns) {
   for_passes(to, [&](const ProductRows& pass) HWY_ATTR {
-    with_constant<most_lines>(lines_of(R, pass.tokens), [&]<int lines>(std::integral_constant<int, lines>) HWY_ATTR {
+    with_constant<most_lines<R>>(lines_of<R>(pass.tokens), [&]<int lines>(std::integral_constant<int, lines>) HWY_ATTR {
       if (packed)
         long_rows_by_many<R, lines>(pass, w, columns);
       else
